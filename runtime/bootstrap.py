@@ -1,0 +1,93 @@
+"""What one proxy is told before it knows anything else: where its store is, whom to trust, who it is, and this machine's addresses.
+
+The file is TOML. Everything here is live data of one machine; nothing of it is ever in a snapshot. Relative paths count from the
+bootstrap file's folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from snapshot.index import Selector
+from snapshot.section import Bind, GatewayPort, ProxyPort, ServicePort, WorkloadPort
+
+
+class BootstrapError(Exception):
+    """The bootstrap file is missing or wrong; the message names the file, the field and the next step."""
+
+
+class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The proxy's own ports on ``Bootstrap.address`` (Istio's numbers); 0 takes any free port, -1 opens none."""
+
+    admin: int = 15000
+    outbound: int = 15001
+    metrics: int = 15090
+    merged_metrics: int = 15020
+    readiness: int = 15021
+
+
+class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One proxy's bootstrap.
+
+    ``address`` is the workload's (or gateway's) address in the mesh, on which the proxy accepts; ``application`` is the address where
+    the application behind a sidecar listens. ``port_map`` maps a slice's listener port (as text) to the port really bound, and
+    ``application_ports`` a target port to the application's real one. ``services`` gives ``host:port`` of a mesh service an ``address:port`` to listen on
+    (listener per service). ``control`` is the control plane's URL ("" for none), trusted by ``control_ca`` (PEM file); ``join_token``
+    is a file. ``credentials`` is a directory of ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified
+    slice and the SVID. ``poll_s`` bounds how old a remote store's news may be.
+    """
+
+    selector: Selector
+    store: str
+    root: str
+    state: str
+    address: str = "127.0.0.1"
+    application: str = "127.0.0.1"
+    port_map: dict[str, int] = {}
+    application_ports: dict[str, int] = {}
+    services: dict[str, str] = {}
+    ports: Ports = Ports()
+    control: str = ""
+    control_ca: str = ""
+    join_token: str = ""
+    credentials: str = ""
+    workers: int = 1
+    poll_s: float = 0.5
+    channel: str = "stable"
+
+    def resolve(self, bind: Bind) -> tuple[str, int] | None:
+        """The address and port to bind for a slice's listener, or None where this machine gives it none."""
+        match bind:
+            case WorkloadPort(port) | GatewayPort(port):
+                return self.address, self.port_map.get(str(port), port)
+            case ProxyPort():
+                return None if self.ports.outbound < 0 else (self.address, self.ports.outbound)
+            case ServicePort(host, port):
+                given = self.services.get(f"{host}:{port}")
+                return _split(given) if given else None
+
+
+def load(path: Path) -> Bootstrap:
+    """Reads a bootstrap file, its relative paths made absolute; raises BootstrapError."""
+    try:
+        bootstrap = msgspec.toml.decode(path.read_bytes(), type=Bootstrap)
+    except OSError as error:
+        raise BootstrapError(f"cannot read the bootstrap file {path}: {error.strerror}") from None
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise BootstrapError(f"{path}: {error}") from None
+    here = path.parent.resolve()
+    changes: dict[str, str] = {
+        name: str(here / value)
+        for name in ("root", "state", "control_ca", "join_token", "credentials")
+        if (value := getattr(bootstrap, name))
+    }
+    if "://" not in bootstrap.store:
+        changes["store"] = str(here / bootstrap.store)
+    return msgspec.structs.replace(bootstrap, **changes)
+
+
+def _split(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,104 @@
+"""What the four pure steps say to each other. Symbolic first (Decision), concrete after the draws (Action)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from policies.source import SourceRef
+from policies.traffic import Destination, Fault, HeaderEdits, Retry
+from snapshot.section import Endpoint
+
+
+class LocalReply(msgspec.Struct, frozen=True, gc=False):
+    """A reply that the proxy makes itself. ``flag`` is Envoy's response flag ("" for none), ``details`` its RESPONSE_CODE_DETAILS."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+    flag: str = ""
+    details: str = "direct_response"
+    grpc_status: int = -1
+
+
+class Decision(msgspec.Struct, frozen=True, gc=False):
+    """What the slice says about one request, before any draw: either ``reply``, or ``destinations`` with what happens on the way.
+
+    ``path`` and ``authority`` are what is forwarded (None: unchanged; ``path`` includes no query). Edits are in the order in which they
+    run; the chosen destination's run before them. ``sources`` are the deciding resources, the policy's rule first. ``cacheable`` says
+    that only method, host and path were read, so the same Decision holds for the next request that has the same three.
+    ``passthrough`` is set where the request goes where it was going (PassthroughCluster); destinations then hold that cluster.
+    """
+
+    reply: LocalReply | None = None
+    destinations: tuple[Destination, ...] = ()
+    total_weight: int = 0
+    path: str | None = None
+    authority: str | None = None
+    request_edits: tuple[HeaderEdits, ...] = ()
+    response_edits: tuple[HeaderEdits, ...] = ()
+    fault: Fault | None = None
+    timeout_ms: int = 0
+    retry: Retry | None = None
+    route_name: str = ""
+    virtual_host: str = ""
+    sources: tuple[SourceRef, ...] = ()
+    cacheable: bool = False
+    passthrough: bool = False
+
+
+class Action(msgspec.Struct, frozen=True, gc=False):
+    """What to do now: wait ``delay_ms``, then give ``reply`` or send to ``endpoint`` of ``destination.cluster``.
+
+    ``endpoint`` is None with ``reply`` set. ``flags`` are those that hold whatever happens next (DI, FI)."""
+
+    reply: LocalReply | None = None
+    destination: Destination | None = None
+    endpoint: Endpoint | None = None
+    delay_ms: int = 0
+    flags: tuple[str, ...] = ()
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """One try that ended. ``number`` counts from 1. ``failure`` is "" where a response head came, else one of ``connect-failure``,
+    ``reset-before-request``, ``reset``, ``refused-stream``, ``timeout`` (per try). ``replayable`` says that the whole request can be sent
+    again (its body was empty or is still held); ``tried`` are the endpoints used so far."""
+
+    number: int
+    failure: str = ""
+    replayable: bool = True
+    tried: tuple[Endpoint, ...] = ()
+
+
+class RetryAfter(msgspec.Struct, frozen=True, gc=False):
+    """Try again after ``delay_ms``, with another endpoint where there is one."""
+
+    delay_ms: int
+
+
+class Edits(msgspec.Struct, frozen=True, gc=False):
+    """Pass the response on with these header edits, in order."""
+
+    edits: tuple[HeaderEdits, ...]
+
+
+class Draws(Protocol):
+    """Random numbers by name, so that a decision can be replayed: the same names in the same order give the same Action."""
+
+    def draw(self, name: str) -> float:
+        """A number in [0, 1) for this purpose (``fault.delay``, ``fault.abort``, ``destination``, ``endpoint.1``, ``endpoint.2``, ``backoff``)."""
+
+
+class Live(Protocol):
+    """The live data that fills a slice's slots, as resolve sees it."""
+
+    def endpoints(self, cluster: str) -> Sequence[Endpoint]:
+        """The endpoints of a cluster that may be used now (healthy, weight over 0), in a stable order; empty where there are none."""
+
+    def active(self, cluster: str, endpoint: Endpoint) -> int:
+        """How many requests are in flight to this endpoint from this worker."""
+
+    def turn(self, cluster: str) -> int:
+        """The cluster's next round-robin number, counted up by each call."""

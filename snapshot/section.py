@@ -1,0 +1,373 @@
+"""The sections of a slice: what the compiler's link writes and a proxy's prepare reads.
+
+Every type here is behaviour: frozen, compared by value, without positions, commit or time. A section is the unit of digest, of
+transfer and of reuse across generations, so each is small: a virtual host keeps its routes in blocks (``RouteBlock``) of at most
+``ROUTES_PER_BLOCK``, because decoding holds the interpreter and prepare may not pause the lane for over 2 ms.
+
+Names: a cluster is called as Istio calls it, ``outbound|9080|v1|reviews.shop.svc.cluster.local`` or ``inbound|9080||``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from policies.authorization import AuthorizationPolicy
+from policies.match import RouteMatch
+from policies.source import SourceRef
+from policies.traffic import NO_EDITS, Destination, Fault, HeaderEdits, Retry, RouteAction
+
+ROUTES_PER_BLOCK = 64
+
+
+# --- where a listener binds; the bootstrap (live data, one machine's) turns each into an address -----------------------------
+
+
+class WorkloadPort(msgspec.Struct, frozen=True, tag="workload"):
+    """Inbound: the workload's mesh address and this (target) port. The application behind it is the cluster ``inbound|port||``."""
+
+    port: int
+
+
+class GatewayPort(msgspec.Struct, frozen=True, tag="gateway"):
+    """A gateway's port on the gateway's own address. The bootstrap may map the number (80 -> 8080)."""
+
+    port: int
+
+
+class ServicePort(msgspec.Struct, frozen=True, tag="service"):
+    """Outbound, listener per service: bound only where the bootstrap gives this host and port an address."""
+
+    host: str
+    port: int
+
+
+class ProxyPort(msgspec.Struct, frozen=True, tag="proxy"):
+    """Outbound, the explicit HTTP proxy (absolute-form and CONNECT): the bootstrap's outbound address, port 15001 unless it says otherwise."""
+
+
+Bind = WorkloadPort | GatewayPort | ServicePort | ProxyPort
+
+
+# --- listeners ---------------------------------------------------------------------------------------------------------------
+
+
+class MeshTls(msgspec.Struct, frozen=True, tag="mesh"):
+    """Mutual TLS with the workload's own SVID; the client must show an SVID of a trusted domain.
+
+    Chosen by the ClientHello's ALPN (``istio``, ``istio-peer-exchange``, ``istio-http/1.1``, ``istio-h2``) on permissive ports.
+    """
+
+
+class ServerTls(msgspec.Struct, frozen=True, tag="server", omit_defaults=True):
+    """TLS with a certificate of the operator's. ``credentials`` names slots, tried in order by key type; never key material.
+
+    ``client`` is ``none`` (SIMPLE), ``optional`` or ``require`` (MUTUAL); the client CA is the ``ca`` part of ``client_ca`` or of the first slot.
+    Versions are ``TLSv1_2`` and ``TLSv1_3``; empty ``ciphers`` means the library's defaults.
+    """
+
+    credentials: tuple[str, ...]
+    client: str = "none"
+    client_ca: str = ""
+    min_version: str = "TLSv1_2"
+    max_version: str = "TLSv1_3"
+    ciphers: tuple[str, ...] = ()
+
+
+DownstreamTls = MeshTls | ServerTls
+
+
+class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
+    """HTTP on a chain. ``routes`` names a RouteTable, ``policies`` a PolicySet ("" for none).
+
+    ``edge`` says that downstream is outside the mesh: forwarding headers and x-envoy-*, x-forwarded-client-cert are not trusted.
+    ``https_redirect`` answers every request 301 to https (Istio Gateway ``tls.httpsRedirect``).
+    ``proxy`` says that absolute-form and CONNECT requests name the destination, so the route table is chosen per request by the target's port.
+    """
+
+    routes: str
+    policies: str = ""
+    edge: bool = False
+    https_redirect: bool = False
+    proxy: bool = False
+
+
+class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):
+    """Bytes through, to one of ``destinations`` by weight; none means close at once (flag NR)."""
+
+    destinations: tuple[Destination, ...]
+    source: SourceRef
+    policies: str = ""
+
+
+class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One way in. A connection takes the chain that fits best: exact server name, then longest wildcard (``*.example.com``), then no
+    name; TLS chains only fit a ClientHello, plain chains only what is not one. ``passthrough`` chains match on SNI without terminating.
+
+    No fitting chain closes the connection (that is how STRICT refuses plain text).
+    """
+
+    name: str
+    source: SourceRef
+    network: HttpChain | TcpChain
+    server_names: tuple[str, ...] = ()
+    tls: DownstreamTls | None = None
+    passthrough: bool = False
+
+
+class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section"):
+    """An address that accepts. ``direction`` is ``inbound`` (from the mesh to this workload), ``outbound`` or ``gateway``.
+
+    ``protocol`` is ``http``, ``tcp`` or ``auto`` (sniffed when plain; then ``chains`` holds an HTTP and a TCP chain).
+    """
+
+    name: str
+    source: SourceRef
+    direction: str
+    bind: Bind
+    protocol: str
+    chains: tuple[FilterChain, ...]
+
+
+# --- routes ------------------------------------------------------------------------------------------------------------------
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One match and what it does. Position in the virtual host is precedence: the compiler has sorted, first match wins.
+
+    ``rule`` names the rule that several routes of one ``match[]`` list come from (the access log's ROUTE_NAME is ``name``).
+    ``timeout_ms`` 0 means no limit. ``edits`` run route level after destination level (Envoy: route wins over destination on set).
+    """
+
+    source: SourceRef
+    match: RouteMatch
+    action: RouteAction
+    name: str = ""
+    request_headers: HeaderEdits = NO_EDITS
+    response_headers: HeaderEdits = NO_EDITS
+    fault: Fault | None = None
+    timeout_ms: int = 0
+    retry: Retry | None = None
+
+
+class VirtualHost(msgspec.Struct, frozen=True, tag="virtual_host", tag_field="section", omit_defaults=True):
+    """A set of host names in one route table. ``domains`` are exact (``a.b``, or ``a.b:80``), ``*.suffix`` or ``*``, lower-case.
+
+    ``blocks`` is how many RouteBlock sections (ordinals 0..blocks-1) hold its routes. ``request_headers`` run last, at virtual host level.
+    """
+
+    table: str
+    name: str
+    domains: tuple[str, ...]
+    source: SourceRef
+    blocks: int = 1
+    request_headers: HeaderEdits = NO_EDITS
+    response_headers: HeaderEdits = NO_EDITS
+
+
+class RouteBlock(msgspec.Struct, frozen=True, tag="routes", tag_field="section"):
+    """At most ROUTES_PER_BLOCK consecutive routes of one virtual host."""
+
+    table: str
+    virtual_host: str
+    ordinal: int
+    routes: tuple[Route, ...]
+
+
+class RouteTable(msgspec.Struct, frozen=True, tag="table", tag_field="section", omit_defaults=True):
+    """The virtual hosts of one port. ``unmatched`` is the cluster for hosts that none claims: "" answers 404 (flag NR),
+    ``PassthroughCluster`` forwards to where the request was going, ``BlackHoleCluster`` answers 502.
+
+    ``port`` is the outbound service port (0 for inbound and gateways): an explicit-proxy request for that port uses this table.
+    """
+
+    name: str
+    source: SourceRef
+    port: int = 0
+    unmatched: str = ""
+
+
+# --- clusters ----------------------------------------------------------------------------------------------------------------
+
+
+class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One upstream address. ``identity`` is the SPIFFE ID that the endpoint registered with ("" when not known beforehand);
+    ``mesh`` says that it speaks mesh mutual TLS. ``labels`` select subsets and fill metric labels. ``weight`` of 0 takes no traffic."""
+
+    address: str
+    port: int
+    weight: int = 1
+    mesh: bool = False
+    identity: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    locality: str = ""
+    workload: str = ""
+    namespace: str = ""
+
+
+class StaticEndpoints(msgspec.Struct, frozen=True, tag="static"):
+    """Addresses that stand in Git (ServiceEntry STATIC, Pods with an address)."""
+
+    endpoints: tuple[Endpoint, ...]
+
+
+class DnsEndpoints(msgspec.Struct, frozen=True, tag="dns"):
+    """Names that the proxy's supervisor resolves: each (host, port) is one name; all its addresses are endpoints."""
+
+    names: tuple[tuple[str, int], ...]
+
+
+class RegisteredEndpoints(msgspec.Struct, frozen=True, tag="registered", omit_defaults=True):
+    """A slot for workloads that register with the control plane: those of ``namespace`` whose labels include ``labels``.
+
+    ``port`` is the target port's number, or ``port_name`` its name in the workload. ``static`` are known beforehand and always included.
+    """
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+    port: int = 0
+    port_name: str = ""
+    static: tuple[Endpoint, ...] = ()
+
+
+class ApplicationEndpoint(msgspec.Struct, frozen=True, tag="application"):
+    """The application behind this sidecar: the bootstrap says at which address it listens (default 127.0.0.1), on this port."""
+
+    port: int
+
+
+class OriginalDestination(msgspec.Struct, frozen=True, tag="original"):
+    """Where the connection, or the explicit-proxy request, was going. The clusters PassthroughCluster and InboundPassthroughCluster."""
+
+
+EndpointSource = StaticEndpoints | DnsEndpoints | RegisteredEndpoints | ApplicationEndpoint | OriginalDestination
+
+
+class MeshUpstream(msgspec.Struct, frozen=True, tag="mesh", omit_defaults=True):
+    """Mutual TLS with our SVID (ISTIO_MUTUAL). ``identities`` are the SPIFFE IDs that an upstream may bear (secure naming): its
+    certificate must bear one of them, and none listed accepts none. ``auto`` uses it only towards endpoints with ``mesh`` (auto mTLS)."""
+
+    identities: tuple[str, ...]
+    server_name: str
+    auto: bool = False
+
+
+class TlsUpstream(msgspec.Struct, frozen=True, tag="tls", omit_defaults=True):
+    """TLS origination (SIMPLE, MUTUAL). The certificate must chain to ``ca`` (a slot; "" is the system's roots) and bear one of ``names``
+    (DNS, IP or URI; empty means ``server_name``). An unresolved slot refuses to connect, never falls back to plain text."""
+
+    server_name: str
+    names: tuple[str, ...] = ()
+    ca: str = ""
+    credential: str = ""
+    skip_verify: bool = False
+
+
+UpstreamTls = MeshUpstream | TlsUpstream
+
+
+class PoolLimits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Connection pool limits per cluster and proxy, with Istio's defaults (semantics.md section 6). 0 means no limit."""
+
+    max_connections: int = 0
+    max_pending_requests: int = 0
+    max_requests: int = 0
+    max_requests_per_connection: int = 0
+    connect_timeout_ms: int = 10_000
+    idle_timeout_ms: int = 3_600_000
+
+
+class ServiceName(msgspec.Struct, frozen=True, array_like=True):
+    """What the metric labels say of a destination: host, short name, namespace."""
+
+    host: str
+    name: str
+    namespace: str
+
+
+class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", omit_defaults=True):
+    """A set of equal endpoints and how to reach them.
+
+    ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin`` or
+    ``random``. ``sources`` are the resources that shaped it (Service, DestinationRule).
+    """
+
+    name: str
+    service: ServiceName
+    endpoints: EndpointSource
+    sources: tuple[SourceRef, ...]
+    port: int = 0
+    subset: str = ""
+    protocol: str = "http1"
+    balance: str = "least_request"
+    tls: UpstreamTls | None = None
+    limits: PoolLimits = PoolLimits()
+
+
+# --- policies and the proxy's own settings -----------------------------------------------------------------------------------
+
+
+class PolicySet(msgspec.Struct, frozen=True, tag="policies", tag_field="section"):
+    """The authorization policies that hold for one chain, DENY and ALLOW together."""
+
+    name: str
+    policies: tuple[AuthorizationPolicy, ...]
+
+
+class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True):
+    """MeshConfig's accessLogFile ("" is off, ``/dev/stdout`` the standard output) and accessLogEncoding (TEXT, JSON)."""
+
+    path: str = ""
+    encoding: str = "TEXT"
+
+
+class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What bounds every wait on a peer and every buffer (security.md). Times in milliseconds, sizes in bytes."""
+
+    head_ms: int = 10_000
+    idle_ms: int = 3_600_000
+    stream_idle_ms: int = 300_000
+    tls_handshake_ms: int = 10_000
+    drain_ms: int = 30_000
+    max_head_bytes: int = 32_768
+    max_headers: int = 100
+    max_streams: int = 100
+    stream_window_bytes: int = 65_536
+    connection_window_bytes: int = 1_048_576
+    buffer_bytes: int = 262_144
+    max_connections: int = 16_384
+
+
+class Workload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who this proxy is, for metric labels and identity. ``identity`` is the SPIFFE ID that its SVID must bear."""
+
+    name: str
+    namespace: str
+    identity: str
+    service_account: str = "default"
+    app: str = "unknown"
+    version: str = "unknown"
+    canonical_name: str = "unknown"
+    canonical_revision: str = "latest"
+    cluster: str = "Kubernetes"
+
+
+class CredentialSlot(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A key and certificate that live data must fill: ``name`` is ``namespace/secret``; ``names`` are the hosts it is expected to cover."""
+
+    name: str
+    names: tuple[str, ...] = ()
+
+
+class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
+    """The one section about the proxy itself."""
+
+    workload: Workload
+    trust_domain: str
+    trust_domain_aliases: tuple[str, ...] = ()
+    access_log: AccessLog = AccessLog()
+    deadlines: Deadlines = Deadlines()
+    credentials: tuple[CredentialSlot, ...] = ()
+    path_normalization: str = "BASE"
+
+
+Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet

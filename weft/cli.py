@@ -1,0 +1,66 @@
+"""The command ``weft``. Commands are loaded when called, so that ``weft check`` does not import a proxy and a proxy no compiler."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+COMMANDS: dict[str, str] = {
+    "check": "Check a mesh repository and say what is wrong, at file, line and column.",
+    "compile": "Compile a commit (or the work tree) into a snapshot.",
+    "publish": "Compile, sign and publish a snapshot to a store.",
+    "verify": "Verify a store against its root of trust.",
+    "rollback": "Publish an earlier snapshot again, as a new version.",
+    "keys": "Make signing keys and the root of trust.",
+    "status": "Show which snapshot each proxy runs; --wait until all run the newest.",
+    "control": "Run the control plane: store, certificate authority, discovery, status.",
+    "ca": "Join tokens and certificates of the certificate authority.",
+    "proxy": "Run a sidecar, an ingress or an egress gateway.",
+    "demo": "Run the bookshop demonstration on this machine.",
+    "version": "Print weft's version and the slice format it reads.",
+}
+"""Name -> the one line that --help shows. The command itself is ``weft.commands.<name>.command``."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Names in the order of the table: the order of a user's day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        """Imports and returns one command, or None where there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"weft.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
+        """Writes the table without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def weft() -> None:
+    """A service mesh that you git commit."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs weft and exits: 0 fine, 1 findings or a failed expectation, 2 could not run."""
+    try:
+        code = weft.main(args=arguments, prog_name="weft", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

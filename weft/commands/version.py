@@ -1,0 +1,15 @@
+"""``weft version``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import click
+
+from snapshot.encode import FEATURES, FORMAT
+
+
+@click.command()
+def command() -> None:
+    """Print weft's version and the slice format it reads."""
+    click.echo(f"weft {importlib.metadata.version('weft')} (slice format {FORMAT}; {', '.join(sorted(FEATURES))})")
