@@ -1,0 +1,147 @@
+"""Every code that a diagnostic may carry: one ordered table, codes never reused, never renumbered.
+
+Where Istio's analyzer has a code for the same condition, that code and its name are used (IST####), so that what a team knows about
+``istioctl analyze`` holds here. Our own codes are WFT####, by range:
+
+    WFT0001-0099    loading and schema: the file, the YAML, the object's shape
+    WFT0100-0199    resources, mesh and analysis: what objects say about each other
+    WFT0200-0299    link: what a schema accepts and this version does not carry yet
+
+To add a code, add a row in its range's order and a good and a bad case with it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Diagnostic, Related, ResourceId, Severity, Span
+
+NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
+
+
+class Code(msgspec.Struct, frozen=True):
+    """One row: the code, its name in words, its usual severity, what it means, and the next action where a message has no better one."""
+
+    code: str
+    name: str
+    severity: Severity
+    summary: str
+    help: str
+
+
+CATALOG: tuple[Code, ...] = (
+    # --- loading and schema ------------------------------------------------------------------------------------------------------
+    Code(
+        "IST0106",
+        "SchemaValidationError",
+        ERROR,
+        "A resource does not have the shape that its kind asks for.",
+        "Compare the field with the kind's reference, or print the schema with `weft schema KIND`.",
+    ),
+    Code(
+        "WFT0001",
+        "YamlSyntaxError",
+        ERROR,
+        "The text is not YAML.",
+        "Correct the text at the position; the documents after the next `---` are still checked.",
+    ),
+    Code(
+        "WFT0002",
+        "DuplicateKey",
+        ERROR,
+        "A mapping has the same key twice; which one would win differs between tools.",
+        "Remove one of the two.",
+    ),
+    Code(
+        "WFT0003",
+        "NotText",
+        ERROR,
+        "The file holds bytes that are not UTF-8 text, or control characters that YAML forbids.",
+        "Save the file as UTF-8, or rename it if it is not configuration.",
+    ),
+    Code("WFT0004", "FileTooLarge", ERROR, "The file is larger than 16 MiB.", "Split the file into several."),
+    Code(
+        "WFT0005",
+        "DocumentTooComplex",
+        ERROR,
+        "A document nests deeper, or expands through aliases to more nodes, than any real configuration does.",
+        "Write the repeated parts out, or split the document.",
+    ),
+    Code(
+        "WFT0006",
+        "UnreadableValue",
+        ERROR,
+        "A value has no form in JSON: an unknown tag, an alias to nothing, a number that is not finite, a key that is not a scalar.",
+        "Write the value as plain YAML; quote it if it is a string.",
+    ),
+    Code(
+        "WFT0007",
+        "LinkRefused",
+        ERROR,
+        "A symbolic link leads out of the tree, to a folder, or to nothing.",
+        "Put the file itself where the link is.",
+    ),
+    Code(
+        "WFT0008",
+        "SubmoduleRefused",
+        ERROR,
+        "A Git submodule stands where configuration is read; its content is not part of this commit.",
+        "Copy the files into this repository, or move the submodule into a hidden folder.",
+    ),
+    Code(
+        "WFT0009",
+        "NotAResource",
+        NOTE,
+        "A document has neither apiVersion nor kind, so it is not configuration of the mesh.",
+        "Move it to a hidden folder to silence this note.",
+    ),
+    Code(
+        "WFT0010",
+        "IncompleteResource",
+        ERROR,
+        "A resource lacks apiVersion, kind or metadata.name.",
+        "Add the missing field.",
+    ),
+    Code("WFT0011", "UnknownKind", NOTE, "weft does not read resources of this kind; they are skipped.", ""),
+    Code(
+        "WFT0012",
+        "UnknownVersion",
+        ERROR,
+        "The kind is known, but not in this version of its API.",
+        "Change apiVersion to one that is served.",
+    ),
+    # --- resources, mesh and analysis --------------------------------------------------------------------------------------------
+    Code(
+        "IST0101",
+        "ReferencedResourceNotFound",
+        ERROR,
+        "A resource being referred to does not exist.",
+        "Correct the name, or add the resource.",
+    ),
+    # --- link --------------------------------------------------------------------------------------------------------------------
+)
+
+BY_CODE: dict[str, Code] = {row.code: row for row in CATALOG}
+
+
+def diagnostic(
+    code: str,
+    message: str,
+    span: Span,
+    *,
+    resource: ResourceId | None = None,
+    related: tuple[Related, ...] = (),
+    help: str | None = None,  # noqa: A002  the field's name in every output format
+    severity: Severity | None = None,
+) -> Diagnostic:
+    """Makes a finding of a catalogued code; severity and help are the catalog's where not given. Raises KeyError for an unknown code."""
+    row = BY_CODE[code]
+    return Diagnostic(
+        code=code,
+        severity=row.severity if severity is None else severity,
+        message=message,
+        span=span,
+        resource=resource,
+        related=related,
+        help=row.help if help is None else help,
+    )

@@ -1,0 +1,88 @@
+"""Where configuration comes from: the files of one tree, whichever way it is stored.
+
+What counts as configuration is the same for a commit and for a work tree: files named ``*.yaml``, ``*.yml`` or ``*.json`` outside
+hidden folders and outside the top-level folders ``tests`` and ``guardrails`` (expectations and policies about the mesh, read by
+other commands). Only those files, so two checkouts of one commit give the same diagnostics wherever they stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from compiler.diagnostic import Diagnostic
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+SUFFIXES = (".yaml", ".yml", ".json")
+ASIDE = frozenset({"tests", "guardrails"})
+
+
+class TreeError(Exception):
+    """The tree itself cannot be read (no repository, no such revision, no such path); the message says which and what to do."""
+
+
+class Tree(Protocol):
+    """A source of configuration files. ``commit`` is "" where the files are not those of a commit."""
+
+    @property
+    def digest(self) -> str:
+        """What identifies the content, in hexadecimal: Git's tree hash for a commit, else ``digest_of`` over the files."""
+        ...
+
+    @property
+    def commit(self) -> str:
+        """The full hash of the commit, or ""."""
+        ...
+
+    def files(self) -> Iterable[tuple[str, bytes]]:
+        """Paths relative to the root (``/`` between parts) with their content, sorted by path.
+
+        Content is cut after ``MAX_FILE_BYTES + 1``, so that a reader can tell a file that is too large without holding it.
+        """
+        ...
+
+    def refusals(self) -> Iterable[Diagnostic]:
+        """What was found in the place of configuration and not read: links that leave the tree, submodules."""
+        ...
+
+
+class MemoryTree:
+    """A tree whose files are in memory."""
+
+    commit = ""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._files = tuple(sorted((path, content) for path, content in files.items() if is_configuration(path)))
+        self.digest = digest_of(self._files)
+
+    def files(self) -> Iterable[tuple[str, bytes]]:
+        """The configuration files, sorted by path."""
+        return self._files
+
+    def refusals(self) -> Iterable[Diagnostic]:
+        """Nothing: memory holds no links."""
+        return ()
+
+
+def is_configuration(path: str) -> bool:
+    """Whether a path relative to the tree's root names a file that weft reads."""
+    folders, _, name = path.rpartition("/")
+    return name.endswith(SUFFIXES) and not name.startswith(".") and (not folders or enters(folders))
+
+
+def enters(folder: str) -> bool:
+    """Whether files below this folder (relative to the tree's root) can be configuration."""
+    parts = folder.split("/")
+    return parts[0] not in ASIDE and not any(part.startswith(".") for part in parts)
+
+
+def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
+    """A sha256 over paths and contents in the given order; lengths go in too, so that no two lists of files collide."""
+    whole = hashlib.sha256()
+    for path, content in files:
+        name = path.encode("utf-8", "surrogateescape")
+        whole.update(f"{len(name)} {len(content)}\n".encode())
+        whole.update(name)
+        whole.update(content)
+    return whole.hexdigest()
