@@ -28,7 +28,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
     ``path`` and ``authority`` are what is forwarded (None: unchanged; ``path`` includes no query). Edits are in the order in which they
     run; the chosen destination's run before them. ``sources`` are the deciding resources, the policy's rule first. ``cacheable`` says
-    that only method, host and path were read, so the same Decision holds for the next request that has the same three.
+    that only the chain, the peer's identity, the method, the authority and the path were read (all five, and only those, are the key of a
+    cache): the same Decision then holds for the next request that has the same.
     ``passthrough`` is set where the request goes where it was going (PassthroughCluster); destinations then hold that cluster.
     """
 
@@ -64,12 +65,13 @@ class Action(msgspec.Struct, frozen=True, gc=False):
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One try that ended. ``number`` counts from 1. ``failure`` is "" where a response head came, else one of ``connect-failure``,
     ``reset-before-request``, ``reset``, ``refused-stream``, ``timeout`` (per try). ``replayable`` says that the whole request can be sent
-    again (its body was empty or is still held); ``tried`` are the endpoints used so far."""
+    again (its body was empty or is still held); ``tried`` are the endpoints used so far; ``destination`` is the one that was chosen."""
 
     number: int
     failure: str = ""
     replayable: bool = True
     tried: tuple[Endpoint, ...] = ()
+    destination: Destination | None = None
 
 
 class RetryAfter(msgspec.Struct, frozen=True, gc=False):
@@ -99,6 +101,9 @@ class Live(Protocol):
 
     def active(self, cluster: str, endpoint: Endpoint) -> int:
         """How many requests are in flight to this endpoint from this worker."""
+
+    def balance(self, cluster: str) -> str:
+        """How the cluster chooses: ``least_request``, ``round_robin`` or ``random``."""
 
     def turn(self, cluster: str) -> int:
         """The cluster's next round-robin number, counted up by each call."""

@@ -99,7 +99,10 @@ class Slice(msgspec.Struct, frozen=True):
 def require_readable(index: SnapshotIndex) -> None:
     """Raises FormatError where this version of weft cannot run the snapshot."""
     if index.format != FORMAT:
-        raise FormatError("format", f"the snapshot has format {index.format}, this weft reads {FORMAT}: upgrade the proxy or recompile")
+        raise FormatError(
+            "format",
+            f"the snapshot has format {index.format}, this weft reads {FORMAT}: upgrade the proxy or recompile",
+        )
     missing = sorted(set(index.features) - FEATURES)
     if missing:
         raise FormatError("feature", f"the snapshot needs {', '.join(missing)}, which this weft does not have")

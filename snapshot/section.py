@@ -371,3 +371,17 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
 
 
 Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet
+
+
+def section_key(section: Section) -> tuple[str, str]:
+    """The kind and the name by which a slice's index lists a section; unique within a slice."""
+    kind = str(type(section).__struct_config__.tag)
+    match section:
+        case Proxy():
+            return kind, "proxy"
+        case VirtualHost(table, name):
+            return kind, f"{table}/{name}"
+        case RouteBlock(table, host, ordinal):
+            return kind, f"{table}/{host}/{ordinal}"
+        case _:
+            return kind, section.name

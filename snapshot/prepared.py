@@ -1,0 +1,399 @@
+"""A slice made ready to decide: sections decoded, matchers compiled, hosts and paths indexed.
+
+Made in small steps (``prepare_steps``) so that a proxy can serve between them, and from the previous one: a section whose behaviour
+digest did not change is neither decoded nor compiled again, and what was built from unchanged sections alone is shared as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import msgspec
+
+from policies.authorizing import PreparedPolicies, prepare_policies
+from policies.head import RequestHead
+from policies.matching import PatternError, header_test, string_test
+from policies.source import Position, SourceRef
+from policies.traffic import NO_EDITS, Forward, HeaderEdits
+from snapshot.decision import Decision
+from snapshot.encode import FormatError, decode, decode_section
+from snapshot.index import ProvenanceRow, SectionRef, Slice
+from snapshot.paths import PathIndex
+from snapshot.query import query_test
+from snapshot.section import (
+    ROUTES_PER_BLOCK,
+    Cluster,
+    FilterChain,
+    HttpChain,
+    Listener,
+    PolicySet,
+    Proxy,
+    Route,
+    RouteBlock,
+    RouteTable,
+    Section,
+    VirtualHost,
+    section_key,
+)
+
+HeadTest = Callable[[RequestHead], bool]
+SectionKey = tuple[str, str]
+
+
+class PrepareError(Exception):
+    """A slice that cannot run: ``reason`` is closed (``reference``, ``pattern``, ``proxy``), ``source`` the resource at fault where known."""
+
+    def __init__(self, reason: str, message: str, source: SourceRef | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.source = source
+
+
+class PreparedRoute(msgspec.Struct, frozen=True, gc=False):
+    """One route: its residual tests (everything but the path) and, where nothing of the request enters it, its finished Decision."""
+
+    route: Route
+    tests: tuple[HeadTest, ...]
+    reads_more: bool
+    decision: Decision | None
+
+
+class PreparedVirtualHost(msgspec.Struct, frozen=True):
+    """One virtual host: routes by rank, and the path index over them. ``blocks`` are the digests that it was built from."""
+
+    section: VirtualHost
+    digests: tuple[str, ...]
+    routes: dict[int, PreparedRoute]
+    paths: PathIndex
+
+
+class PreparedTable(msgspec.Struct, frozen=True):
+    """One route table's hosts: exact names, suffixes (``.b.c`` for ``*.b.c``) by length, longest first, and the ``*`` host."""
+
+    section: RouteTable
+    exact: dict[str, PreparedVirtualHost]
+    suffixes: dict[str, PreparedVirtualHost]
+    suffix_lengths: tuple[int, ...]
+    fallback: PreparedVirtualHost | None
+
+    def find(self, head: RequestHead) -> PreparedVirtualHost | None:
+        """The virtual host of a request: exact authority, exact host, longest wildcard, ``*`` (Istio's and Envoy's order)."""
+        host = head.host
+        found = self.exact.get(head.authority) or self.exact.get(host)
+        if found is not None:
+            return found
+        for length in self.suffix_lengths:
+            if len(host) > length:
+                found = self.suffixes.get(host[-length:])
+                if found is not None:
+                    return found
+        return self.fallback
+
+
+class PreparedChain(msgspec.Struct, frozen=True):
+    """A filter chain with what it refers to. ``table`` is None on TCP chains and where the request's own port chooses (explicit proxy)."""
+
+    listener: Listener
+    chain: FilterChain
+    table: PreparedTable | None
+    policies: PreparedPolicies | None
+    edge: bool
+
+
+class PreparedSlice(msgspec.Struct, frozen=True):
+    """Everything that decide reads. ``digests`` are the behaviour digests by (kind, name), for swap to compare."""
+
+    snapshot: str
+    behaviour: str
+    proxy: Proxy
+    listeners: dict[str, Listener]
+    chains: dict[tuple[str, str], PreparedChain]
+    tables: dict[str, PreparedTable]
+    tables_by_port: dict[int, PreparedTable]
+    clusters: dict[str, Cluster]
+    digests: dict[SectionKey, str]
+    sections: dict[SectionKey, Section]
+    hosts: dict[SectionKey, PreparedVirtualHost]
+    policies: dict[tuple[str, bool], PreparedPolicies]
+    provenance: dict[SectionKey, bytes]
+
+    def position(self, source: SourceRef) -> Position | None:
+        """Where a source stands in the mesh repository; the nearest enclosing part where the very part has no row."""
+        rows = {
+            row.source: row.position
+            for raw in self.provenance.values()
+            for row in decode(raw, tuple[ProvenanceRow, ...])
+        }
+        path = source.path
+        while True:
+            found = rows.get(msgspec.structs.replace(source, path=path))
+            if found is not None or not path:
+                return found
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+
+
+def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Generator[None, None, PreparedSlice]:
+    """Prepares a slice, yielding after every small piece of work; returns the PreparedSlice.
+
+    Raises FormatError for bytes that are no sections, PrepareError for references and patterns that do not hold.
+    """
+    keys: dict[SectionKey, SectionRef] = {(ref.kind, ref.name): ref for ref in slice_.index.sections}
+    digests = {key: ref.behaviour for key, ref in keys.items()}
+    sections: dict[SectionKey, Section] = {}
+    for key, digest in digests.items():
+        if previous is not None and previous.digests.get(key) == digest:
+            sections[key] = previous.sections[key]
+            continue
+        sections[key] = decode_section(slice_.blobs[digest])
+        yield
+    hosts: dict[SectionKey, PreparedVirtualHost] = {}
+    for key, section in sections.items():
+        if isinstance(section, VirtualHost):
+            hosts[key] = yield from _virtual_host(key, section, sections, digests, previous)
+    yield
+    tables = {section.name: _table(section, hosts) for section in sections.values() if isinstance(section, RouteTable)}
+    yield
+    policies = _policies(sections, digests, previous)
+    yield
+    listeners = {section.name: section for section in sections.values() if isinstance(section, Listener)}
+    prepared = PreparedSlice(
+        snapshot=slice_.snapshot,
+        behaviour=slice_.entry.behaviour,
+        proxy=_proxy(sections),
+        listeners=listeners,
+        chains={
+            (listener.name, chain.name): _chain(listener, chain, tables, policies)
+            for listener in listeners.values()
+            for chain in listener.chains
+        },
+        tables=tables,
+        tables_by_port={table.section.port: table for table in tables.values() if table.section.port},
+        clusters={section.name: section for section in sections.values() if isinstance(section, Cluster)},
+        digests=digests,
+        sections=sections,
+        hosts=hosts,
+        policies=policies,
+        provenance={key: slice_.blobs[ref.provenance] for key, ref in keys.items() if ref.provenance},
+    )
+    yield
+    yield from _references(prepared)
+    return prepared
+
+
+def prepare(slice_: Slice, previous: PreparedSlice | None = None) -> PreparedSlice:
+    """Prepares a slice in one go: for compilers, tests and explanations, which may pause."""
+    steps = prepare_steps(slice_, previous)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            prepared: PreparedSlice = done.value
+            return prepared
+
+
+def _proxy(sections: dict[SectionKey, Section]) -> Proxy:
+    found = [section for section in sections.values() if isinstance(section, Proxy)]
+    if len(found) != 1:
+        raise PrepareError("proxy", f"a slice has exactly one proxy section, this one {len(found)}")
+    return found[0]
+
+
+def _virtual_host(
+    key: SectionKey,
+    section: VirtualHost,
+    sections: dict[SectionKey, Section],
+    digests: dict[SectionKey, str],
+    previous: PreparedSlice | None,
+) -> Generator[None, None, PreparedVirtualHost]:
+    block_keys = [
+        section_key(RouteBlock(section.table, section.name, ordinal, ())) for ordinal in range(section.blocks)
+    ]
+    try:
+        pinned = (digests[key], *(digests[block] for block in block_keys))
+    except KeyError as error:
+        raise PrepareError("reference", f"virtual host {section.name} lacks {error.args[0]}", section.source) from None
+    old = previous.hosts.get(key) if previous is not None else None
+    if old is not None and old.digests == pinned:
+        return old
+    unchanged = old is not None and old.digests[0] == pinned[0]
+    host = PreparedVirtualHost(section=section, digests=pinned, routes={}, paths=PathIndex())
+    for ordinal, block_key in enumerate(block_keys):
+        block = sections[block_key]
+        if not isinstance(block, RouteBlock):
+            raise FormatError("undecodable", f"section {block_key[1]} is not a block of routes")
+        same = (
+            old is not None
+            and unchanged
+            and ordinal + 1 < len(old.digests)
+            and old.digests[ordinal + 1] == pinned[ordinal + 1]
+        )
+        for rank, route in enumerate(block.routes, ordinal * ROUTES_PER_BLOCK):
+            try:
+                host.routes[rank] = old.routes[rank] if same and old is not None else prepare_route(section, route)
+                host.paths.add(route.match.path, rank)
+            except PatternError as error:
+                raise PrepareError("pattern", f"{route.source}: {error}", route.source) from None
+        yield
+    host.paths.seal()
+    return host
+
+
+def prepare_route(host: VirtualHost, route: Route) -> PreparedRoute:
+    """Compiles one route of a virtual host; raises PatternError."""
+    match = route.match
+    tests: list[HeadTest] = []
+    reads_more = bool(match.headers or match.query or match.scheme)
+    if match.method is not None:
+        tests.append(_on("method", string_test(match.method)))
+    if match.scheme is not None:
+        tests.append(_on("scheme", string_test(match.scheme)))
+    if match.authority is not None:
+        tests.append(_on("authority", string_test(match.authority)))
+    for header in match.headers:
+        test = header_test(header)
+        tests.append(lambda head, test=test: test(head.headers))  # type: ignore[misc]
+    tests.extend(query_test(parameter) for parameter in match.query)
+    return PreparedRoute(route=route, tests=tuple(tests), reads_more=reads_more, decision=_fixed(host, route))
+
+
+def _on(field: str, test: Callable[[str], bool]) -> HeadTest:
+    if field == "method":
+        return lambda head: test(head.method)
+    if field == "scheme":
+        return lambda head: test(head.scheme)
+    return lambda head: test(head.authority)
+
+
+def edits(*levels: HeaderEdits) -> tuple[HeaderEdits, ...]:
+    """The levels that do something, in order."""
+    return tuple(level for level in levels if level != NO_EDITS)
+
+
+def _fixed(host: VirtualHost, route: Route) -> Decision | None:
+    """The Decision of a route that forwards the path as it is; None where the request's own path enters the Decision."""
+    action = route.action
+    if not isinstance(action, Forward):
+        return None
+    rewrite = action.rewrite
+    if rewrite is not None and (rewrite.prefix is not None or rewrite.regex is not None):
+        return None
+    return forwarding(host, route, action, path=rewrite.path if rewrite else None)
+
+
+def forwarding(host: VirtualHost, route: Route, action: Forward, *, path: str | None) -> Decision:
+    """What a forwarding route decides, with the path that it forwards (None: as it came)."""
+    return Decision(
+        destinations=action.destinations,
+        total_weight=sum(destination.weight for destination in action.destinations),
+        path=path,
+        authority=action.rewrite.authority if action.rewrite else None,
+        request_edits=edits(route.request_headers, host.request_headers),
+        response_edits=edits(route.response_headers, host.response_headers),
+        fault=route.fault,
+        timeout_ms=route.timeout_ms,
+        retry=route.retry,
+        route_name=route.name,
+        virtual_host=host.name,
+        sources=(route.source,),
+        cacheable=True,
+    )
+
+
+def _table(section: RouteTable, hosts: dict[SectionKey, PreparedVirtualHost]) -> PreparedTable:
+    exact: dict[str, PreparedVirtualHost] = {}
+    suffixes: dict[str, PreparedVirtualHost] = {}
+    fallback: PreparedVirtualHost | None = None
+    for host in hosts.values():
+        if host.section.table != section.name:
+            continue
+        for domain in host.section.domains:
+            if domain == "*":
+                fallback = host
+            elif domain.startswith("*"):
+                suffixes[domain[1:]] = host
+            else:
+                exact[domain] = host
+    lengths = tuple(sorted({len(suffix) for suffix in suffixes}, reverse=True))
+    return PreparedTable(section=section, exact=exact, suffixes=suffixes, suffix_lengths=lengths, fallback=fallback)
+
+
+def _policies(
+    sections: dict[SectionKey, Section], digests: dict[SectionKey, str], previous: PreparedSlice | None
+) -> dict[tuple[str, bool], PreparedPolicies]:
+    prepared: dict[tuple[str, bool], PreparedPolicies] = {}
+    for key, section in sections.items():
+        if not isinstance(section, PolicySet):
+            continue
+        same = previous is not None and previous.digests.get(key) == digests[key]
+        for http in (True, False):
+            if same and previous is not None:
+                prepared[section.name, http] = previous.policies[section.name, http]
+                continue
+            try:
+                prepared[section.name, http] = prepare_policies(section.policies, http=http)
+            except PatternError as error:
+                raise PrepareError("pattern", f"policies {section.name}: {error}") from None
+    return prepared
+
+
+def _chain(
+    listener: Listener,
+    chain: FilterChain,
+    tables: dict[str, PreparedTable],
+    policies: dict[tuple[str, bool], PreparedPolicies],
+) -> PreparedChain:
+    network = chain.network
+    http = isinstance(network, HttpChain)
+    named = network.policies
+    if named and (named, http) not in policies:
+        raise PrepareError(
+            "reference", f"listener {listener.name} names policies {named!r}, which the slice lacks", chain.source
+        )
+    table = None
+    if isinstance(network, HttpChain) and network.routes:
+        table = tables.get(network.routes)
+        if table is None:
+            raise PrepareError(
+                "reference",
+                f"listener {listener.name} names routes {network.routes!r}, which the slice lacks",
+                chain.source,
+            )
+    return PreparedChain(
+        listener=listener,
+        chain=chain,
+        table=table,
+        policies=policies[named, http] if named else None,
+        edge=isinstance(network, HttpChain) and network.edge,
+    )
+
+
+def _references(prepared: PreparedSlice) -> Generator[None, None, None]:
+    """Every cluster that a route or a TCP chain names must be there: a slice that loads never answers for what it lacks."""
+    clusters = prepared.clusters
+    for host in prepared.hosts.values():
+        for rank, route in host.routes.items():
+            action = route.route.action
+            if isinstance(action, Forward):
+                for destination in action.destinations:
+                    if destination.cluster and destination.cluster not in clusters:
+                        message = f"{route.route.source} names cluster {destination.cluster!r}, which the slice lacks"
+                        raise PrepareError("reference", message, route.route.source)
+            if rank % ROUTES_PER_BLOCK == 0:
+                yield
+    for table in prepared.tables.values():
+        if (
+            table.section.unmatched
+            and table.section.unmatched != "BlackHoleCluster"
+            and table.section.unmatched not in clusters
+        ):
+            raise PrepareError(
+                "reference",
+                f"route table {table.section.name} names {table.section.unmatched!r}, which the slice lacks",
+            )
+    for chain in prepared.chains.values():
+        if not isinstance(chain.chain.network, HttpChain):
+            for destination in chain.chain.network.destinations:
+                if destination.cluster and destination.cluster not in clusters:
+                    raise PrepareError(
+                        "reference", f"listener {chain.listener.name} names {destination.cluster!r}", chain.chain.source
+                    )

@@ -1,0 +1,114 @@
+"""From what the slice says to what happens now: faults drawn, a destination by weight, an endpoint by the cluster's balance.
+
+Every draw has a name and is taken only where its outcome matters, in one order: fault.delay, fault.abort, destination, endpoint.1,
+endpoint.2. So a recorded sequence replays the same Action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from policies.traffic import PER_MILLION, Destination, FaultAbort
+from snapshot.decision import Action, Decision, Draws, Live, LocalReply
+from snapshot.section import Endpoint
+
+NO_CLUSTER = LocalReply(503, flag="NC", details="cluster_not_found")
+NO_HEALTHY_UPSTREAM = LocalReply(
+    503, body=b"no healthy upstream", flag="UH", details="no_healthy_upstream", grpc_status=14
+)
+NO_DESTINATION = LocalReply(500, details="direct_response")
+
+
+def resolve(decision: Decision, live: Live, now: float, draws: Draws) -> Action:
+    """Makes a Decision concrete for one request. ``now`` (seconds, monotonic) is part of the contract for limits that count time."""
+    del now
+    delay_ms = 0
+    flags: tuple[str, ...] = ()
+    fault = decision.fault
+    if fault is not None:
+        if fault.delay is not None and _hit(draws, "fault.delay", fault.delay.per_million):
+            delay_ms, flags = fault.delay.delay_ms, ("DI",)
+        if fault.abort is not None and _hit(draws, "fault.abort", fault.abort.per_million):
+            return Action(reply=_aborted(fault.abort), delay_ms=delay_ms, flags=(*flags, "FI"))
+    if decision.reply is not None:
+        return Action(reply=decision.reply, delay_ms=delay_ms, flags=flags)
+    destination = choose_destination(decision, draws)
+    if destination is None:
+        return Action(reply=NO_DESTINATION, delay_ms=delay_ms, flags=flags)
+    if not destination.cluster:
+        reply = NO_CLUSTER if destination.status == NO_CLUSTER.status else LocalReply(destination.status)
+        return Action(reply=reply, delay_ms=delay_ms, flags=flags)
+    if decision.passthrough:
+        return Action(destination=destination, delay_ms=delay_ms, flags=flags)
+    endpoint = choose_endpoint(destination.cluster, live, draws)
+    if endpoint is None:
+        return Action(reply=NO_HEALTHY_UPSTREAM, destination=destination, delay_ms=delay_ms, flags=flags)
+    return Action(destination=destination, endpoint=endpoint, delay_ms=delay_ms, flags=flags)
+
+
+def choose_destination(decision: Decision, draws: Draws) -> Destination | None:
+    """One destination by weight; None where all weights are 0 (Gateway API answers 500)."""
+    destinations = decision.destinations
+    if len(destinations) == 1:
+        return destinations[0] if destinations[0].weight else None
+    if not decision.total_weight:
+        return None
+    point = draws.draw("destination") * decision.total_weight
+    for destination in destinations:
+        point -= destination.weight
+        if point < 0:
+            return destination
+    return destinations[-1]
+
+
+def choose_endpoint(cluster: str, live: Live, draws: Draws, tried: Sequence[Endpoint] = ()) -> Endpoint | None:
+    """One endpoint by the cluster's balance, another than those tried where there is one (Envoy's previous_hosts); None where there is none."""
+    endpoints = live.endpoints(cluster)
+    if tried:
+        fresh = [endpoint for endpoint in endpoints if endpoint not in tried]
+        endpoints = fresh or endpoints
+    if len(endpoints) < 2:
+        return endpoints[0] if endpoints else None
+    match live.balance(cluster):
+        case "round_robin":
+            return _in_turn(endpoints, live.turn(cluster))
+        case "random":
+            return _drawn(endpoints, draws.draw("endpoint.1"))
+        case _:
+            first = _drawn(endpoints, draws.draw("endpoint.1"))
+            second = _drawn(endpoints, draws.draw("endpoint.2"))
+            return second if live.active(cluster, second) < live.active(cluster, first) else first
+
+
+def _hit(draws: Draws, name: str, per_million: int) -> bool:
+    return per_million >= PER_MILLION or (per_million > 0 and draws.draw(name) * PER_MILLION < per_million)
+
+
+def _aborted(abort: FaultAbort) -> LocalReply:
+    return LocalReply(
+        abort.status, body=b"fault filter abort", flag="FI", details="fault_filter_abort", grpc_status=abort.grpc_status
+    )
+
+
+def _in_turn(endpoints: Sequence[Endpoint], turn: int) -> Endpoint:
+    total = sum(endpoint.weight for endpoint in endpoints)
+    if total == len(endpoints):
+        return endpoints[turn % total]
+    place = turn % total
+    for endpoint in endpoints:
+        place -= endpoint.weight
+        if place < 0:
+            return endpoint
+    return endpoints[-1]
+
+
+def _drawn(endpoints: Sequence[Endpoint], draw: float) -> Endpoint:
+    total = sum(endpoint.weight for endpoint in endpoints)
+    if total == len(endpoints):
+        return endpoints[int(draw * total)]
+    point = draw * total
+    for endpoint in endpoints:
+        point -= endpoint.weight
+        if point < 0:
+            return endpoint
+    return endpoints[-1]

@@ -1,0 +1,70 @@
+"""What a route makes of a request's path and authority: rewrites, and where a redirect points. Pure text."""
+
+from __future__ import annotations
+
+from policies.head import RequestHead
+from policies.match import PathMatch, PathPrefix, PathSegments
+from policies.matching import compile_pattern
+from policies.traffic import Redirect, Rewrite
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def rewritten_path(rewrite: Rewrite, match: PathMatch | None, path: str) -> str | None:
+    """The forwarded path without its query, or None where the rewrite leaves it alone."""
+    if rewrite.path is not None:
+        return rewrite.path
+    if rewrite.prefix is not None:
+        return replaced_prefix(match, path, rewrite.prefix)
+    if rewrite.regex is not None:
+        replaced: str = compile_pattern(rewrite.regex).sub(rewrite.substitution, path)
+        return replaced
+    return None
+
+
+def replaced_prefix(match: PathMatch | None, path: str, prefix: str) -> str:
+    """``path`` with what ``match`` matched replaced. Whole segments keep exactly one slash at the seam (Gateway API's table)."""
+    match match:
+        case PathSegments(value):
+            rest = path[len(value.rstrip("/")) :].lstrip("/")
+            stem = prefix.rstrip("/")
+            return f"{stem}/{rest}" if rest else (stem or "/")
+        case PathPrefix(value):
+            return prefix + path[len(value) :]
+        case _:
+            return prefix
+
+
+def redirect_location(redirect: Redirect, match: PathMatch | None, head: RequestHead) -> str:
+    """The Location of a redirect (RFC 9110 section 10.2.2); the query is kept unless the new path brings its own."""
+    scheme = redirect.scheme or head.scheme
+    authority = _authority(redirect, head, scheme)
+    if redirect.path is not None:
+        path = redirect.path
+    elif redirect.prefix is not None:
+        path = replaced_prefix(match, head.path, redirect.prefix)
+    else:
+        path = head.path
+    if head.query is not None and "?" not in path:
+        path = f"{path}?{head.query}"
+    return f"{scheme}://{authority}{path}"
+
+
+def _authority(redirect: Redirect, head: RequestHead, scheme: str) -> str:
+    if redirect.authority is not None:
+        host, port = _split(redirect.authority)
+    else:
+        host, port = _split(head.authority)
+        host = redirect.host or host
+        if redirect.port_from_scheme:
+            port = None
+    if redirect.port is not None:
+        port = redirect.port or None
+    return host if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
+
+
+def _split(authority: str) -> tuple[str, int | None]:
+    host, colon, port = authority.rpartition(":")
+    if colon and port.isdigit() and not host.endswith(":"):
+        return host, int(port)
+    return authority, None
