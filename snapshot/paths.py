@@ -57,16 +57,13 @@ class PathIndex:
             case PathExact(value, ignore_case):
                 table = self.exact_folded if ignore_case else self.exact
                 table.setdefault(value.lower() if ignore_case else value, []).append(rank)
-            case PathPrefix("" | "/"):
+            case PathPrefix(""):
                 self.any_path.append(rank)
             case PathPrefix(value, ignore_case):
                 (self.prefix_folded if ignore_case else self.prefix).add(value.lower() if ignore_case else value, rank)
             case PathSegments(value):
                 bare = value.rstrip("/")
-                if bare:
-                    self.segments.add(bare, rank)
-                else:
-                    self.any_path.append(rank)
+                (self.segments if bare else self.prefix).add(bare or "/", rank)
             case PathRegex(pattern):
                 compile_pattern(pattern)
                 self.regexes.append((pattern, rank))
@@ -102,7 +99,7 @@ class PathIndex:
         for expressions, numbers in self.sets:
             hits = expressions.Match(path)
             if hits:
-                found.append([numbers[hit] for hit in hits])
+                found.append(sorted(numbers[hit] for hit in hits))
         if self.any_path:
             found.append(self.any_path)
         if len(found) == 1:
