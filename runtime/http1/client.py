@@ -1,0 +1,294 @@
+"""The upstream side of HTTP/1: one request out, its responses in.
+
+States: IDLE (no request is out), HEAD (a response head is awaited), BODY, DONE, TUNNEL, FAILED, as on the downstream side. An upstream is not
+trusted with framing either: whatever is ambiguous is refused, bytes that nobody asked for end the connection, and a body that stops
+short is an error, never an end.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from policies.head import Headers, RequestHead, ResponseHead
+from runtime.http1.body import Body, ChunkedBody, CloseBody, LengthBody
+from runtime.http1.error import ProtocolError, Reason
+from runtime.http1.events import DEFAULT_LIMITS, END, NEED_DATA, PAUSED, EndOfMessage, Limits, ResponseEvent
+from runtime.http1.framing import CONNECTION_FIELDS, read_framing
+from runtime.http1.grammar import STATUS_LINE, may_be_sent, split_fields
+from runtime.http1.writer import CHUNKED, chunk, field_lines, last_chunk
+
+
+class State(Enum):
+    """Where the response side stands."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    DONE = "done"
+    TUNNEL = "tunnel"
+    FAILED = "failed"
+
+
+_IDLE, _HEAD, _BODY, _DONE, _TUNNEL, _FAILED = State
+_SWITCHING, _OK, _NO_CONTENT, _NOT_MODIFIED, _MULTIPLE = 101, 200, 204, 304, 300
+_MAX_INFORMATIONAL = 16
+
+
+class Http1Client:
+    """One upstream connection. Owns the bytes that were received and not yet handed on, and nothing else.
+
+    After a response head: ``content_length`` (also of a HEAD's reply or a 304, which have no body; None: none given), ``chunked``, ``keep_alive``.
+    ``complete`` is true as soon as the response has been handed on entirely; then ``reusable`` says whether the connection can carry another request.
+    """
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_informational",
+        "_limits",
+        "_method",
+        "_request_chunked",
+        "_request_done",
+        "_state",
+        "_upgrade",
+        "chunked",
+        "complete",
+        "content_length",
+        "keep_alive",
+    )
+
+    def __init__(self, *, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._buffer = b""
+        self._state = _IDLE
+        self._method = ""
+        self._upgrade = b""
+        self._request_chunked = False
+        self._request_done = True
+        self._start_response()
+
+    def _start_response(self) -> None:
+        self._body: Body | None = None
+        self._informational = 0
+        self.complete = False
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = True
+
+    # --- the request out -----------------------------------------------------------------------------------------------------
+
+    def send_head(
+        self,
+        head: RequestHead,
+        headers: Headers,
+        *,
+        content_length: int | None = None,
+        chunked: bool = False,
+        upgrade: bytes = b"",
+    ) -> bytes:
+        """The request's head. See ``send_head_lines``; ``headers`` are what is sent instead of the head's own."""
+        return self.send_head_lines(
+            head, field_lines(headers), content_length=content_length, chunked=chunked, upgrade=upgrade
+        )
+
+    def send_head_lines(
+        self,
+        head: RequestHead,
+        lines: bytes,
+        *,
+        content_length: int | None = None,
+        chunked: bool = False,
+        upgrade: bytes = b"",
+    ) -> bytes:
+        """The request's head from prepared lines (``writer.field_lines``), in origin-form, or authority-form for CONNECT.
+
+        Neither length nor chunked means no body. ``upgrade`` is the protocol to ask for. Raises ProtocolError where path or
+        authority cannot stand in a request line: that is our own configuration's mistake, and must not split the request.
+        """
+        assert self._state is _IDLE or self.reusable, f"request while {self._state.value}"
+        method = head.method
+        target = head.path if head.query is None else f"{head.path}?{head.query}"
+        if method == "CONNECT":
+            target = head.authority
+        if not may_be_sent(target) or not may_be_sent(head.authority):
+            raise ProtocolError(Reason.TARGET)
+        self._start_response()
+        self._state = _HEAD
+        self._method = method
+        self._upgrade = upgrade
+        self._request_chunked = chunked
+        self._request_done = not chunked and not content_length
+        start = f"{method} {target} HTTP/1.1\r\nhost: {head.authority}\r\n".encode("ascii")
+        if content_length is not None:
+            return start + lines + b"content-length: %d\r\n\r\n" % content_length
+        if chunked:
+            return start + lines + CHUNKED + b"\r\n"
+        if upgrade:
+            return start + lines + b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % upgrade
+        return start + lines + b"\r\n"
+
+    def send_data(self, data: bytes) -> bytes:
+        """Bytes of the request's body as they go on the wire."""
+        return chunk(data) if self._request_chunked else data
+
+    def send_end(self, trailers: Headers = []) -> bytes:  # noqa: B006  It is never changed.
+        """The request's end; trailers can only be sent where the body is chunked, and are dropped elsewhere."""
+        self._request_done = True
+        return last_chunk(trailers) if self._request_chunked else b""
+
+    # --- responses in --------------------------------------------------------------------------------------------------------
+
+    def receive_data(self, data: bytes) -> ResponseEvent:
+        """Takes bytes from the upstream and says the first event; ask ``next_event`` for more. Raises ProtocolError."""
+        if self._state is _HEAD and not self._buffer and (end := data.find(b"\r\n\r\n")) >= 0:
+            return self._read_head(data, end + 4)
+        if self.complete or self._state is _IDLE:
+            raise self._fail(ProtocolError(Reason.UNSOLICITED))
+        self._buffer = self._buffer + data if self._buffer else data
+        return self.next_event()
+
+    def next_event(self) -> ResponseEvent:
+        """The next event in the bytes that are there; raises ProtocolError, after which it never says anything else."""
+        state = self._state
+        if state is _BODY:
+            return self._read_body()
+        if state is _HEAD:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end >= 0:
+                return self._read_head(self._buffer, end + 4)
+            self._refuse_early()
+            return NEED_DATA
+        if state is _TUNNEL:
+            data, self._buffer = self._buffer, b""
+            return data or NEED_DATA
+        return PAUSED
+
+    def receive_eof(self) -> ResponseEvent:
+        """The upstream has closed: the end of a body that only closing ends, PAUSED where nothing was owed; else raises ProtocolError."""
+        self.keep_alive = False
+        if self._state is _BODY and not self.complete:
+            if not isinstance(self._body, CloseBody):
+                raise self._fail(ProtocolError(Reason.TRUNCATED))
+            self.complete = True
+            self._state = _DONE
+            return END
+        if self._state is _HEAD:
+            raise self._fail(ProtocolError(Reason.TRUNCATED))
+        return PAUSED
+
+    @property
+    def state(self) -> State:
+        """Where the response side stands."""
+        return self._state
+
+    @property
+    def reusable(self) -> bool:
+        """True where the exchange is over on both sides, nothing is left over and the upstream keeps the connection."""
+        return self.complete and self._request_done and self.keep_alive and not self._buffer
+
+    @property
+    def trailers(self) -> Headers:
+        """The response's trailers, once it is complete."""
+        return self._body.trailers if self._body is not None else []
+
+    def take_rest(self) -> bytes:
+        """Hands over the bytes that wait, for whoever takes the connection over."""
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def _fail(self, error: ProtocolError) -> ProtocolError:
+        self._state = _FAILED
+        self._buffer = b""
+        self.keep_alive = False
+        return error
+
+    def _refuse_early(self) -> None:
+        data = self._buffer
+        if len(data) > self._limits.max_head_bytes:
+            raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE))
+        if (b"\n" in data and STATUS_LINE.match(data) is None) or not b"HTTP/1.".startswith(data[:7]):
+            raise self._fail(ProtocolError(Reason.STATUS_LINE))
+
+    def _read_head(self, data: bytes, end: int) -> ResponseEvent:
+        line = STATUS_LINE.match(data)
+        if line is None:
+            raise self._fail(ProtocolError(Reason.STATUS_LINE))
+        if end > self._limits.max_head_bytes:
+            raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE))
+        try:
+            head = self._parse_head(line, data, end)
+        except ProtocolError as error:
+            self._fail(error)
+            raise
+        self._buffer = data[end:] if len(data) > end else b""
+        return head
+
+    def _parse_head(self, line: re.Match[bytes], data: bytes, end: int) -> ResponseHead:
+        headers = split_fields(data, line.end(), end - 2, self._limits.max_headers)
+        status = int(line[2])
+        http_1_1 = line[1] == b"1"
+        protocol = b""
+        if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(dict(headers)):
+            framing = read_framing(headers, http_1_1=http_1_1)
+            headers = framing.headers
+            self.content_length, self.chunked = framing.content_length, framing.chunked
+            self.keep_alive = framing.keep_alive
+            protocol = framing.upgrade
+        if status < _OK:
+            self._take_informational(status, protocol)
+        else:
+            self._take_final(status)
+        return ResponseHead(status, headers)
+
+    def _take_informational(self, status: int, protocol: bytes) -> None:
+        """A 1xx has no body, and another head follows it, unless it is the 101 that was asked for."""
+        self._informational += 1
+        if self._informational > _MAX_INFORMATIONAL or self.content_length or self.chunked:
+            raise ProtocolError(Reason.BODY_NOT_ALLOWED)
+        if status != _SWITCHING:
+            self.content_length, self.keep_alive = None, True
+            return
+        if not self._upgrade or protocol != self._upgrade:
+            raise ProtocolError(Reason.UNEXPECTED_UPGRADE)
+        self._state = _TUNNEL
+        self.keep_alive = False
+
+    def _take_final(self, status: int) -> None:
+        """Where the body ends, by RFC 9112 section 6.3."""
+        if self._method == "CONNECT" and status < _MULTIPLE:
+            self._state = _TUNNEL
+            self.keep_alive = False
+            return
+        if status == _NO_CONTENT and (self.chunked or self.content_length):
+            raise ProtocolError(Reason.BODY_NOT_ALLOWED)
+        if self._method == "HEAD" or status in {_NO_CONTENT, _NOT_MODIFIED} or self.content_length == 0:
+            self._state = _DONE
+            self.complete = True
+            return
+        self._state = _BODY
+        if self.chunked:
+            self._body = ChunkedBody()
+        elif self.content_length is not None:
+            self._body = LengthBody(self.content_length)
+        else:
+            self._body = CloseBody()
+            self.keep_alive = False
+
+    def _read_body(self) -> ResponseEvent:
+        body = self._body
+        assert body is not None
+        if not self.complete:
+            if not self._buffer:
+                return NEED_DATA
+            try:
+                data, self._buffer, self.complete = body.take(self._buffer)
+            except ProtocolError as error:
+                self._fail(error)
+                raise
+            if data:
+                return data
+            if not self.complete:
+                return NEED_DATA
+        self._state = _DONE
+        return EndOfMessage(body.trailers) if body.trailers else END
