@@ -31,6 +31,7 @@ class Reason(Enum):
     NAMING = "naming"
     ADDRESS = "address"
     CONFLICT = "conflict"
+    PRECONDITION = "precondition"
     NOT_FOUND = "not_found"
     METHOD = "method"
     PUBLISH_TOKEN = "publish_token"  # noqa: S105  the name of a reason
@@ -59,6 +60,13 @@ class SignedCertificate(msgspec.Struct, frozen=True):
     identity: str
     issued_at: float
     expires_at: float
+
+
+class Registered(msgspec.Struct, frozen=True):
+    """``PUT /registry/<namespace>/<name>``: the registry's version now, and how long the lease holds without a refresh."""
+
+    version: int
+    lease_s: float
 
 
 class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
