@@ -11,7 +11,7 @@ Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Pl
 
 
 class Scalar:
-    """A leaf, already resolved as Kubernetes resolves it (YAML 1.1 booleans stay strings: only true and false are booleans)."""
+    """A leaf, already resolved as Kubernetes resolves it (compiler/scalars.py: YAML 1.1, so an unquoted ``yes`` is true)."""
 
     __slots__ = ("span", "value")
 
@@ -45,7 +45,10 @@ class Sequence:
 
 
 class Mapping:
-    """A map with string keys. ``key_spans`` says where each key itself stands."""
+    """A map with string keys. ``key_spans`` says where each key itself stands.
+
+    A key whose value is null is in ``key_spans`` only: Kubernetes treats it as absent, and so does whoever reads ``entries``.
+    """
 
     __slots__ = ("entries", "key_spans", "span")
 

@@ -17,6 +17,10 @@ MAX_FILE_BYTES = 16 * 1024 * 1024
 SUFFIXES = (".yaml", ".yml", ".json")
 ASIDE = frozenset({"tests", "guardrails"})
 
+LINK_OUT = "is a symbolic link out of the tree"
+LINK_TO_FOLDER = "is a symbolic link to a folder, whose files would be read twice"
+LINK_TO_NOTHING = "is a symbolic link to nothing that weft reads"
+
 
 class TreeError(Exception):
     """The tree itself cannot be read (no repository, no such revision, no such path); the message says which and what to do."""

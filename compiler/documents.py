@@ -1,0 +1,181 @@
+"""Files -> documents: every Kubernetes-shaped object of a tree, each with its positions.
+
+A document is only recognised here, not judged: whether its fields are right is its schema's to say (compiler/schemas.py). What is
+not an object at all is noted, what is nearly one is an error, and what cannot be read is an error at its position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, ResourceId, Span
+from compiler.kinds import group_of, is_known, versions_of
+from compiler.meshconfig import mesh_config_in
+from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
+from compiler.text import NotTextError, decode
+from compiler.tree import MAX_FILE_BYTES, Tree
+from compiler.yaml_file import YamlFile, read_yaml
+
+
+def load_documents(tree: Tree) -> tuple[list[Document], list[Diagnostic]]:
+    """All documents of the kinds that weft reads, in the order of files and lines, and what could not be read.
+
+    Documents with mistakes in their text (a duplicate key) are among them, so that their other mistakes are found in the same run.
+    """
+    loading = _Loading()
+    loading.found += tree.refusals()
+    for file, content in tree.files():
+        loading.load(file, content)
+    loading.note_skipped()
+    return loading.documents, loading.found
+
+
+class _Loading:
+    """Collects what one tree holds. Kinds that are not read are gathered, so that each is noted once and not once per object."""
+
+    def __init__(self) -> None:
+        self.documents: list[Document] = []
+        self.found: list[Diagnostic] = []
+        self._skipped: dict[tuple[str, str], list[Span]] = {}
+
+    def load(self, file: str, content: bytes) -> None:
+        text, yaml_file = _read(file, content)
+        self.found += yaml_file.diagnostics
+        others = []
+        for root in yaml_file.roots:
+            for node in _objects(root):
+                if isinstance(node, Mapping) and _means_a_resource(node):
+                    self._take(file, node, text)
+                elif isinstance(node, Scalar):
+                    self.found.append(_stray_value(node))
+                else:
+                    others.append(node)
+        if others:
+            message = "the document has neither apiVersion nor kind; it is skipped"
+            if len(others) > 1:
+                message = f"{len(others)} documents of this file have neither apiVersion nor kind; they are skipped"
+            self.found.append(diagnostic("WFT0009", message, _head(others[0])))
+
+    def note_skipped(self) -> None:
+        for (api_version, kind), spans in self._skipped.items():
+            times = "one document" if len(spans) == 1 else f"{len(spans)} documents"
+            message = f"weft does not read {kind} ({api_version}); {times} of this kind skipped"
+            self.found.append(diagnostic("WFT0011", message, spans[0]))
+
+    def _take(self, file: str, root: Mapping, text: str) -> None:
+        document = _document(file, root)
+        group, kind, api_version = group_of(document.api_version), document.kind, document.api_version
+        lacks = [field for field in ("apiVersion", "kind") if not _text(root, (field,))]
+        if lacks:
+            self.found += (_lacking(document, field) for field in lacks)
+            return
+        mesh_config = mesh_config_in(document, text)
+        if mesh_config is not None:
+            self.documents.append(mesh_config.document)
+            self.found += mesh_config.diagnostics
+        elif not is_known(group, kind):
+            self._skipped.setdefault((api_version, kind), []).append(_at(root, "kind"))
+        elif api_version not in versions_of(group, kind):
+            message = f"{kind} has no version `{api_version}`; use {' or '.join(versions_of(group, kind))}"
+            self.found.append(diagnostic("WFT0012", message, _at(root, "apiVersion"), resource=id_of(document)))
+        elif not document.name:
+            self.found.append(_lacking(document, "metadata.name"))
+        else:
+            self.documents.append(document)
+
+
+def _read(file: str, content: bytes) -> tuple[str, YamlFile]:
+    if len(content) > MAX_FILE_BYTES:
+        message = f"the file is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB"
+        return "", YamlFile([], [diagnostic("WFT0004", message, Span(file, 1, 1, 1, 1))])
+    try:
+        text = decode(file, content)
+    except NotTextError as error:
+        return "", YamlFile([], [diagnostic("WFT0003", str(error), error.span)])
+    return text, read_yaml(file, text)
+
+
+def _objects(root: Node) -> Iterator[Node]:
+    """What stands for one object each: the root itself, or the items of a List. An empty document is none."""
+    if isinstance(root, Scalar) and root.value is None:
+        return
+    items = find(root, ("items",))
+    kind = find(root, ("kind",))
+    if isinstance(items, Sequence) and isinstance(kind, Scalar) and str(kind.value).endswith("List"):
+        for item in items:
+            yield from _objects(item)
+        return
+    yield root
+
+
+def _means_a_resource(root: Mapping) -> bool:
+    """Whether somebody wrote this as an object of Kubernetes, if incompletely; other tools keep YAML in repositories too."""
+    written = root.key_spans
+    return "apiVersion" in written or "kind" in written or ("metadata" in written and "spec" in written)
+
+
+def id_of(document: Document) -> ResourceId:
+    """Which resource a finding in this document is about; the namespace is as written."""
+    return ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
+
+
+def _document(file: str, root: Mapping) -> Document:
+    name = find(root, ("metadata", "name"))
+    return Document(
+        file=file,
+        api_version=_text(root, ("apiVersion",)),
+        kind=_text(root, ("kind",)),
+        namespace=_text(root, ("metadata", "namespace")),
+        # A name that is no string is there, if wrong: the schema says so.
+        name=str(name.value) if isinstance(name, Scalar) else "",
+        root=root,
+    )
+
+
+def _lacking(document: Document, field: str) -> Diagnostic:
+    called = f"the {document.kind}" if document.kind else "the resource"
+    if document.name:
+        called = f"{called} `{document.name}`"
+    metadata = find(document.root, ("metadata",))
+    if field == "metadata.name" and isinstance(metadata, Mapping) and "generateName" in metadata.entries:
+        message = f"{called} has metadata.generateName, a name that only a cluster knows; in Git it needs metadata.name"
+        return diagnostic("WFT0010", message, metadata.key_spans["generateName"])
+    return diagnostic("WFT0010", f"{called} has no {field}", _nearest(document.root, field))
+
+
+def _stray_value(node: Scalar) -> Diagnostic:
+    text = str(node.value).strip()
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    return diagnostic("WFT0010", f"a document must be a mapping, not the single value `{shown}`", node.span)
+
+
+def _text(root: Mapping, path: tuple[str, ...]) -> str:
+    """A string field, or "" where it is absent or no string (which the schema then reports)."""
+    node = find(root, path)
+    return node.value if isinstance(node, Scalar) and isinstance(node.value, str) else ""
+
+
+def _nearest(root: Mapping, field: str) -> Span:
+    """The field's own key where it is written, else its parent's, else the start of the object."""
+    node: Node | None = root
+    span = _head(root)
+    for step in field.split("."):
+        if not isinstance(node, Mapping) or step not in node.key_spans:
+            break
+        span = node.key_spans[step]
+        node = node.entries.get(step)
+    return span
+
+
+def _at(mapping: Mapping, key: str) -> Span:
+    node = mapping.get(key)
+    return mapping.key_spans[key] if node is None else node.span
+
+
+def _head(node: Node) -> Span:
+    """The first line of a node: a whole document would be too much to underline."""
+    span = node.span
+    if isinstance(node, Mapping) and node.key_spans:
+        return next(iter(node.key_spans.values()))
+    return Span(span.file, span.line, span.column, span.line, span.column + 1)

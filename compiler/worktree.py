@@ -1,0 +1,133 @@
+"""A folder's files as they are now, committed or not: what ``git add --all`` would commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import pygit2
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, Span
+from compiler.tree import (
+    LINK_OUT,
+    LINK_TO_FOLDER,
+    LINK_TO_NOTHING,
+    MAX_FILE_BYTES,
+    SUFFIXES,
+    TreeError,
+    digest_of,
+    enters,
+    is_configuration,
+)
+
+
+class _Ignores(Protocol):
+    def __call__(self, path: Path, /) -> bool: ...
+
+
+class WorkTree:
+    """The configuration files below a folder, or one file. Read once, when first asked for; what Git ignores is not configuration.
+
+    ``shown_as`` goes before the paths ("" for none), so that positions are clickable where the user stands.
+    """
+
+    commit = ""
+
+    def __init__(self, root: Path, *, shown_as: str = "") -> None:
+        if not root.exists():
+            raise TreeError(f"{root} does not exist; give a folder or a file of mesh YAML")
+        self._root = root
+        self._shown_as = shown_as
+
+    @cached_property
+    def digest(self) -> str:
+        """A sha256 over the paths and contents of the files."""
+        return digest_of(self.files())
+
+    def files(self) -> Iterable[tuple[str, bytes]]:
+        """The configuration files, sorted by path; raises TreeError for one that cannot be read."""
+        return self._read[0]
+
+    def refusals(self) -> Iterable[Diagnostic]:
+        """Links that leave the tree or name a folder, and submodules."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+        if self._root.is_file():
+            return ((self._shown_as or self._root.name, _content(self._root)),), ()
+        files: list[tuple[str, bytes]] = []
+        refused: list[Diagnostic] = []
+        ignored = _ignores(self._root)
+        real_root = self._root.resolve()
+        for relative, path in _walk(self._root, ignored):
+            shown = f"{self._shown_as}/{relative}" if self._shown_as else relative
+            at = Span(shown, 1, 1, 1, 1)
+            if path.is_dir() and not path.is_symlink():
+                refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
+            elif problem := _link_problem(path, real_root):
+                refused.append(diagnostic("WFT0007", f"{shown} {problem}", at))
+            else:
+                files.append((shown, _content(path)))
+        return tuple(sorted(files)), tuple(refused)
+
+
+def _walk(root: Path, ignored: _Ignores) -> Iterator[tuple[str, Path]]:
+    """Configuration files, links in their place, and submodules' folders, without descending into the latter two."""
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        try:
+            entries = list(os.scandir(root / prefix))
+        except OSError as error:
+            raise TreeError(f"cannot read the folder {root / prefix}: {error.strerror}") from None
+        for entry in entries:
+            relative, path = f"{prefix}{entry.name}", Path(entry.path)
+            is_link = entry.is_symlink()
+            if not (enters(relative) if entry.is_dir() else is_configuration(relative)) or ignored(path):
+                continue
+            if entry.is_dir() and not is_link and not (path / ".git").exists():
+                folders.append(f"{relative}/")
+            else:
+                yield relative, path
+
+
+def _link_problem(path: Path, real_root: Path) -> str:
+    """Why a path may not be read, or "" where it may."""
+    if not path.is_symlink():
+        return ""
+    target = path.resolve()
+    if not target.is_relative_to(real_root):
+        return LINK_OUT
+    if target.is_dir():
+        return LINK_TO_FOLDER
+    return "" if target.is_file() and target.name.endswith(SUFFIXES) else LINK_TO_NOTHING
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise TreeError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _ignores(root: Path) -> _Ignores:
+    """Whether Git ignores a path; nothing is ignored outside a repository."""
+    found = pygit2.discover_repository(str(root))
+    if found is None:
+        return lambda path: False  # noqa: ARG005  the same signature
+    repository = pygit2.Repository(found)
+    if repository.workdir is None:
+        return lambda path: False  # noqa: ARG005  the same signature
+    top = Path(repository.workdir).resolve()
+
+    def ignored(path: Path) -> bool:
+        absolute = path.parent.resolve() / path.name
+        return repository.path_is_ignored(f"{absolute.relative_to(top)}{'/' if path.is_dir() else ''}")
+
+    return ignored
