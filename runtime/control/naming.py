@@ -6,7 +6,7 @@ are the labels of that slice's entry: a label that Git does not know would let a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -45,6 +45,17 @@ class Naming(msgspec.Struct, frozen=True):
                 Reason.IDENTITY, f"workload {entry.name} belongs to {workload.identity}; this caller is {identity}"
             )
         return msgspec.structs.replace(claim, identity=identity, labels=entry.labels)
+
+
+def grant(namings: Sequence[Naming], claim: RegisteredWorkload, identity: str) -> RegisteredWorkload:
+    """The registration as any channel's snapshot grants it; raises Refused, of several refusals the last."""
+    refused = Refused(Reason.UNAVAILABLE, "nothing is published yet, so no workload is known: publish a snapshot first")
+    for naming in namings:
+        try:
+            return naming.grant(claim, identity)
+        except Refused as error:
+            refused = error
+    raise refused
 
 
 def load_naming(index: SnapshotIndex, snapshot: str, read_blob: ReadBlob, previous: Naming | None) -> Naming:

@@ -7,7 +7,7 @@ control plane takes nobody's endpoints away; refreshes are not.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import trio
@@ -16,7 +16,7 @@ from runtime.control.board import Board
 from runtime.control.interface import Reason, Registered
 from runtime.control.leases import Leases
 from runtime.control.ledger import Ledger
-from runtime.control.naming import Naming
+from runtime.control.naming import Naming, grant
 from runtime.control.refusal import Refused
 from runtime.control.routing import JSON, Access, Page, json_reply, read_json, version_of, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
@@ -29,13 +29,13 @@ VERSIONS_PER_START = 1 << 32
 
 
 class WorkloadRegistry:
-    """Owns the leases, the registry's version and its encoded form. ``naming`` gives the published snapshot's, or None before the first."""
+    """Owns the leases, the registry's version and its encoded form. ``namings`` gives those of the published snapshots, one per channel."""
 
-    def __init__(self, ledger: Ledger, naming: Callable[[], Naming | None], *, start: int, lease_s: float) -> None:
+    def __init__(self, ledger: Ledger, namings: Callable[[], Sequence[Naming]], *, start: int, lease_s: float) -> None:
         self.leases = Leases(lease_s=lease_s)
         self.board = Board(start * VERSIONS_PER_START)
         self._ledger = ledger
-        self._naming = naming
+        self._namings = namings
         self._encoded = b""
         self._encoded_version = -1
         # One writer, first come first served: a withdrawal never overtakes the registration that it ends.
@@ -77,12 +77,7 @@ class WorkloadRegistry:
         if (claim.namespace, claim.name) != (namespace, name):
             raise Refused(Reason.MALFORMED, f"the body is about {claim.namespace}/{claim.name}, the path about {rest}")
         _require_plausible(claim)
-        naming = self._naming()
-        if naming is None:
-            raise Refused(
-                Reason.UNAVAILABLE, "nothing is published yet, so no workload is known: publish a snapshot first"
-            )
-        granted = naming.grant(claim, request.peer.identity)
+        granted = grant(self._namings(), claim, request.peer.identity)
         if self.leases.register(granted, trio.current_time()):
             await self._publish([granted], [])
         return json_reply(Registered(version=self.board.version, lease_s=self.leases.lease_s))

@@ -99,7 +99,9 @@ def test_the_root_key_may_be_taken_away(authority: ca.Authority, tmp_path: Path)
     assert ca.create_or_open(tmp_path / "ca", "shop.test", now=NOW).bundle == authority.bundle
 
 
-def test_an_intermediate_near_its_end_is_renewed_where_the_root_key_is_there(authority: ca.Authority, tmp_path: Path) -> None:
+def test_an_intermediate_near_its_end_is_renewed_where_the_root_key_is_there(
+    authority: ca.Authority, tmp_path: Path
+) -> None:
     late = NOW + ca.INTERMEDIATE_LIFE_S - ca.RENEW_INTERMEDIATE_S + 60
     renewed = ca.create_or_open(tmp_path / "ca", "shop.test", now=late)
     assert renewed.issuer.certificate != authority.issuer.certificate
