@@ -14,8 +14,6 @@ MERGE_SLASHES = "MERGE_SLASHES"
 DECODE_AND_MERGE_SLASHES = "DECODE_AND_MERGE_SLASHES"
 PROFILES = (NONE, BASE, MERGE_SLASHES, DECODE_AND_MERGE_SLASHES)
 
-# Whatever any profile could change or refuse has one of these in it; most paths have none and are returned as they are.
-_suspicious = re.compile(r"/\.|//|[\\%#]|^[^/]|^$").search
 _slashes = re.compile(r"//+")
 _encoded_dot = re.compile(r"%2[eE]")
 _encoded_slash = re.compile(r"%2[fF]|%5[cC]")
@@ -27,7 +25,15 @@ def normalize(path: str, profile: str = BASE) -> str | None:
     BASE resolves dot segments (RFC 3986 section 5.2.4; ``%2e`` is a dot) and turns backslashes into slashes; other escapes keep their bytes.
     MERGE_SLASHES also makes runs of slashes one. DECODE_AND_MERGE_SLASHES first decodes ``%2F`` and ``%5C``. Idempotent.
     """
-    if _suspicious(path) is None:
+    # Whatever a profile could change or refuse has one of these in it; most paths have none. Five searches cost a fifth of one expression.
+    if (
+        path[:1] == "/"
+        and "%" not in path
+        and "/." not in path
+        and "//" not in path
+        and "\\" not in path
+        and "#" not in path
+    ):
         return path
     if not path.startswith(("/", "\\")) or "#" in path or "%00" in path:
         return None

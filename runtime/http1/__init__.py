@@ -22,9 +22,9 @@ How a proxy uses them, the request without a body first::
             event = server.next_event()                # a pipelined head may be there already
 
 A request with a body: after the head, ``next_event()`` until NEED_DATA or ``complete``; forward with ``client.send_data`` and ``send_end``;
-``chunked`` and ``content_length`` of the server say how to frame it. PAUSED: stop reading from that socket. EOF: ``receive_eof()`` of that side, which raises
- where a message was cut short; the downstream connection is then aborted, never ended cleanly. Nothing after CONNECT or an upgrade
-is handed on before ``start_tunnel``; if the upstream refuses, reply and close.
+``chunked`` and ``content_length`` of the server say how to frame it. PAUSED: stop reading from that socket. EOF: ``receive_eof()`` of that
+side, which raises where a message was cut short; the downstream connection is then aborted, never ended cleanly. Nothing after CONNECT or an
+upgrade is handed on before ``start_tunnel``; if the upstream refuses, reply and close.
 
 Headers that come out are lower-case and without the connection's own fields (RFC 9110 section 7.6.1), transfer-encoding and host;
 content-length stays for policies to see. What goes in may hold them: the writer frames by its own arguments alone.

@@ -229,8 +229,9 @@ class Http1Client:
         status = int(line[2])
         http_1_1 = line[1] == b"1"
         protocol = b""
-        if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(dict(headers)):
-            framing = read_framing(headers, http_1_1=http_1_1)
+        fields = dict(headers)
+        if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(fields):
+            framing = read_framing(headers, fields, http_1_1=http_1_1)
             headers = framing.headers
             self.content_length, self.chunked = framing.content_length, framing.chunked
             self.keep_alive = framing.keep_alive

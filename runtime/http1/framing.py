@@ -5,6 +5,8 @@ Only heads that carry one of the fields in ``CONNECTION_FIELDS`` come here; most
 
 from __future__ import annotations
 
+import msgspec
+
 from policies.head import Headers
 from runtime.http1.error import ProtocolError, Reason
 from runtime.http1.grammar import parse_length, split_list
@@ -13,62 +15,78 @@ from runtime.http1.grammar import parse_length, split_list
 # which is never offered.
 HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade te http2-settings".split())
 CONNECTION_FIELDS = HOP_BY_HOP | {b"content-length", b"expect"}
+_NOT_OFFERED = frozenset({b"h2c", b"h2"})
 # What a Connection header may not name away: removing these would change what the next hop understands (CVE-2022-1388's kind).
 _NOT_NOMINATED = frozenset(
-    b"host content-length transfer-encoding authorization cookie x-forwarded-for x-forwarded-proto x-forwarded-host "
+    b"host content-length expect authorization cookie x-forwarded-for x-forwarded-proto x-forwarded-host "
     b"x-forwarded-client-cert x-request-id forwarded".split()
 )
 
 
-class Framing:
-    """The answer, filled in by ``read_framing``. ``content_length`` is None where the head gives none."""
+class Framing(msgspec.Struct, gc=False):
+    """The answer: the headers that go on, and what the others said. ``content_length`` is None where the head gives none."""
 
-    __slots__ = ("chunked", "content_length", "expect_continue", "headers", "keep_alive", "upgrade")
-
-    def __init__(self, headers: Headers) -> None:
-        self.headers = headers
-        self.content_length: int | None = None
-        self.chunked = False
-        self.keep_alive = True
-        self.expect_continue = False
-        self.upgrade = b""
+    headers: Headers
+    content_length: int | None
+    chunked: bool
+    keep_alive: bool
+    expect_continue: bool
+    upgrade: bytes
 
 
-def read_framing(headers: Headers, *, http_1_1: bool) -> Framing:
-    """Reads the connection's fields and takes them out of ``headers``; content-length and expect stay, since policies may match them.
+def read_framing(headers: Headers, fields: dict[bytes, bytes], *, http_1_1: bool) -> Framing:
+    """Reads the connection's fields and leaves them out; content-length and expect stay, since policies may match them.
 
-    Raises ProtocolError for every ambiguity about where the body ends (RFC 9112 section 6; security.md, request smuggling).
+    ``fields`` is ``dict(headers)``, which the caller has made anyway, and may be changed. Raises ProtocolError for every
+    ambiguity about where the body ends (RFC 9112 section 6; security.md, request smuggling).
     """
-    framing = Framing(headers)
-    _read_body(framing, http_1_1=http_1_1)
-    options = split_list([value for name, value in headers if name == b"connection"])
-    framing.keep_alive = b"close" not in options and (http_1_1 or b"keep-alive" in options)
-    if b"upgrade" in options and http_1_1:
-        protocols = split_list([value for name, value in headers if name == b"upgrade"])
-        framing.upgrade = protocols[0] if len(protocols) == 1 and protocols[0] not in {b"h2c", b"h2"} else b""
-    expectations = split_list([value for name, value in headers if name == b"expect"])
-    if expectations not in ([], [b"100-continue"]):
+    if len(fields) != len(headers):
+        _join_repeated(headers, fields)
+    length, chunked = _read_body(fields, http_1_1=http_1_1)
+    expect = fields.get(b"expect")
+    if expect is not None and split_list(expect) != [b"100-continue"]:
         raise ProtocolError(Reason.EXPECTATION)
-    framing.expect_continue = http_1_1 and bool(expectations)
-    nominated = set(options) - _NOT_NOMINATED
-    drop = HOP_BY_HOP | nominated if nominated else HOP_BY_HOP
-    framing.headers = [pair for pair in headers if pair[0] not in drop]
-    return framing
+    if HOP_BY_HOP.isdisjoint(fields):
+        return Framing(headers, length, chunked, http_1_1, http_1_1 and expect is not None, b"")
+    options = split_list(fields.get(b"connection", b""))
+    keep_alive = b"close" not in options and (http_1_1 or b"keep-alive" in options)
+    upgrade = b""
+    if b"upgrade" in options and http_1_1:
+        protocols = split_list(fields.get(b"upgrade", b""))
+        upgrade = protocols[0] if len(protocols) == 1 and protocols[0] not in _NOT_OFFERED else b""
+    drop = HOP_BY_HOP.union(options) - _NOT_NOMINATED if options else HOP_BY_HOP
+    kept = [pair for pair in headers if pair[0] not in drop]
+    return Framing(kept, length, chunked, keep_alive, http_1_1 and expect is not None, upgrade)
 
 
-def _read_body(framing: Framing, *, http_1_1: bool) -> None:
-    lengths = [value for name, value in framing.headers if name == b"content-length"]
-    codings = [value for name, value in framing.headers if name == b"transfer-encoding"]
-    if codings:
-        if lengths:
-            raise ProtocolError(Reason.BOTH_LENGTHS)
-        if not http_1_1 or len(codings) > 1:
-            raise ProtocolError(Reason.TRANSFER_ENCODING)
-        if codings[0].lower() != b"chunked":
-            known = codings[0].lower().endswith(b", chunked") and b"chunked" not in codings[0].lower()[:-9]
-            raise ProtocolError(Reason.UNKNOWN_CODING if known else Reason.TRANSFER_ENCODING)
-        framing.chunked = True
-    elif lengths:
-        if len(lengths) > 1:
+def _join_repeated(headers: Headers, fields: dict[bytes, bytes]) -> None:
+    """Makes ``fields`` hold every value of a repeated list field; a repeated length or coding is refused."""
+    seen: set[bytes] = set()
+    for name, value in headers:
+        if name not in CONNECTION_FIELDS:
+            continue
+        if name not in seen:
+            seen.add(name)
+            fields[name] = value
+        elif name == b"content-length":
             raise ProtocolError(Reason.CONTENT_LENGTH)
-        framing.content_length = parse_length(lengths[0])
+        elif name == b"transfer-encoding":
+            raise ProtocolError(Reason.TRANSFER_ENCODING)
+        else:
+            fields[name] += b"," + value
+
+
+def _read_body(fields: dict[bytes, bytes], *, http_1_1: bool) -> tuple[int | None, bool]:
+    length = fields.get(b"content-length")
+    coding = fields.get(b"transfer-encoding")
+    if coding is None:
+        return (None if length is None else parse_length(length)), False
+    if length is not None:
+        raise ProtocolError(Reason.BOTH_LENGTHS)
+    if not http_1_1:
+        raise ProtocolError(Reason.TRANSFER_ENCODING)
+    if coding.lower() != b"chunked":
+        codings = split_list(coding)
+        known = codings[-1:] == [b"chunked"] and codings.count(b"chunked") == 1
+        raise ProtocolError(Reason.UNKNOWN_CODING if known and len(codings) > 1 else Reason.TRANSFER_ENCODING)
+    return None, True

@@ -49,6 +49,7 @@ class Http1Server:
         "_buffer",
         "_limits",
         "_path_profile",
+        "_plain",
         "_reply_bodiless",
         "_reply_chunked",
         "_scheme",
@@ -73,6 +74,7 @@ class Http1Server:
 
     def _reset(self) -> None:
         self._state = _IDLE
+        self._plain = True  # Nothing but state and complete differs from a new connection's: resetting the rest costs as much as a parse.
         self._body: Body | None = None
         self._skipped_line = False
         self._to_head = False
@@ -135,7 +137,11 @@ class Http1Server:
     def start_next(self) -> None:
         """Begins the next request on this connection. Only after this one is complete and its reply has ended with ``keep_alive`` true."""
         assert self.complete, f"start_next while {self._state.value}"
-        self._reset()
+        if self._plain:
+            self._state = _IDLE
+            self.complete = False
+        else:
+            self._reset()
 
     def take_rest(self) -> bytes:
         """Hands over the bytes that wait, for whoever takes the connection over."""
@@ -158,6 +164,7 @@ class Http1Server:
         if self._skipped_line or self._buffer[:2] != b"\r\n":
             return False
         self._skipped_line = True
+        self._plain = False
         self._buffer = self._buffer[2:]
         return True
 
@@ -200,13 +207,14 @@ class Http1Server:
             raise ProtocolError(Reason.HOST) from None
         if len(fields) != len(headers) and len([None for name, _ in headers if name == b"host"]) != 1:
             raise ProtocolError(Reason.HOST)
+        del fields[b"host"]
         authority, host = split_authority(raw_host)
         if headers[0][0] == b"host":
             del headers[0]
         else:
             headers.remove((b"host", raw_host))
         if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(fields):
-            headers = self._read_connection(headers, method_bytes, http_1_1=http_1_1)
+            headers = self._read_connection(headers, fields, method_bytes, http_1_1=http_1_1)
         else:
             self._state = _DONE
             self.complete = True
@@ -217,11 +225,14 @@ class Http1Server:
             normal = normalize(path, self._path_profile)
             if normal is None:
                 raise ProtocolError(Reason.PATH)
-            self._to_head = method == "HEAD"
+            if method == "HEAD":
+                self._to_head = True
+                self._plain = False
             return RequestHead(method, self._scheme, authority, host, normal, query if mark else None, headers)
         return self._parse_other_form(method, target, authority, host, headers)
 
     def _parse_other_form(self, method: str, target: str, authority: str, host: str, headers: Headers) -> RequestHead:
+        self._plain = False
         if method == "CONNECT":
             self.keep_alive = False  # Whatever follows a refused CONNECT is not a request (CVE-2025-64763).
             if self._state is not _DONE or self.content_length is not None:
@@ -236,9 +247,12 @@ class Http1Server:
         scheme, authority, host, path, query = split_absolute(target, authority, self._path_profile)
         return RequestHead(method, scheme, authority, host, path, query, headers)
 
-    def _read_connection(self, headers: Headers, method: bytes, *, http_1_1: bool) -> Headers:
+    def _read_connection(
+        self, headers: Headers, fields: dict[bytes, bytes], method: bytes, *, http_1_1: bool
+    ) -> Headers:
         """The less common head, with fields about the connection or the body."""
-        framing = read_framing(headers, http_1_1=http_1_1)
+        framing = read_framing(headers, fields, http_1_1=http_1_1)
+        self._plain = False
         self.http_version = "HTTP/1.1" if http_1_1 else "HTTP/1.0"
         self.content_length = framing.content_length
         self.chunked = framing.chunked
@@ -292,11 +306,14 @@ class Http1Server:
             framing = b""
         elif self.http_version == "HTTP/1.1":
             self._reply_chunked = True
+            self._plain = False
             framing = CHUNKED
         else:
             self.keep_alive = False
             framing = b""
-        self._reply_bodiless = bodiless
+        if bodiless:
+            self._reply_bodiless = True
+            self._plain = False
         if not self.keep_alive:
             framing += CLOSE
         elif self.http_version == "HTTP/1.0":
