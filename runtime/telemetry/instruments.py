@@ -1,0 +1,170 @@
+"""weft's own metrics: every name is declared in DECLARED, once, and the reference page is made from it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from runtime.telemetry.labels import Labels
+from runtime.telemetry.metrics import OwnSample
+
+
+class Declaration(msgspec.Struct, frozen=True):
+    """One metric. ``kind`` is ``counter`` or ``gauge``.
+
+    ``merge`` says how the values of several processes become one: ``sum``, ``max`` or ``min``."""
+
+    name: str
+    kind: str
+    help: str
+    labels: Labels = ()
+    merge: str = "sum"
+
+
+DECLARED: dict[str, Declaration] = {
+    one.name: one
+    for one in (
+        Declaration(
+            "weft_snapshot_info",
+            "gauge",
+            "1 for the snapshot that is serving.",
+            ("digest", "commit", "channel", "version"),
+            "max",
+        ),
+        Declaration(
+            "weft_snapshot_age_seconds", "gauge", "Seconds since the serving snapshot was swapped in.", (), "max"
+        ),
+        Declaration(
+            "weft_snapshot_fresh",
+            "gauge",
+            "1 while the store's timestamp is valid, 0 once it has expired.",
+            (),
+            "min",
+        ),
+        Declaration(
+            "weft_swap_total", "counter", "Snapshots taken up or refused, by result (ok, refused).", ("result",), "sum"
+        ),
+        Declaration("weft_swap_duration_seconds", "gauge", "Seconds that the last prepare and swap took.", (), "max"),
+        Declaration(
+            "weft_prepare_failed_total",
+            "counter",
+            "Snapshots that could not be prepared; the old one kept serving.",
+            ("reason",),
+            "sum",
+        ),
+        Declaration(
+            "weft_fetch_problem_total",
+            "counter",
+            "Releases that were not taken from the store, by reason.",
+            ("reason",),
+            "sum",
+        ),
+        Declaration(
+            "weft_cert_expiry_seconds",
+            "gauge",
+            "Seconds until a certificate expires; negative when it has.",
+            ("role",),
+            "min",
+        ),
+        Declaration(
+            "weft_cert_rotation_failed_total", "counter", "Attempts to renew the identity that failed.", (), "sum"
+        ),
+        Declaration("weft_worker_restarts_total", "counter", "Workers started again after they ended.", (), "sum"),
+        Declaration(
+            "weft_lane_pause_seconds",
+            "gauge",
+            "The longest time the lane did not serve while a snapshot was prepared or swapped.",
+            (),
+            "max",
+        ),
+        Declaration("weft_connections", "gauge", "Open connections of the data plane, by side.", ("side",), "sum"),
+        Declaration("weft_connections_total", "counter", "Connections accepted or opened, by side.", ("side",), "sum"),
+        Declaration(
+            "weft_connection_refused_total",
+            "counter",
+            "Connections closed before a request, by reason.",
+            ("reason",),
+            "sum",
+        ),
+        Declaration(
+            "weft_connection_bugs_total",
+            "counter",
+            "Connections that an unexpected exception ended; each is logged with its traceback.",
+            (),
+            "sum",
+        ),
+        Declaration(
+            "weft_handshake_failed_total",
+            "counter",
+            "TLS handshakes that failed, by side and reason.",
+            ("side", "reason"),
+            "sum",
+        ),
+        Declaration(
+            "weft_access_log_dropped_total",
+            "counter",
+            "Access log lines lost because the log did not take them.",
+            (),
+            "sum",
+        ),
+        Declaration(
+            "weft_series_dropped_total",
+            "counter",
+            "Traffic series refused because the limit of series was reached.",
+            (),
+            "sum",
+        ),
+        Declaration(
+            "weft_registry_version", "gauge", "Version of the registry of workloads that is in use.", (), "max"
+        ),
+        Declaration(
+            "weft_endpoint_refused_total",
+            "counter",
+            "Endpoints not used because their identity does not fit their cluster.",
+            (),
+            "sum",
+        ),
+    )
+}
+"""All metrics of weft's proxies, in the order in which they are printed."""
+
+
+class Instruments:
+    """The ``weft_*`` values of one process. A name that is not declared, or a wrong number of labels, is a bug (KeyError, AssertionError)."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, Labels], float] = {}
+
+    def add(self, name: str, *labels: str, amount: float = 1) -> None:
+        """Counts up."""
+        key = self._key(name, labels)
+        self._values[key] = self._values.get(key, 0) + amount
+
+    def set(self, name: str, value: float, *labels: str) -> None:
+        """Sets a gauge."""
+        self._values[self._key(name, labels)] = value
+
+    def raise_to(self, name: str, value: float, *labels: str) -> None:
+        """Sets a gauge where ``value`` is larger than what it holds."""
+        key = self._key(name, labels)
+        if value > self._values.get(key, float("-inf")):
+            self._values[key] = value
+
+    def forget(self, name: str) -> None:
+        """Drops all series of one name; used before an info metric is set to new labels."""
+        for key in [key for key in self._values if key[0] == name]:
+            del self._values[key]
+
+    def value(self, name: str, *labels: str) -> float:
+        """What a series holds; 0 where it was never set."""
+        return self._values.get(self._key(name, labels), 0)
+
+    def samples(self) -> list[OwnSample]:
+        """A copy of all values."""
+        return [OwnSample(name, labels, value) for (name, labels), value in self._values.items()]
+
+    @staticmethod
+    def _key(name: str, labels: Labels) -> tuple[str, Labels]:
+        assert len(labels) == len(DECLARED[name].labels), f"{name} has labels {DECLARED[name].labels}, not {labels}"
+        return name, labels
