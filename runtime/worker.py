@@ -1,0 +1,198 @@
+"""One worker process: the lane and its frames. ``python -m runtime.worker FD`` where FD is this end of the supervisor's socket pair.
+
+The worker does what it is told: it takes sockets, prepares and swaps slices, fills slots with live data, answers questions, drains. It
+reads no file and knows no store, no control plane and no Git; it imports nothing that can. Signals are the supervisor's business; when
+the supervisor is gone, the worker ends at once, because a restarted one needs its ports.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, assert_never
+
+import trio
+
+from runtime.bootstrap import Bootstrap
+from runtime.ipc import (
+    Abandon,
+    Answer,
+    Ask,
+    Blobs,
+    Channel,
+    ChannelClosedError,
+    Drain,
+    Drained,
+    Frame,
+    Listeners,
+    LiveUpdate,
+    Prepare,
+    Prepared,
+    Ready,
+    Start,
+    Swap,
+    Swapped,
+)
+from snapshot.encode import FormatError
+from snapshot.index import Slice, slice_blobs
+from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.prepared import PrepareError
+
+log = logging.getLogger("weft.worker")
+
+
+class DataPlane(Protocol):
+    """What serves: ``runtime.proxy.Proxy``, or a fake of a test. Sockets given to ``add_sockets`` are its own from then on."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until cancelled."""
+
+    def add_sockets(self, sockets: dict[str, socket.socket]) -> None:
+        """Takes listening sockets by ``address:port``, for the next generations to accept on."""
+
+    async def prepare(self, slice_: Slice) -> Any:
+        """Makes a generation; raises FormatError or PrepareError."""
+
+    def swap(self, generation: Any) -> None:
+        """Makes a generation the serving one, without waiting."""
+
+    def set_registry(self, registry: Registry) -> None:
+        """Takes the registered workloads."""
+
+    def set_resolved(self, resolved: list[Resolved]) -> None:
+        """Takes the addresses of DNS names."""
+
+    def set_svid(self, svid: Svid) -> None:
+        """Takes a new certificate; connections that are open stay."""
+
+    def set_credentials(self, credentials: list[Credential]) -> None:
+        """Takes the keys for the slice's slots."""
+
+    async def drain(self, deadline_s: float) -> None:
+        """Returns when nothing is in flight, or at the deadline."""
+
+    def pause_ms(self) -> float:
+        """The longest that the lane stood still since this was last asked."""
+
+    def page(self, name: str) -> bytes:
+        """One page of state: ``metrics`` (MessagePack), or JSON: ``config_dump``, ``clusters``, ``status``."""
+
+
+class Worker:
+    """Owns one data plane, the blobs it may need again, and at most one generation that is prepared and not swapped."""
+
+    def __init__(self, channel: Channel, make_data_plane: Callable[[Bootstrap], DataPlane]) -> None:
+        self._channel = channel
+        self._make_data_plane = make_data_plane
+        self._blobs: dict[str, bytes] = {}
+        self._running: frozenset[str] = frozenset()
+        self._prepared: tuple[int, Any, frozenset[str]] | None = None
+
+    async def run(self) -> None:
+        """Serves until the supervisor says drain or is gone."""
+        try:
+            start = await self._channel.receive()
+            assert isinstance(start, Start), start
+            plane = self._make_data_plane(start.bootstrap)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(plane.run)
+                await self._channel.send(Ready())
+                try:
+                    await self._obey(plane)
+                finally:
+                    nursery.cancel_scope.cancel()
+        except ChannelClosedError as error:
+            log.info("worker ends: %s", error)
+        finally:
+            self._channel.close()
+
+    async def _obey(self, plane: DataPlane) -> None:
+        while True:
+            frame = await self._channel.receive()
+            if isinstance(frame, Drain):
+                await plane.drain(frame.deadline_s)
+                await self._channel.send(Drained())
+                return
+            await self._act(plane, frame)
+
+    async def _act(self, plane: DataPlane, frame: Frame) -> None:
+        match frame:
+            case Listeners():
+                plane.add_sockets(self._channel.take_sockets(frame))
+            case Blobs(blobs):
+                self._blobs.update(blobs)
+            case Prepare():
+                await self._channel.send(await self._prepare(plane, frame))
+            case Swap(number):
+                await self._swap(plane, number)
+            case Abandon():
+                self._prepared = None
+                self._keep(self._running)
+            case LiveUpdate():
+                _update(plane, frame)
+            case Ask(number, page):
+                await self._channel.send(Answer(number, plane.page(page)))
+            case Start() | Drain() | Ready() | Prepared() | Swapped() | Answer() | Drained():
+                raise AssertionError(f"{type(frame).__name__} is not for a running worker")
+            case _:
+                assert_never(frame)
+
+    async def _prepare(self, plane: DataPlane, frame: Prepare) -> Prepared:
+        begin = time.monotonic()
+        plane.pause_ms()
+        wanted = frozenset(slice_blobs(frame.index))
+        slice_ = Slice(frame.snapshot, frame.entry, frame.index, {name: self._blobs[name] for name in wanted})
+        try:
+            generation = await plane.prepare(slice_)
+        except (FormatError, PrepareError) as error:
+            self._keep(self._running)
+            source = getattr(error, "source", None)
+            spent = (time.monotonic() - begin) * 1000
+            return Prepared(frame.generation, spent, error.reason, str(error), str(source) if source else "")
+        self._prepared = (frame.generation, generation, wanted)
+        return Prepared(frame.generation, (time.monotonic() - begin) * 1000)
+
+    async def _swap(self, plane: DataPlane, number: int) -> None:
+        assert self._prepared is not None, number
+        prepared_as, generation, wanted = self._prepared
+        assert prepared_as == number, (prepared_as, number)
+        self._prepared = None
+        plane.swap(generation)
+        self._running = wanted
+        self._keep(wanted)
+        await self._channel.send(Swapped(number, plane.pause_ms()))
+
+    def _keep(self, wanted: frozenset[str]) -> None:
+        self._blobs = {name: blob for name, blob in self._blobs.items() if name in wanted}
+
+
+def _update(plane: DataPlane, update: LiveUpdate) -> None:
+    if update.svid is not None:
+        plane.set_svid(update.svid)
+    if update.credentials is not None:
+        plane.set_credentials(list(update.credentials))
+    if update.registry is not None:
+        plane.set_registry(update.registry)
+    if update.resolved is not None:
+        plane.set_resolved(list(update.resolved))
+
+
+def main(make_data_plane: Callable[[Bootstrap], DataPlane], descriptor: int) -> None:
+    """Runs a worker on an inherited descriptor until it is told to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # What is imported by now lives for ever; leaving it out of collections keeps them short.
+    gc.freeze()
+    trio.run(Worker(Channel(socket.socket(fileno=descriptor)), make_data_plane).run)
+
+
+if __name__ == "__main__":
+    from runtime.proxy import make_proxy
+
+    main(make_proxy, int(sys.argv[1]))
