@@ -1,0 +1,118 @@
+"""A store behind HTTP: any static file host for reading, ``weft control`` also for writing (the requests: ``snapshot.store``)."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import time
+
+import httpx
+
+from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
+
+CONNECT_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 10.0
+WHOLE_READ_S = 60.0
+"""A server that trickles bytes may not hold a reader for longer than this."""
+
+_OWN_TAG = "sha256:"
+
+
+class HttpStore:
+    """A store under one URL. It owns a pool of connections; ``close`` ends them."""
+
+    def __init__(
+        self, url: str, *, ca: str = "", token: str = "", transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._token = token
+        try:
+            verify = ssl.create_default_context(cafile=ca) if ca else ssl.create_default_context()
+        except OSError as error:
+            raise StoreError(f"cannot read the store's CA certificates {ca}: {error.strerror or error}") from None
+        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self._client = httpx.Client(verify=verify, timeout=timeout, trust_env=False, transport=transport)
+
+    def close(self) -> None:
+        """Closes the connections; the store must not be used afterwards."""
+        self._client.close()
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """The file's bytes; raises NotFound, TooLarge or StoreError."""
+        found = self.read_unless(name, "", max_bytes=max_bytes)
+        assert found is not None
+        return found.content
+
+    def read_unless(self, name: str, version: str, *, max_bytes: int) -> Found | None:
+        """The file and its ETag, or None where it still has ``version``. A host without ETags is asked for the bytes every time."""
+        conditional = version and not version.startswith(_OWN_TAG)
+        headers = {"if-none-match": version} if conditional else {}
+        # Transport compression would let a short answer inflate beyond max_bytes before we count it.
+        headers["accept-encoding"] = "identity"
+        try:
+            with self._client.stream("GET", self._url(name), headers=headers) as response:
+                if response.status_code == httpx.codes.NOT_MODIFIED and conditional:
+                    return None
+                self._require(response, name)
+                content = _drain(response, max_bytes=max_bytes)
+                tag = response.headers.get("etag") or _OWN_TAG + hashlib.sha256(content).hexdigest()
+        except httpx.HTTPError as error:
+            raise StoreError(f"cannot read {self._url(name)}: {error or type(error).__name__}") from None
+        return None if tag == version else Found(content, tag)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Creates a file that never changes; other bytes under a taken name raise Conflict."""
+        self._put(name, content, {"if-none-match": "*"})
+
+    def replace(self, name: str, content: bytes, *, expected: str | None) -> str:
+        """Replaces a file that has the ETag ``expected`` and returns the new one; raises Conflict."""
+        condition = {"if-none-match": "*"} if expected is None else {"if-match": expected}
+        tag: str = self._put(name, content, condition).headers.get("etag", "")
+        return tag
+
+    def contains(self, name: str) -> bool:
+        """Whether a file of that name is there; raises StoreError where the server does not say."""
+        try:
+            # HEAD is not among a store's requests, so the body of this GET is left unread.
+            with self._client.stream("GET", self._url(name), headers={"accept-encoding": "identity"}) as response:
+                self._require(response, name)
+        except NotFound:
+            return False
+        except httpx.HTTPError as error:
+            raise StoreError(f"cannot read {self._url(name)}: {error or type(error).__name__}") from None
+        return True
+
+    def _put(self, name: str, content: bytes, condition: dict[str, str]) -> httpx.Response:
+        headers = {"authorization": f"Bearer {self._token}", "content-type": "application/octet-stream", **condition}
+        try:
+            response = self._client.put(self._url(name), content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise StoreError(f"cannot write {self._url(name)}: {error or type(error).__name__}") from None
+        if response.status_code == httpx.codes.PRECONDITION_FAILED:
+            raise Conflict(f"{self._url(name)} was written by somebody else meanwhile")
+        self._require(response, name)
+        return response
+
+    def _require(self, response: httpx.Response, name: str) -> None:
+        status = response.status_code
+        if status == httpx.codes.NOT_FOUND:
+            raise NotFound(f"{self.url} has no {name}")
+        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise StoreError(f"{self._url(name)} answered {status}: a publish token that the store accepts is needed")
+        if not response.is_success:
+            raise StoreError(f"{self._url(name)} answered {status}")
+
+    def _url(self, name: str) -> str:
+        return f"{self.url}/{require_name(name)}"
+
+
+def _drain(response: httpx.Response, *, max_bytes: int) -> bytes:
+    deadline = time.monotonic() + WHOLE_READ_S
+    content = bytearray()
+    for chunk in response.iter_raw():
+        content += chunk
+        if len(content) > max_bytes:
+            raise TooLarge(f"{response.url} is larger than {max_bytes} bytes")
+        if time.monotonic() > deadline:
+            raise StoreError(f"{response.url} took longer than {WHOLE_READ_S:.0f} s")
+    return bytes(content)

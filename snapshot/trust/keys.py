@@ -1,0 +1,123 @@
+"""Signing keys on disk and the root of trust that lists them.
+
+A keys directory holds ``<role>.pem`` (further keys of a role are ``<role>-<anything>.pem``), each an ed25519 key in PKCS#8, mode 0600, and
+``root.json``, which is public: it is what proxies pin. The root key signs nothing but roots and belongs on a disk that is off the
+network; the publisher needs targets, snapshot and timestamp; ``weft control`` needs snapshot and timestamp to renew them.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from securesystemslib.signer import CryptoSigner, Signer
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root
+
+from snapshot.store import StoreError
+from snapshot.store_directory import write_atomically
+from snapshot.trust.layout import LIFETIMES, MAX_BYTES, ROLES
+
+
+class KeyProblem(Exception):  # noqa: N818  what the user has with a key
+    """A keys directory cannot be made or used; the message names the file and the next step."""
+
+
+class SigningKeys(msgspec.Struct, frozen=True):
+    """The pinned root and, per role, the signers at hand. ``folder`` is for messages."""
+
+    folder: str
+    root: bytes
+    signers: dict[str, tuple[Signer, ...]]
+
+
+def create_keys(folder: Path, *, now: datetime) -> bytes:
+    """Makes one key per role and a signed root in ``folder``; returns the root. Raises KeyProblem rather than overwrite anything."""
+    taken = [name for name in ("root.json", *(f"{role}.pem" for role in ROLES)) if (folder / name).exists()]
+    if taken:
+        raise KeyProblem(f"{folder / taken[0]} exists already: keys are never overwritten. Choose an empty directory")
+    signers = {role: CryptoSigner.generate_ed25519() for role in ROLES}
+    metadata = sign_root({role: [signer] for role, signer in signers.items()}, version=1, now=now)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for role, signer in signers.items():
+            write_atomically(folder / f"{role}.pem", signer.private_bytes, mode=0o600)
+        write_atomically(folder / "root.json", metadata)
+    except (OSError, StoreError) as error:
+        raise KeyProblem(f"cannot write keys to {folder}: {error}") from None
+    return metadata
+
+
+def sign_root(
+    signers: dict[str, list[CryptoSigner]], *, version: int, now: datetime, thresholds: dict[str, int] | None = None
+) -> bytes:
+    """A root that lists the public parts of all signers and is signed by those of the role root. A threshold not given is 1."""
+    root = Root(version=version, expires=_whole_seconds(now + LIFETIMES["root"]), consistent_snapshot=True)
+    for role, keys in signers.items():
+        for signer in keys:
+            root.add_key(signer.public_key, role)
+        root.roles[role].threshold = (thresholds or {}).get(role, 1)
+    metadata = Metadata(root)
+    for signer in signers["root"]:
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes()
+
+
+def load_keys(folder: Path, roles: Iterable[str]) -> SigningKeys:
+    """The root and the private keys of ``roles``; raises KeyProblem where one is missing, readable by others, or not listed by the root."""
+    raw = _read(folder / "root.json", max_bytes=MAX_BYTES["root"])
+    try:
+        root = Metadata[Root].from_bytes(raw).signed
+    except RepositoryError as error:
+        raise KeyProblem(f"{folder / 'root.json'} is not a TUF root: {error}") from None
+    if not isinstance(root, Root):
+        raise KeyProblem(f"{folder / 'root.json'} is not a TUF root, but {root.type} metadata")
+    return SigningKeys(folder=str(folder), root=raw, signers={role: _signers(folder, role, root) for role in roles})
+
+
+def _signers(folder: Path, role: str, root: Root) -> tuple[Signer, ...]:
+    paths = sorted([*folder.glob(f"{role}.pem"), *folder.glob(f"{role}-*.pem")])
+    if not paths:
+        raise KeyProblem(
+            f"{folder} has no {role}.pem: give the directory that `weft keys init` made, with the {role} key in it"
+        )
+    return tuple(_signer(path, role, root) for path in paths)
+
+
+def _signer(path: Path, role: str, root: Root) -> Signer:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise KeyProblem(
+            f"{path} is readable by others (mode {mode:04o}): a private key must be yours alone. Run: chmod 600 {path}"
+        )
+    try:
+        signer = CryptoSigner(load_pem_private_key(_read(path, max_bytes=65_536), None))
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyProblem(f"{path} is not an unencrypted ed25519, ECDSA or RSA key in PEM: {error}") from None
+    # The key's name in the root counts, which need not be the one that the library would compute.
+    for keyid in root.roles[role].keyids:
+        if root.keys[keyid].keyval == signer.public_key.keyval:
+            return CryptoSigner(load_pem_private_key(path.read_bytes(), None), root.keys[keyid])  # type: ignore[arg-type]
+    raise KeyProblem(
+        f"{path} is not a {role} key of {path.parent / 'root.json'}: keys and root must be of one `weft keys init`"
+    )
+
+
+def _read(path: Path, *, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise KeyProblem(f"cannot read {path}: {error.strerror}. `weft keys init` makes keys") from None
+    if len(content) > max_bytes:
+        raise KeyProblem(f"{path} is larger than {max_bytes} bytes")
+    return content
+
+
+def _whole_seconds(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
