@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
-from compiler.kinds import group_of, is_known, versions_of
+from compiler.kinds import group_of, is_known, kind_of, versions_of
 from compiler.meshconfig import mesh_config_in
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.text import NotTextError, decode
@@ -79,7 +79,7 @@ class _Loading:
         elif api_version not in versions_of(group, kind):
             message = f"{kind} has no version `{api_version}`; use {' or '.join(versions_of(group, kind))}"
             self.found.append(diagnostic("WFT0012", message, _at(root, "apiVersion"), resource=id_of(document)))
-        elif not document.name:
+        elif not document.name and kind_of(api_version, kind).named:
             self.found.append(_lacking(document, "metadata.name"))
         else:
             self.documents.append(document)

@@ -10,13 +10,17 @@ import msgspec
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One kind of one API group. ``group`` is "" for Kubernetes' core; ``versions`` are newest first; ``schema`` is a file in compiler/schema."""
+    """One kind of one API group. ``group`` is "" for Kubernetes' core; ``versions`` are newest first; ``schema`` is a file in compiler/schema.
+
+    ``named`` says whether a document must have metadata.name.
+    """
 
     group: str
     name: str
     versions: tuple[str, ...]
     schema: str
     cluster_scoped: bool = False
+    named: bool = True
 
     @property
     def api_versions(self) -> tuple[str, ...]:
@@ -45,7 +49,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("gateway.networking.k8s.io", "Gateway", _GATEWAY_API, "gateway.json"),
     Kind("gateway.networking.k8s.io", "HTTPRoute", _GATEWAY_API, "http_route.json"),
     Kind("gateway.networking.k8s.io", "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), "reference_grant.json"),
-    Kind("weft", "MeshConfig", ("v1",), "mesh_config.json", cluster_scoped=True),
+    Kind("weft", "MeshConfig", ("v1",), "mesh_config.json", cluster_scoped=True, named=False),
 )
 
 _BY_GROUP_AND_NAME = {(kind.group, kind.name): kind for kind in KINDS}

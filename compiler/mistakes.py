@@ -1,0 +1,198 @@
+"""The errors of a JSON Schema validator -> one finding per mistake of the user, in words.
+
+A validator reports every keyword that fails, so that one slip gives several errors. Here a misspelt field outranks what is missing because
+of it, a wrong type outranks everything else about the same value, and a rule's own ``x-message`` outranks our wording of its keyword.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, ResourceId, Span
+from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
+from compiler.wording import nearest, shown, wording
+
+Path = tuple[str | int, ...]
+
+# What a value breaks first explains the rest.
+_ORDER = ("type", "enum", "const", "minLength", "pattern", "minimum", "maximum")
+# Keywords that say that something is not there.
+_ABSENCE = frozenset({"required", "anyOf"})
+
+
+class _Mistake(NamedTuple):
+    """One error in our words. ``fields`` are those that the message is about: the suggestion for a misspelt one, or what is missing."""
+
+    path: Path
+    keyword: str
+    message: str
+    span: Span
+    help: str | None = None
+    fields: frozenset[str] = frozenset()
+
+
+def describe(
+    document: Document, schema: dict[str, Any], errors: Iterable[jsonschema_rs.ValidationError]
+) -> list[Diagnostic]:
+    """The findings for a document's errors, in the order of their positions."""
+    mistakes = [mistake for error in errors for mistake in _mistakes(document, schema, error)]
+    kept = {(mistake.span, mistake.message): mistake for mistake in _without_consequences(mistakes)}
+    about = ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
+    return [
+        diagnostic("IST0106", mistake.message, mistake.span, resource=about, help=mistake.help)
+        for mistake in sorted(kept.values(), key=lambda mistake: mistake.span)
+    ]
+
+
+def where(document: Document, path: Path) -> Span:
+    """What to point at for a path: a scalar itself, a mapping or list by its key, an item by its first line."""
+    node = find(document.root, path)
+    if isinstance(node, Scalar):
+        return node.span
+    if path and isinstance(path[-1], str):
+        parent = find(document.root, path[:-1])
+        if isinstance(parent, Mapping) and path[-1] in parent.key_spans:
+            return parent.key_spans[path[-1]]
+    return _first_line(document.root if node is None else node)
+
+
+def dotted(path: Path) -> str:
+    """A path as users write it: ``spec.http[0].route``."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
+def _without_consequences(mistakes: list[_Mistake]) -> Iterator[_Mistake]:
+    """Leaves out what another mistake at the same place explains."""
+    at: dict[Path, list[_Mistake]] = {}
+    for mistake in mistakes:
+        at.setdefault(mistake.path, []).append(mistake)
+    for together in at.values():
+        first = min(together, key=_order)
+        meant = frozenset().union(
+            *(mistake.fields for mistake in together if mistake.keyword == "additionalProperties")
+        )
+        for mistake in together:
+            ranked = mistake.keyword in _ORDER or first.keyword == "type"
+            explained = mistake.keyword in _ABSENCE and mistake.fields & meant
+            if not explained and (not ranked or mistake is first):
+                yield mistake
+
+
+def _order(mistake: _Mistake) -> int:
+    return _ORDER.index(mistake.keyword) if mistake.keyword in _ORDER else len(_ORDER)
+
+
+def _mistakes(document: Document, schema: dict[str, Any], error: jsonschema_rs.ValidationError) -> Iterator[_Mistake]:
+    path, keyword, value = tuple(error.instance_path), error.kind.name, error.kind.value
+    rule, said = _rule(schema, error.schema_path)
+    if keyword == "additionalProperties":
+        yield from _unknown_fields(document, path, value, sorted(rule.get("properties", ())))
+    elif keyword == "required":
+        yield _missing(document, path, value, said)
+    elif keyword == "propertyNames":
+        yield _wrong_key(document, path, value.instance, said)
+    elif keyword in ("not", "anyOf"):
+        yield _wrong_fields(document, path, keyword, rule[keyword], said)
+    else:
+        message, advice = wording(keyword, value, error.instance)
+        if said and keyword != "type":
+            message, advice = f"{shown(error.instance)} cannot stand here: {said}", None
+        place = f"{dotted(path)}: " if path else ""
+        yield _Mistake(path, keyword, place + message, where(document, path), advice)
+
+
+def _rule(schema: dict[str, Any], schema_path: list[str | int]) -> tuple[dict[str, Any], str]:
+    """The part of the schema that a keyword stands in, and the words of the rule that it belongs to ("" where it has none).
+
+    A rule is the part itself, or the condition (``then``, ``else``) that leads to it.
+    """
+    said = ""
+    rule: Any = schema
+    for step, following in itertools.pairwise(schema_path):
+        if following in ("then", "else"):
+            said = rule[step].get("x-message", "")
+        rule = rule[step]
+    own = rule.get("x-message", "") if isinstance(rule, dict) else ""
+    return rule, own or said
+
+
+def _unknown_fields(document: Document, path: Path, names: list[str], known: list[str]) -> Iterator[_Mistake]:
+    parent = find(document.root, path)
+    assert isinstance(parent, Mapping)
+    for name in names:
+        meant = nearest(name, known)
+        place = f" in {dotted(path)}" if path else ""
+        question = f", did you mean `{meant}`?" if meant else ""
+        message = f"unknown field `{name}`{place}{question}"
+        advice = None if meant else f"Known here: {', '.join(known)}." if len(known) <= 20 else None
+        fields = frozenset({meant} if meant else ())
+        yield _Mistake(path, "additionalProperties", message, parent.key_spans[name], advice, fields)
+
+
+def _missing(document: Document, path: Path, name: str, said: str) -> _Mistake:
+    parent = find(document.root, path)
+    assert isinstance(parent, Mapping)
+    place = dotted(path) or f"the {document.kind}"
+    message, span = f"{place} has no `{name}`", where(document, path)
+    if name in parent.key_spans:
+        message, span = f"`{name}` of {place} has no value", parent.key_spans[name]
+    if said:
+        message = f"{dotted(path)}: {said}" if path else said
+    return _Mistake(path, "required", message, span, f"Add `{name}`.", frozenset({name}))
+
+
+def _wrong_key(document: Document, path: Path, key: object, said: str) -> _Mistake:
+    parent = find(document.root, path)
+    assert isinstance(parent, Mapping)
+    reason = f": {said}" if said else ""
+    return _Mistake(path, "propertyNames", f"`{key}` is no key of {dotted(path)}{reason}", parent.key_spans[str(key)])
+
+
+def _wrong_fields(document: Document, path: Path, keyword: str, rule: Any, said: str) -> _Mistake:
+    """A rule about which fields go together: ``not`` of two that exclude each other, ``anyOf`` of those of which one is needed."""
+    node = find(document.root, path)
+    place = f"{dotted(path)}: " if path else ""
+    named = _named(rule)
+    present = [name for name in named if isinstance(node, Mapping) and name in node.entries]
+    span = where(document, path)
+    if keyword == "not" and isinstance(node, Mapping) and present:
+        span = max(node.key_spans[name] for name in present)
+    if said:
+        return _Mistake(path, keyword, place + said, span, None, frozenset(named))
+    names = " and ".join(f"`{name}`" for name in (present if keyword == "not" else named))
+    if keyword == "not" and len(present) > 1:
+        return _Mistake(path, keyword, f"{place}{names} exclude each other", span, "Keep one of them.")
+    if keyword == "not":
+        return _Mistake(path, keyword, f"{place}{names or 'this value'} may not stand here", span, "Remove it.")
+    return _Mistake(
+        path, keyword, f"{place}one of {names.replace(' and ', ', ')} is needed", span, None, frozenset(named)
+    )
+
+
+def _named(rule: Any) -> list[str]:
+    """The fields that a combination of ``required`` is about."""
+    if isinstance(rule, list):
+        return [name for part in rule for name in _named(part)]
+    if not isinstance(rule, dict):
+        return []
+    names: list[str] = list(rule.get("required", ()))
+    for keyword in ("anyOf", "allOf", "not"):
+        names += _named(rule.get(keyword))
+    return names
+
+
+def _first_line(node: Node) -> Span:
+    span = node.span
+    if isinstance(node, Mapping) and node.key_spans:
+        return min(node.key_spans.values())
+    if isinstance(node, Sequence):
+        return Span(span.file, span.line, span.column, span.line, span.column + 1)
+    return span

@@ -1,0 +1,113 @@
+"""The schemas of the kinds that weft reads, and validation against them.
+
+Each kind has one closed JSON Schema (2020-12) in compiler/schema, maintained by hand. Two keywords are ours: ``x-message`` says in
+words what a rule wants, and ``x-weft`` marks what is not described field by field: ``opaque`` is configuration that weft knows
+and does not look into (one leaf), ``foreign`` belongs to others than the mesh (no leaf: nothing there is to be carried).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import jsonschema_rs
+
+from compiler.diagnostic import Diagnostic
+from compiler.kinds import KINDS, Kind, kind_of
+from compiler.mistakes import describe
+from compiler.node import Document
+from compiler.unique import check_unique
+
+Schema: TypeAlias = dict[str, Any]
+
+_FOLDER = Path(__file__).with_name("schema")
+_SHARED = "types.json#/$defs/"
+
+
+def validate(document: Document) -> list[Diagnostic]:
+    """What is wrong with the shape of a document, one finding per mistake, at the key or value that is wrong.
+
+    The document's kind and version must be known (``load_documents`` yields no others); raises KeyError otherwise.
+    """
+    kind = kind_of(document.api_version, document.kind)
+    plain = document.plain()
+    validator = _validator(kind.schema)
+    found: list[Diagnostic] = []
+    if not validator.is_valid(plain):
+        found = describe(document, _schema(kind.schema), validator.iter_errors(plain))
+    return found or check_unique(document, _schema(kind.schema))
+
+
+def known_kinds() -> tuple[Kind, ...]:
+    """The kinds that weft reads."""
+    return KINDS
+
+
+def schema_for(api_version: str, kind: str) -> Schema:
+    """The schema of a kind, complete in itself; raises KeyError where weft does not read the kind in this version."""
+    return _schema(kind_of(api_version, kind).schema)
+
+
+def leaves(kind: str, api_version: str) -> Iterator[str]:
+    """Every leaf of a kind's schema as a path: ``spec.http[].route[].weight``, with ``[]`` for the items of a list, ``{}`` for the values of a map.
+
+    A leaf holds no fields of its own: a scalar, a list or map of scalars (whose path ends in ``[]`` or ``{}``), or what is opaque.
+    """
+    schema = schema_for(api_version, kind)
+    return _leaves(schema, schema, "")
+
+
+def _leaves(root: Schema, schema: Schema, path: str) -> Iterator[str]:
+    if "$ref" in schema:
+        schema = {
+            **root["$defs"][schema["$ref"].rpartition("/")[2]],
+            **{k: v for k, v in schema.items() if k != "$ref"},
+        }
+    mark = schema.get("x-weft")
+    if "properties" in schema:
+        for name, inner in schema["properties"].items():
+            yield from _leaves(root, inner, f"{path}.{name}" if path else name)
+    elif mark == "foreign":
+        return
+    elif mark == "opaque":
+        yield path
+    elif "items" in schema:
+        yield from _leaves(root, schema["items"], f"{path}[]")
+    elif isinstance(schema.get("additionalProperties"), dict):
+        yield from _leaves(root, schema["additionalProperties"], f"{path}{{}}")
+    else:
+        yield path
+
+
+@cache
+def _schema(file: str) -> Schema:
+    """One schema with the shared definitions that it refers to copied in."""
+    text = (_FOLDER / file).read_text("utf-8")
+    shared: Schema = json.loads((_FOLDER / "types.json").read_text("utf-8").replace(_SHARED, "#/$defs/"))["$defs"]
+    schema: Schema = json.loads(text.replace(_SHARED, "#/$defs/"))
+    definitions: Schema = schema.setdefault("$defs", {})
+    wanted = _references(schema)
+    while wanted:
+        name = wanted.pop()
+        if name not in definitions:
+            definitions[name] = shared[name]
+            wanted |= _references(shared[name])
+    return schema
+
+
+def _references(schema: object) -> set[str]:
+    if isinstance(schema, dict):
+        own = {schema["$ref"].rpartition("/")[2]} if "$ref" in schema else set()
+        return own.union(*map(_references, schema.values()))
+    if isinstance(schema, list):
+        return set().union(*map(_references, schema))
+    return set()
+
+
+@cache
+def _validator(file: str) -> jsonschema_rs.Draft202012Validator:
+    """Compiled on first use and kept: compiling costs more than a thousand validations."""
+    return jsonschema_rs.Draft202012Validator(_schema(file))
