@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from compiler.pipeline import compile_tree
+from compiler.tree import MemoryTree
 from policies.attributes import Asked
 from policies.authorizing import PreparedPolicies, prepare_policies
 from policies.head import Peer, Principal, RequestHead, TokenIdentity
@@ -20,7 +21,6 @@ from snapshot.index import SliceIndex, Snapshot
 from snapshot.section import PolicySet
 from tests.conformance.corpus import DATA, Tally, read
 from tests.conformance.rbac import allowed
-from compiler.tree import MemoryTree
 
 REQUESTS = 400
 WORKLOAD = """
@@ -85,7 +85,9 @@ def compare(text: str, filters: list[dict[str, Any]], *, http: bool) -> str | No
 
 def policies_of(text: str, *, http: bool) -> PreparedPolicies:
     """The compiled policy set of the workload."""
-    compilation = compile_tree(MemoryTree({"workload.yaml": WORKLOAD.encode(), "policies.yaml": text.encode()}), allow_partial=True)
+    compilation = compile_tree(
+        MemoryTree({"workload.yaml": WORKLOAD.encode(), "policies.yaml": text.encode()}), allow_partial=True
+    )
     assert compilation.snapshot is not None, compilation.diagnostics
     sets = [
         section for section in sections(compilation.snapshot, "sidecar/foo/httpbin") if isinstance(section, PolicySet)
