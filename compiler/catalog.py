@@ -28,6 +28,11 @@ class Code(msgspec.Struct, frozen=True):
     summary: str
     help: str
 
+    @property
+    def url(self) -> str:
+        """Where the code is explained, relative to the top of the project."""
+        return f"docs/reference/codes.md#{self.code.lower()}"
+
 
 CATALOG: tuple[Code, ...] = (
     # --- loading and schema ------------------------------------------------------------------------------------------------------
@@ -117,6 +122,13 @@ CATALOG: tuple[Code, ...] = (
         ERROR,
         "A resource being referred to does not exist.",
         "Correct the name, or add the resource.",
+    ),
+    Code(
+        "WFT0100",
+        "DefinedTwice",
+        ERROR,
+        "The same kind, namespace and name is defined twice in the repository.",
+        "Keep one of the two, or rename one.",
     ),
     # --- link --------------------------------------------------------------------------------------------------------------------
 )

@@ -14,7 +14,7 @@ from policies.head import Peer, Principal, RequestHead
 from policies.match import Exact, PathExact, PathMatch, PathPrefix, PathRegex, PathSegments, StringMatch
 from policies.matching import compile_pattern, header_test, string_test
 from policies.source import SourceRef
-from snapshot.decide import table_for
+from snapshot.decide import host_for, table_for
 from snapshot.prepared import PreparedChain, PreparedSlice
 from snapshot.query import query_test
 from snapshot.section import Route
@@ -37,7 +37,7 @@ def considerations(
         for rule, matched in chain.policies.consider(Asked(head, peer, principal, chain.edge)):
             yield Consideration("rule", rule.source, matched)
     table = table_for(prepared, chain, head)
-    host = table.find(head) if table is not None else None
+    host = host_for(table, chain, head) if table is not None else None
     if host is None:
         return
     for rank in sorted(host.routes):

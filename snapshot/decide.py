@@ -74,6 +74,15 @@ def target_port(head: RequestHead) -> int:
     return 443 if head.scheme == "https" else 80
 
 
+def host_for(table: PreparedTable, chain: PreparedChain, head: RequestHead) -> PreparedVirtualHost | None:
+    """The virtual host of a request: by its authority, else the one that a listener per service stands for."""
+    host = table.find(head)
+    network = chain.chain.network
+    if isinstance(network, HttpChain) and network.host and (host is None or host is table.fallback):
+        return table.exact.get(network.host, host)
+    return host
+
+
 def first_route(host: PreparedVirtualHost, head: RequestHead) -> tuple[PreparedRoute | None, bool]:
     """The first route by rank that matches, and whether only method, authority and path were read to find it."""
     plain = True
@@ -96,7 +105,7 @@ def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> 
     table = table_for(prepared, chain, head)
     if table is None:
         return NO_TABLE
-    host = table.find(head)
+    host = host_for(table, chain, head)
     if host is None:
         return _unmatched(table)
     route, plain = first_route(host, head)

@@ -82,6 +82,8 @@ class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
     ``edge`` says that downstream is outside the mesh: forwarding headers and x-envoy-*, x-forwarded-client-cert are not trusted.
     ``https_redirect`` answers every request 301 to https (Istio Gateway ``tls.httpsRedirect``).
     ``proxy`` says that absolute-form and CONNECT requests name the destination, so the route table is chosen per request by the target's port.
+    ``host`` is the domain of the virtual host that takes requests whose authority no virtual host claims by name: what a listener per
+    service needs, where the application calls the listener's own address.
     """
 
     routes: str
@@ -89,6 +91,7 @@ class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
     edge: bool = False
     https_redirect: bool = False
     proxy: bool = False
+    host: str = ""
 
 
 class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):

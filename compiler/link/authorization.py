@@ -1,0 +1,36 @@
+"""Which AuthorizationPolicies hold for a proxy."""
+
+from __future__ import annotations
+
+from compiler.mesh import Mesh
+from compiler.resources.cursor import Labels
+from compiler.resources.security import AccessRule
+from snapshot.section import PolicySet
+
+POLICIES = "policies"
+"""The name of a slice's policy set; a slice where none holds has none."""
+ENFORCED = frozenset({"ALLOW", "DENY", "CUSTOM"})
+
+
+def policy_set(mesh: Mesh, namespace: str, labels: Labels, *, gateway: str = "") -> PolicySet | None:
+    """The policies of the root namespace and of the proxy's own that select it, in order, or None.
+
+    ``gateway`` is the Gateway API Gateway that a proxy stands for. A policy with targetRefs holds for those Gateways alone. An
+    AUDIT or dry-run policy only logs, so it is not enforced.
+    """
+    held = tuple(
+        rule.policy
+        for rule in mesh.access_rules
+        if rule.action in ENFORCED and not rule.dry_run and _covers(mesh, rule, namespace, labels, gateway)
+    )
+    return PolicySet(POLICIES, held) if held else None
+
+
+def _covers(mesh: Mesh, rule: AccessRule, namespace: str, labels: Labels, gateway: str) -> bool:
+    owner = rule.meta.namespace
+    if owner not in (mesh.config.root_namespace, namespace):
+        return False
+    if rule.targets:
+        names = {target.name for target in rule.targets if target.kind == "Gateway"}
+        return bool(gateway) and owner == namespace and gateway in names
+    return set(rule.selector) <= set(labels)

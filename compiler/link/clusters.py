@@ -1,0 +1,196 @@
+"""Clusters: where the endpoints of a service's port come from, and how a proxy speaks to them."""
+
+from __future__ import annotations
+
+from compiler.link.authentication import effective_mode
+from compiler.mesh import Mesh, MeshService
+from compiler.resources.cursor import Labels
+from compiler.resources.destination_rule import ClientTls, Subset, TrafficPolicy
+from compiler.resources.kubernetes import Port, Service, Workload
+from compiler.resources.protocol import TLS, cluster_protocol
+from compiler.resources.service_entry import EntryEndpoint, ServiceEntry
+from policies.source import SourceRef
+from snapshot.section import (
+    Cluster,
+    DnsEndpoints,
+    Endpoint,
+    EndpointSource,
+    MeshUpstream,
+    OriginalDestination,
+    PoolLimits,
+    RegisteredEndpoints,
+    ServiceName,
+    StaticEndpoints,
+    TlsUpstream,
+    UpstreamTls,
+)
+
+TLS_MODE_LABEL = ("security.istio.io/tlsMode", "istio")
+PASSTHROUGH = Cluster("PassthroughCluster", ServiceName("", "PassthroughCluster", ""), OriginalDestination(), ())
+
+
+def build_cluster(
+    mesh: Mesh,
+    namespace: str,
+    name: str,
+    service: MeshService,
+    port: Port,
+    subset: Subset | None,
+    policy: TrafficPolicy,
+    rules: tuple[SourceRef, ...],
+) -> Cluster:
+    """The cluster of one port of a service as clients in ``namespace`` use it."""
+    tls = upstream_tls(mesh, namespace, service, port, subset, policy.tls)
+    endpoints = endpoint_source(mesh, service, port, subset.labels if subset else ())
+    balance = policy.balance or "least_request"
+    if balance == "passthrough":
+        endpoints, balance = OriginalDestination(), "round_robin"
+    return Cluster(
+        name=name,
+        service=ServiceName(service.host, service.name, service.namespace),
+        endpoints=endpoints,
+        sources=(port.source, *rules, *((subset.source,) if subset else ())),
+        port=port.number,
+        subset=subset.name if subset else "",
+        protocol=_protocol(port, tls, policy),
+        balance=balance,
+        tls=tls,
+        limits=policy.pool.limits if policy.pool else PoolLimits(),
+    )
+
+
+def _protocol(port: Port, tls: UpstreamTls | None, policy: TrafficPolicy) -> str:
+    if policy.pool is not None and policy.pool.same_as_downstream:
+        return "same"
+    protocol = cluster_protocol(port.protocol)
+    if policy.pool is not None and policy.pool.upgrade and protocol == "http1":
+        return "http2"
+    # HTTP routed to a port that speaks HTTPS by itself is HTTP/1 inside the TLS that the rule originates.
+    return "http1" if port.protocol in TLS and isinstance(tls, TlsUpstream) else protocol
+
+
+def endpoint_source(mesh: Mesh, service: MeshService, port: Port, subset: Labels) -> EndpointSource:
+    """Where the endpoints of a port come from. Labels of a subset that contradict the selector leave none."""
+    origin = service.origin
+    if isinstance(origin, Service) and origin.external_name:
+        return DnsEndpoints(((origin.external_name, port.target or port.number),))
+    if origin.selector:
+        return _registered(mesh, service, port, subset)
+    if isinstance(origin, ServiceEntry):
+        return _entry_endpoints(service.host, origin, port, subset)
+    return StaticEndpoints(())
+
+
+def _registered(mesh: Mesh, service: MeshService, port: Port, subset: Labels) -> EndpointSource:
+    wanted = dict(service.selector)
+    if any(wanted.get(key, value) != value for key, value in subset):
+        return StaticEndpoints(())
+    labels = tuple(sorted((wanted | dict(subset)).items()))
+    static = [
+        _pod_endpoint(mesh, workload, number)
+        for workload in mesh.selected(service.namespace, labels)
+        if workload.address and (number := target_port(port, workload))
+    ]
+    return RegisteredEndpoints(
+        namespace=service.namespace, labels=labels, port=port.target, port_name=port.target_name, static=tuple(static)
+    )
+
+
+def target_port(port: Port, workload: Workload) -> int:
+    """The number of a service's port in one workload, or 0 where the workload has no container port of that name."""
+    return port.target or dict(workload.ports).get(port.target_name, 0)
+
+
+def _pod_endpoint(mesh: Mesh, workload: Workload, port: int) -> Endpoint:
+    return Endpoint(
+        address=workload.address,
+        port=port,
+        mesh=True,
+        identity=mesh.identity(workload.meta.namespace, workload.service_account),
+        labels=workload.labels,
+        workload=workload.meta.name,
+        namespace=workload.meta.namespace,
+    )
+
+
+def _entry_endpoints(host: str, entry: ServiceEntry, port: Port, subset: Labels) -> EndpointSource:
+    chosen = [endpoint for endpoint in entry.endpoints if set(subset) <= set(endpoint.labels)]
+    match entry.resolution:
+        case "STATIC":
+            return StaticEndpoints(tuple(_entry_endpoint(entry, endpoint, port) for endpoint in chosen))
+        case "DNS" | "DNS_ROUND_ROBIN":
+            names = [(item.address, dict(item.ports).get(port.name, port.target)) for item in chosen]
+            if not entry.endpoints and not host.startswith("*"):
+                names = [(host, port.target)]
+            return DnsEndpoints(tuple(names))
+        case _:
+            return OriginalDestination()
+
+
+def _entry_endpoint(entry: ServiceEntry, endpoint: EntryEndpoint, port: Port) -> Endpoint:
+    return Endpoint(
+        address=endpoint.address,
+        port=dict(endpoint.ports).get(port.name, port.target),
+        weight=endpoint.weight,
+        mesh=TLS_MODE_LABEL in endpoint.labels,
+        labels=endpoint.labels,
+        locality=endpoint.locality,
+        namespace=entry.meta.namespace,
+    )
+
+
+def upstream_tls(
+    mesh: Mesh, namespace: str, service: MeshService, port: Port, subset: Subset | None, tls: ClientTls | None
+) -> UpstreamTls | None:
+    """TLS towards a cluster: what the rule says, else auto mTLS towards services of the mesh (semantics: Istio's auto mTLS)."""
+    default_name = f"outbound_.{port.number}_.{subset.name if subset else ''}_.{service.host}"
+    if tls is None:
+        if not _in_mesh(service) or _all_disabled(mesh, service, port):
+            return None
+        return MeshUpstream(identities(mesh, service), default_name, auto=True)
+    match tls.mode:
+        case "ISTIO_MUTUAL":
+            return MeshUpstream(tls.names or identities(mesh, service), tls.server_name or default_name)
+        case "SIMPLE" | "MUTUAL":
+            slot = f"{namespace}/{tls.credential.value}" if tls.credential else ""
+            return TlsUpstream(
+                server_name=tls.server_name or service.host,
+                names=tls.names or _entry_names(service),
+                ca=slot,
+                credential=slot if tls.mode == "MUTUAL" else "",
+                skip_verify=tls.skip_verify,
+            )
+        case _:
+            return None
+
+
+def identities(mesh: Mesh, service: MeshService) -> tuple[str, ...]:
+    """The SPIFFE IDs that may serve a host: of every workload in Git that it selects, and what its ServiceEntry names."""
+    found = {
+        mesh.identity(workload.meta.namespace, workload.service_account)
+        for workload in mesh.selected(service.namespace, service.selector)
+    }
+    if isinstance(service.origin, ServiceEntry):
+        found.update(service.origin.subject_alt_names)
+        accounts = (endpoint.service_account for endpoint in service.origin.endpoints)
+        found.update(mesh.identity(service.namespace, account) for account in accounts if account)
+    return tuple(sorted(found))
+
+
+def _entry_names(service: MeshService) -> tuple[str, ...]:
+    return service.origin.subject_alt_names if isinstance(service.origin, ServiceEntry) else ()
+
+
+def _in_mesh(service: MeshService) -> bool:
+    origin = service.origin
+    return origin.in_mesh if isinstance(origin, ServiceEntry) else not origin.external_name
+
+
+def _all_disabled(mesh: Mesh, service: MeshService, port: Port) -> bool:
+    """Whether every known workload of a service refuses mesh TLS on a port: clients then speak plain text by themselves."""
+    workloads = mesh.selected(service.namespace, service.selector)
+    modes = {
+        effective_mode(mesh, workload.meta.namespace, workload.labels, target_port(port, workload))
+        for workload in workloads
+    }
+    return modes == {"DISABLE"}

@@ -1,0 +1,123 @@
+"""One slice while it is collected: sections of one proxy, each name once, and the slots that they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from compiler.link.clusters import PASSTHROUGH
+from compiler.resources.cursor import Labels
+from policies.source import SourceRef
+from policies.traffic import Destination, Forward
+from snapshot.section import (
+    ROUTES_PER_BLOCK,
+    Cluster,
+    CredentialSlot,
+    Listener,
+    Proxy,
+    Route,
+    RouteBlock,
+    RouteTable,
+    Section,
+    ServerTls,
+    TcpChain,
+    TlsUpstream,
+    VirtualHost,
+    section_key,
+)
+
+
+class ProxyShape(msgspec.Struct, frozen=True):
+    """Whom a slice is for: what becomes its entry in the snapshot's index."""
+
+    name: str
+    proxy: str
+    namespace: str
+    labels: Labels
+
+
+class LinkedSlice(msgspec.Struct, frozen=True):
+    """A finished slice: the sections by kind and name, in canonical order."""
+
+    shape: ProxyShape
+    sections: tuple[Section, ...]
+
+
+class SliceDraft:
+    """Owns the sections of one slice until ``finish``. The first section of a name stays; the compiler has ordered competitors before."""
+
+    def __init__(self) -> None:
+        self._sections: dict[tuple[str, str], Section] = {}
+
+    def add(self, sections: Iterable[Section]) -> None:
+        """Takes sections in."""
+        for section in sections:
+            self._sections.setdefault(section_key(section), section)
+
+    def finish(self, shape: ProxyShape, proxy: Proxy) -> LinkedSlice:
+        """The slice, its proxy section completed with the credential slots that listeners and clusters name."""
+        slots = tuple(CredentialSlot(name, tuple(sorted(hosts))) for name, hosts in sorted(self._slots().items()))
+        self.add((msgspec.structs.replace(proxy, credentials=slots),))
+        ordered = sorted(self._sections.items(), key=lambda item: item[0])
+        return LinkedSlice(shape, tuple(section for _, section in ordered))
+
+    def _slots(self) -> dict[str, set[str]]:
+        slots: dict[str, set[str]] = {}
+        for section in self._sections.values():
+            if isinstance(section, Cluster) and isinstance(section.tls, TlsUpstream):
+                for name in (section.tls.ca, section.tls.credential):
+                    slots.setdefault(name, set())
+            if isinstance(section, Listener):
+                for chain in section.chains:
+                    if isinstance(chain.tls, ServerTls):
+                        for name in chain.tls.credentials:
+                            slots.setdefault(name, set()).update(chain.server_names)
+                        slots.setdefault(chain.tls.client_ca, set())
+        slots.pop("", None)
+        return slots
+
+
+def virtual_host_sections(host: VirtualHost, routes: Sequence[Route]) -> list[Section]:
+    """A virtual host and its routes in blocks."""
+    blocks = [tuple(routes[start : start + ROUTES_PER_BLOCK]) for start in range(0, len(routes), ROUTES_PER_BLOCK)]
+    sections: list[Section] = [msgspec.structs.replace(host, blocks=len(blocks))]
+    sections.extend(RouteBlock(host.table, host.name, ordinal, block) for ordinal, block in enumerate(blocks))
+    return sections
+
+
+def used_clusters(sections: Iterable[Section], known: dict[str, Cluster]) -> list[Section]:
+    """The clusters that routes, chains and tables name, from those that a view has built."""
+    names: dict[str, None] = {}
+    for section in sections:
+        for destination in _destinations(section):
+            if destination.cluster:
+                names[destination.cluster] = None
+        if isinstance(section, RouteTable) and section.unmatched == PASSTHROUGH.name:
+            names[PASSTHROUGH.name] = None
+    every = {**known, PASSTHROUGH.name: PASSTHROUGH}
+    return [every[name] for name in sorted(names) if name in every]
+
+
+def _destinations(section: Section) -> Iterable[Destination]:
+    match section:
+        case RouteBlock(routes=routes):
+            for route in routes:
+                if isinstance(route.action, Forward):
+                    yield from route.action.destinations
+        case Listener(chains=chains):
+            for chain in chains:
+                if isinstance(chain.network, TcpChain):
+                    yield from chain.network.destinations
+        case _:
+            return
+
+
+def default_destination(cluster: Cluster | None, weight: int = 1) -> Destination:
+    """A destination of a cluster; of no cluster, a share of requests that is answered 503."""
+    return Destination(cluster.name, weight) if cluster else Destination("", weight, status=503)
+
+
+def source_or(found: SourceRef | None, fallback: SourceRef) -> SourceRef:
+    """The first source that there is."""
+    return found if found is not None else fallback

@@ -1,0 +1,137 @@
+"""HTTPRoutes as routes of a virtual host, sorted by Gateway API's precedence, and those that attach to services of the mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from compiler.attachment import backend_problem
+from compiler.hosts import full_host
+from compiler.link.view import View
+from compiler.resources.gateway_api import ApiListener
+from compiler.resources.http_action import DEFAULT_RETRY
+from compiler.resources.http_route import BackendRef, Filters, HttpRoute, RouteRule
+from policies.match import PathExact, PathPrefix, PathRegex, PathSegments, RouteMatch
+from policies.source import SourceRef
+from policies.traffic import Destination, DirectResponse, Forward, Redirect, Rewrite, RouteAction
+from snapshot.section import Route
+
+HARMLESS_TO_DROP = frozenset({"RequestMirror", "CORS"})
+"""Filters without which a request may still be answered; a rule with any other unknown filter answers 500."""
+_DEFAULT_PORTS = {"HTTP": 80, "HTTPS": 443}
+
+
+def sorted_routes(view: View, attached: Iterable[HttpRoute], listener: ApiListener | None) -> list[Route]:
+    """All rules of these HTTPRoutes as routes, the most specific match first. ``listener`` is None in the mesh."""
+    ranked = []
+    for route in attached:
+        for index, rule in enumerate(route.rules):
+            action = _action(view, route, rule, listener)
+            for position, (match, source) in enumerate(rule.matches):
+                rank = (*specificity(match), route.meta.order, index, position)
+                ranked.append((rank, _route(route, rule, index, action, match, source)))
+    ranked.sort(key=lambda item: item[0])
+    return [route for _, route in ranked]
+
+
+def specificity(match: RouteMatch) -> tuple[int, int, bool, int, int]:
+    """Gateway API's order: exact path, longest prefix, (regex), method, most headers, most query parameters."""
+    match match.path:
+        case PathExact(value):
+            kind, length = 0, len(value)
+        case PathSegments(value) | PathPrefix(value):
+            kind, length = 1, len(value)
+        case PathRegex(pattern):
+            kind, length = 2, len(pattern)
+        case None:
+            kind, length = 3, 0
+    return kind, -length, match.method is None, -len(match.headers), -len(match.query)
+
+
+def _route(
+    route: HttpRoute, rule: RouteRule, index: int, action: RouteAction, match: RouteMatch, source: SourceRef
+) -> Route:
+    return Route(
+        source=source,
+        match=match,
+        action=action,
+        name=rule.name or f"{route.meta.namespace}.{route.meta.name}.{index}",
+        request_headers=rule.filters.request_headers,
+        response_headers=rule.filters.response_headers,
+        timeout_ms=rule.timeout_ms,
+        retry=(rule.retry or DEFAULT_RETRY) if isinstance(action, Forward) else None,
+    )
+
+
+def _action(view: View, route: HttpRoute, rule: RouteRule, listener: ApiListener | None) -> RouteAction:
+    if _refuses(rule.filters):
+        return DirectResponse(status=500)
+    if rule.filters.redirect is not None:
+        return _redirect(rule.filters.redirect, listener)
+    if not rule.backends:
+        return DirectResponse(status=500)
+    return Forward(tuple(_destination(view, route, backend) for backend in rule.backends), _rewrite(rule))
+
+
+def _refuses(filters: Filters) -> bool:
+    return any(item.value not in HARMLESS_TO_DROP for item in filters.unknown)
+
+
+def _redirect(redirect: Redirect, listener: ApiListener | None) -> Redirect:
+    """A redirect without scheme and port goes to the listener's port, which is left out where it is the protocol's own."""
+    if redirect.port is not None or redirect.scheme is not None or listener is None:
+        return redirect
+    own = listener.port == _DEFAULT_PORTS.get(listener.protocol)
+    return msgspec.structs.replace(redirect, port=0 if own else listener.port)
+
+
+def _rewrite(rule: RouteRule) -> Rewrite | None:
+    authority = rule.filters.authority
+    if len(rule.backends) == 1:
+        authority = authority or rule.backends[0].filters.authority
+    rewrite = rule.filters.rewrite or Rewrite()
+    if authority is not None and rewrite.authority is None:
+        rewrite = msgspec.structs.replace(rewrite, authority=authority)
+    return rewrite if rewrite != Rewrite() else None
+
+
+def _destination(view: View, route: HttpRoute, backend: BackendRef) -> Destination:
+    target = backend.target
+    service = view.services.get(full_host(target.name, target.namespace))
+    port = service.port(backend.port) if service else None
+    refused = backend_problem(view.mesh, route, target, backend.port) or _refuses(backend.filters)
+    cluster = view.cluster(service, port) if service and port and not refused else None
+    return Destination(
+        cluster=cluster.name if cluster else "",
+        weight=backend.weight,
+        request_headers=backend.filters.request_headers,
+        response_headers=backend.filters.response_headers,
+        status=500,
+    )
+
+
+def mesh_routes(view: View) -> dict[tuple[str, int], list[Route]]:
+    """Routes for services of the mesh, by host and port: the clients' own HTTPRoutes, else those of the service's namespace (GAMMA)."""
+    own: dict[tuple[str, int], list[HttpRoute]] = {}
+    producers: dict[tuple[str, int], list[HttpRoute]] = {}
+    for route in view.mesh.http_routes:
+        for key, consumer in _service_parents(view, route):
+            found = (own if consumer else producers).setdefault(key, [])
+            if route not in found:
+                found.append(route)
+    return {key: sorted_routes(view, routes, None) for key, routes in {**producers, **own}.items()}
+
+
+def _service_parents(view: View, route: HttpRoute) -> Iterable[tuple[tuple[str, int], bool]]:
+    for parent in route.parents:
+        target = parent.target
+        if (target.group, target.kind) != ("", "Service"):
+            continue
+        service = view.services.get(full_host(target.name, target.namespace))
+        producer = route.meta.namespace == target.namespace
+        if service is None or not (producer or route.meta.namespace == view.namespace):
+            continue
+        for port in service.ports:
+            if parent.port in (0, port.number):
+                yield (service.host, port.number), not producer

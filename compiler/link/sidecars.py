@@ -1,0 +1,61 @@
+"""Sidecar slices: one per workload of Git that is not a gateway."""
+
+from __future__ import annotations
+
+from compiler.link.authorization import POLICIES, policy_set
+from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft
+from compiler.link.inbound import inbound
+from compiler.link.outbound import Outbound
+from compiler.link.proxies import proxy_section
+from compiler.link.view import View
+from compiler.mesh import Mesh
+from compiler.resources.cursor import Labels
+from compiler.resources.kubernetes import Workload
+from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
+from snapshot.section import Section
+
+Views = dict[str, View]
+
+
+class OutboundParts:
+    """Outbound sections, linked once per namespace and combination of the labels that some VirtualService asks for. Owns them."""
+
+    def __init__(self, mesh: Mesh, views: Views) -> None:
+        self.mesh = mesh
+        self.views = views
+        self._asked = _asked_labels(mesh)
+        self._parts: dict[tuple[str, Labels], list[Section]] = {}
+
+    def of(self, workload: Workload) -> list[Section]:
+        """The outbound sections of one workload."""
+        labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
+        key = (workload.meta.namespace, labels)
+        if key not in self._parts:
+            view = self.views.setdefault(workload.meta.namespace, View(self.mesh, workload.meta.namespace))
+            self._parts[key] = Outbound(view, labels).link()
+        return self._parts[key]
+
+
+def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice:
+    """The slice of one workload's sidecar."""
+    draft = SliceDraft()
+    policies = policy_set(mesh, workload.meta.namespace, workload.labels)
+    if policies is not None:
+        draft.add((policies,))
+    draft.add(inbound(mesh, workload, POLICIES if policies else ""))
+    draft.add(parts.of(workload))
+    shape = ProxyShape(
+        name=f"sidecar/{workload.meta.namespace}/{workload.meta.name}",
+        proxy="sidecar",
+        namespace=workload.meta.namespace,
+        labels=workload.labels,
+    )
+    return draft.finish(shape, proxy_section(mesh, workload))
+
+
+def _asked_labels(mesh: Mesh) -> frozenset[str]:
+    matches: list[HttpMatch | ConnectionMatch] = []
+    for service in mesh.virtual_services:
+        matches += [match for rule in service.http for match in rule.matches]
+        matches += [match for rule in (*service.tls, *service.tcp) for match in rule.matches]
+    return frozenset(name for match in matches for name, _ in match.scope.source_labels)

@@ -1,0 +1,115 @@
+"""The mesh as the proxies of one namespace see it: which services exist for them, which rules hold, which clusters follow."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+
+from compiler.hosts import covers, full_host, is_visible, specificity
+from compiler.link.clusters import build_cluster
+from compiler.mesh import Mesh, MeshService
+from compiler.resources.destination_rule import DestinationRule, Subset, TrafficPolicy
+from compiler.resources.kubernetes import Port
+from compiler.resources.virtual_service import Target, VirtualService
+from policies.source import SourceRef
+from snapshot.section import Cluster
+
+
+class EffectiveRule(msgspec.Struct, frozen=True):
+    """The DestinationRules that hold for one host, merged: the first policy, all subsets (of one name the first)."""
+
+    policy: TrafficPolicy | None
+    subsets: dict[str, Subset]
+    sources: tuple[SourceRef, ...]
+
+
+class View:
+    """One namespace's view. Owns the clusters that were asked for, by name."""
+
+    def __init__(self, mesh: Mesh, namespace: str) -> None:
+        self.mesh = mesh
+        self.namespace = namespace
+        self.clusters: dict[str, Cluster] = {}
+        self._rules: dict[str, EffectiveRule] = {}
+
+    @cached_property
+    def services(self) -> dict[str, MeshService]:
+        """Every visible service by host, sorted by host."""
+        seen = ((host, self.mesh.service(host, self.namespace)) for host in sorted(self.mesh.by_host))
+        return {host: service for host, service in seen if service is not None}
+
+    @cached_property
+    def virtual_services(self) -> list[VirtualService]:
+        """The visible VirtualServices, in order."""
+        return [
+            item
+            for item in self.mesh.virtual_services
+            if is_visible(item.export_to, item.meta.namespace, self.namespace)
+        ]
+
+    def rule(self, service: MeshService) -> EffectiveRule:
+        """What DestinationRules say of a service: the client's namespace before the service's before the root namespace."""
+        found = self._rules.get(service.host)
+        if found is None:
+            found = self._rules[service.host] = self._find_rule(service)
+        return found
+
+    def _find_rule(self, service: MeshService) -> EffectiveRule:
+        for namespace in dict.fromkeys((self.namespace, service.namespace, self.mesh.config.root_namespace)):
+            candidates = [
+                (full_host(rule.host.value, namespace), rule)
+                for rule in self._rules_by_namespace.get(namespace, ())
+                if is_visible(rule.export_to, namespace, self.namespace)
+            ]
+            fitting = [(host, rule) for host, rule in candidates if covers(host, service.host)]
+            if fitting:
+                best = min((host for host, _ in fitting), key=specificity)
+                return _merged([rule for host, rule in fitting if host == best])
+        return EffectiveRule(None, {}, ())
+
+    @cached_property
+    def _rules_by_namespace(self) -> dict[str, list[DestinationRule]]:
+        found: dict[str, list[DestinationRule]] = {}
+        for rule in self.mesh.destination_rules:
+            found.setdefault(rule.meta.namespace, []).append(rule)
+        return found
+
+    def cluster(self, service: MeshService, port: Port, subset: str = "") -> Cluster | None:
+        """The cluster of a service's port and subset; None where no rule defines the subset."""
+        name = f"outbound|{port.number}|{subset}|{service.host}"
+        known = self.clusters.get(name)
+        if known is not None:
+            return known
+        rule = self.rule(service)
+        chosen = rule.subsets.get(subset) if subset else None
+        if subset and chosen is None:
+            return None
+        policy = rule.policy
+        if chosen is not None and chosen.policy is not None:
+            policy = chosen.policy.over(policy)
+        effective = (policy or TrafficPolicy()).at_port(port.number)
+        cluster = build_cluster(self.mesh, self.namespace, name, service, port, chosen, effective, rule.sources)
+        self.clusters[name] = cluster
+        return cluster
+
+    def resolve(self, target: Target, namespace: str, listener_port: int) -> Cluster | None:
+        """The cluster of a destination written in ``namespace``; None where its host, port or subset does not exist.
+
+        An omitted port is the service's only one, or else the listener's (Istio).
+        """
+        service = self.services.get(full_host(target.host.value, namespace))
+        if service is None:
+            return None
+        alone = not target.port and len(service.ports) == 1
+        port = service.ports[0] if alone else service.port(target.port or listener_port)
+        return self.cluster(service, port, target.subset.value if target.subset else "") if port else None
+
+
+def _merged(rules: list[DestinationRule]) -> EffectiveRule:
+    subsets: dict[str, Subset] = {}
+    for rule in rules:
+        for subset in rule.subsets:
+            subsets.setdefault(subset.name, subset)
+    policy = next((rule.policy for rule in rules if rule.policy is not None), None)
+    return EffectiveRule(policy, subsets, tuple(rule.meta.source for rule in rules))

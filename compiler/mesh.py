@@ -1,0 +1,168 @@
+"""The mesh: all resources indexed, so that a reference is one look-up. What a name means is decided here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+import msgspec
+
+from compiler.hosts import full_host, is_visible
+from compiler.resources.cursor import Labels, Positions
+from compiler.resources.destination_rule import DestinationRule
+from compiler.resources.gateway import Gateway
+from compiler.resources.gateway_api import CONTROLLERS, ApiGateway, GatewayClass, ObjectRef, ReferenceGrant
+from compiler.resources.http_route import HttpRoute
+from compiler.resources.kubernetes import Namespace, Port, Secret, Service, ServiceAccount, Workload
+from compiler.resources.load import Resources
+from compiler.resources.mesh_config import CLUSTER_DOMAIN, MeshConfig
+from compiler.resources.meta import GATEWAY_API, Meta
+from compiler.resources.security import AccessRule, PeerAuthentication
+from compiler.resources.service_entry import ServiceEntry
+from compiler.resources.virtual_service import VirtualService
+from policies.source import SourceRef
+
+
+class MeshService(msgspec.Struct, frozen=True):
+    """One host that requests can go to: a Service, or one host of a ServiceEntry. ``name`` is what metrics call it."""
+
+    host: str
+    name: str
+    origin: Service | ServiceEntry
+
+    @property
+    def meta(self) -> Meta:
+        """The declaring resource's metadata."""
+        return self.origin.meta
+
+    @property
+    def namespace(self) -> str:
+        """The declaring resource's namespace."""
+        return self.origin.meta.namespace
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The ports, in the order written."""
+        return self.origin.ports
+
+    @property
+    def selector(self) -> Labels:
+        """The labels of its workloads; empty selects none."""
+        return self.origin.selector
+
+    def port(self, number: int) -> Port | None:
+        """The port of a number, or None."""
+        return next((port for port in self.origin.ports if port.number == number), None)
+
+
+class Mesh:
+    """All resources of a tree, indexed. Owns the indexes; never changed after construction."""
+
+    def __init__(self, resources: Resources) -> None:
+        configs = resources.all(MeshConfig)
+        self.config: MeshConfig = configs[0] if configs else MeshConfig()
+        self.configs = configs
+        self.positions: Positions = resources.positions
+        self.namespaces = {item.meta.name: item for item in resources.all(Namespace)}
+        self.accounts = {(item.meta.namespace, item.meta.name) for item in resources.all(ServiceAccount)}
+        self.secrets = {(item.meta.namespace, item.meta.name): item for item in resources.all(Secret)}
+        self.workloads = resources.all(Workload)
+        self.services = _services(resources)
+        self.virtual_services = resources.all(VirtualService)
+        self.destination_rules = resources.all(DestinationRule)
+        self.gateways = {(item.meta.namespace, item.meta.name): item for item in resources.all(Gateway)}
+        self.classes = {item.meta.name: item for item in resources.all(GatewayClass)}
+        self.api_gateways = {(item.meta.namespace, item.meta.name): item for item in resources.all(ApiGateway)}
+        self.http_routes = resources.all(HttpRoute)
+        self.grants = resources.all(ReferenceGrant)
+        self.peer_authentications = resources.all(PeerAuthentication)
+        self.access_rules = resources.all(AccessRule)
+
+    @cached_property
+    def source(self) -> SourceRef:
+        """The source of what follows from the mesh's settings, or from their absence."""
+        return self.config.meta.source if self.config.meta else SourceRef("MeshConfig", "", "default")
+
+    @cached_property
+    def by_host(self) -> dict[str, list[MeshService]]:
+        """Services by host; several where ServiceEntries of different namespaces declare the same."""
+        found: dict[str, list[MeshService]] = {}
+        for service in self.services:
+            found.setdefault(service.host, []).append(service)
+        return found
+
+    def service(self, host: str, namespace: str) -> MeshService | None:
+        """The service of a full host as seen from a namespace: its own declaration first, then the oldest that is exported to it."""
+        seen = [
+            service
+            for service in self.by_host.get(host, ())
+            if is_visible(service.origin.export_to, service.namespace, namespace)
+        ]
+        own = next((service for service in seen if service.namespace == namespace), None)
+        return own or (seen[0] if seen else None)
+
+    def kubernetes_service(self, namespace: str, name: str) -> MeshService | None:
+        """A Service by namespace and name, whatever it is exported to."""
+        declared = self.by_host.get(full_host(name, namespace), ())
+        return next((service for service in declared if isinstance(service.origin, Service)), None)
+
+    @cached_property
+    def _workloads_by_namespace(self) -> dict[str, list[Workload]]:
+        found: dict[str, list[Workload]] = {}
+        for workload in self.workloads:
+            found.setdefault(workload.meta.namespace, []).append(workload)
+        return found
+
+    def selected(self, namespace: str, selector: Labels) -> list[Workload]:
+        """The workloads of a namespace whose labels include the selector; an empty selector selects none."""
+        wanted = set(selector)
+        candidates = self._workloads_by_namespace.get(namespace, ())
+        return [workload for workload in candidates if wanted <= set(workload.labels)] if wanted else []
+
+    def identity(self, namespace: str, account: str) -> str:
+        """The SPIFFE ID of a service account (Istio's form)."""
+        return f"spiffe://{self.config.trust_domain}/ns/{namespace}/sa/{account}"
+
+    def gateway(self, name: str, namespace: str) -> Gateway | None:
+        """An Istio Gateway by ``name`` (of the referring namespace) or ``namespace/name``."""
+        owner, slash, own = name.rpartition("/")
+        return self.gateways.get((owner if slash else namespace, own))
+
+    def serves(self, gateway: ApiGateway) -> bool:
+        """Whether a Gateway API Gateway is weft's: its class names one of our controllers, or stands outside of Git."""
+        known = self.classes.get(gateway.class_name)
+        return known is None or known.controller in CONTROLLERS
+
+    def granted(self, kind: str, namespace: str, target: ObjectRef) -> bool:
+        """Whether a Gateway API object of a kind and namespace may refer to ``target``: same namespace, or a ReferenceGrant."""
+        if target.namespace == namespace:
+            return True
+        origin = (GATEWAY_API, kind, namespace)
+        return any(
+            grant.meta.namespace == target.namespace
+            and origin in grant.origins
+            and any(
+                group == target.group and target_kind == target.kind and name in ("", target.name)
+                for group, target_kind, name in grant.targets
+            )
+            for grant in self.grants
+        )
+
+
+def _services(resources: Resources) -> list[MeshService]:
+    found = [
+        MeshService(full_host(service.meta.name, service.meta.namespace), service.meta.name, service)
+        for service in resources.all(Service)
+    ]
+    found.extend(_entry_hosts(resources.all(ServiceEntry)))
+    return found
+
+
+def _entry_hosts(entries: Iterable[ServiceEntry]) -> list[MeshService]:
+    return [
+        MeshService(host.value.lower(), _short(host.value.lower()), entry) for entry in entries for host in entry.hosts
+    ]
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0] if host.endswith(f".svc.{CLUSTER_DOMAIN}") else host

@@ -1,0 +1,161 @@
+"""DestinationRule: what happens after routing, per host, subset and port."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Span
+from compiler.node import Document
+from compiler.resources.cursor import Cursor, Labels, Located, Positions
+from compiler.resources.meta import Meta, open_document
+from policies.source import SourceRef
+from snapshot.section import PoolLimits
+
+BALANCES = {
+    "UNSPECIFIED": "least_request",
+    "LEAST_CONN": "least_request",
+    "LEAST_REQUEST": "least_request",
+    "ROUND_ROBIN": "round_robin",
+    "RANDOM": "random",
+    "PASSTHROUGH": "passthrough",
+}
+
+
+class ClientTls(msgspec.Struct, frozen=True):
+    """``tls``: mode DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL, and what the upstream's certificate must be."""
+
+    mode: str
+    server_name: str
+    names: tuple[str, ...]
+    credential: Located | None
+    skip_verify: bool
+    span: Span
+
+
+class ConnectionPool(msgspec.Struct, frozen=True):
+    """``connectionPool``: bounds, and which HTTP version the cluster speaks (``upgrade`` to HTTP/2, or downstream's)."""
+
+    limits: PoolLimits
+    upgrade: bool
+    same_as_downstream: bool
+
+
+class TrafficPolicy(msgspec.Struct, frozen=True):
+    """``trafficPolicy``; None is not written. ``ports`` replace the rest for one port each, inheriting nothing (Istio)."""
+
+    balance: str | None = None
+    pool: ConnectionPool | None = None
+    tls: ClientTls | None = None
+    ports: tuple[tuple[int, TrafficPolicy], ...] = ()
+
+    def over(self, outer: TrafficPolicy | None) -> TrafficPolicy:
+        """This policy where it says something, ``outer`` where it does not."""
+        if outer is None:
+            return self
+        return TrafficPolicy(
+            balance=self.balance or outer.balance,
+            pool=self.pool or outer.pool,
+            tls=self.tls or outer.tls,
+            ports=self.ports or outer.ports,
+        )
+
+    def at_port(self, number: int) -> TrafficPolicy:
+        """What holds on one port."""
+        return dict(self.ports).get(number, self)
+
+
+class Subset(msgspec.Struct, frozen=True):
+    """A named part of a host's endpoints."""
+
+    name: str
+    labels: Labels
+    policy: TrafficPolicy | None
+    source: SourceRef
+    span: Span
+
+
+class DestinationRule(msgspec.Struct, frozen=True):
+    """A DestinationRule."""
+
+    meta: Meta
+    host: Located
+    export_to: tuple[str, ...]
+    policy: TrafficPolicy | None
+    subsets: tuple[Subset, ...]
+
+
+def read_destination_rule(document: Document, positions: Positions) -> DestinationRule:
+    """A DestinationRule document."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec")
+    assert spec is not None
+    host = spec.located("host")
+    assert host is not None
+    return DestinationRule(
+        meta=meta,
+        host=host,
+        export_to=spec.texts("exportTo") or ("*",),
+        policy=_policy(spec.at("trafficPolicy")),
+        subsets=tuple(
+            Subset(
+                subset.text("name"),
+                subset.labels("labels"),
+                _policy(subset.at("trafficPolicy")),
+                subset.source(),
+                subset.span,
+            )
+            for subset in spec.each("subsets")
+        ),
+    )
+
+
+def _policy(policy: Cursor | None) -> TrafficPolicy | None:
+    if policy is None:
+        return None
+    balancer = policy.at("loadBalancer")
+    ports = []
+    for level in policy.each("portLevelSettings"):
+        port, settings = level.at("port"), _policy(level)
+        if port is not None and settings is not None:
+            ports.append((port.number("number"), settings))
+    return TrafficPolicy(
+        balance=BALANCES.get(balancer.text("simple", "UNSPECIFIED")) if balancer else None,
+        pool=_pool(policy.at("connectionPool")),
+        tls=_tls(policy.at("tls")),
+        ports=tuple(ports),
+    )
+
+
+def _pool(pool: Cursor | None) -> ConnectionPool | None:
+    if pool is None:
+        return None
+    tcp, http = pool.at("tcp"), pool.at("http")
+    defaults = PoolLimits()
+    limits = PoolLimits(
+        max_connections=tcp.number("maxConnections") if tcp else 0,
+        max_pending_requests=http.number("http1MaxPendingRequests") if http else 0,
+        max_requests=http.number("http2MaxRequests") if http else 0,
+        max_requests_per_connection=http.number("maxRequestsPerConnection") if http else 0,
+        connect_timeout_ms=(tcp.duration_ms("connectTimeout") if tcp else None) or defaults.connect_timeout_ms,
+        idle_timeout_ms=(http.duration_ms("idleTimeout") if http else None)
+        or (tcp.duration_ms("idleTimeout") if tcp else None)
+        or defaults.idle_timeout_ms,
+    )
+    return ConnectionPool(
+        limits=limits,
+        upgrade=http is not None and http.text("h2UpgradePolicy") == "UPGRADE",
+        same_as_downstream=http is not None and http.flag("useClientProtocol"),
+    )
+
+
+def _tls(tls: Cursor | None) -> ClientTls | None:
+    if tls is None:
+        return None
+    return ClientTls(
+        mode=tls.text("mode", "DISABLE"),
+        server_name=tls.text("sni"),
+        names=tls.texts("subjectAltNames"),
+        credential=tls.located("credentialName"),
+        skip_verify=tls.flag("insecureSkipVerify"),
+        span=tls.span,
+    )

@@ -1,0 +1,97 @@
+"""Istio's Gateway: what a gateway workload accepts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Span
+from compiler.node import Document
+from compiler.resources.cursor import Cursor, Labels, Located, Positions
+from compiler.resources.meta import Meta, open_document
+from policies.source import SourceRef
+
+TLS_MODES_WITH_CERTIFICATE = frozenset({"SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"})
+
+
+class ServerHost(msgspec.Struct, frozen=True):
+    """One of a server's hosts. ``namespace`` is which namespace's routes may bind: ``*`` any, ``.`` the gateway's own."""
+
+    namespace: str
+    host: str
+    span: Span
+
+
+class ServerTlsSettings(msgspec.Struct, frozen=True):
+    """A server's ``tls``. Versions are the library's names; Istio's floor of TLS 1.2 holds also where an older one is asked for."""
+
+    mode: str
+    https_redirect: bool
+    credentials: tuple[Located, ...]
+    client_ca: Located | None
+    min_version: str
+    max_version: str
+    ciphers: tuple[str, ...]
+    span: Span
+
+
+class Server(msgspec.Struct, frozen=True):
+    """One server: a port and the hosts behind it. ``protocol`` is upper-case: HTTP, HTTPS, HTTP2, GRPC, TCP, TLS, MONGO."""
+
+    number: int
+    port_name: str
+    protocol: str
+    hosts: tuple[ServerHost, ...]
+    tls: ServerTlsSettings | None
+    source: SourceRef
+    span: Span
+
+
+class Gateway(msgspec.Struct, frozen=True):
+    """An Istio Gateway."""
+
+    meta: Meta
+    selector: Labels
+    servers: tuple[Server, ...]
+
+
+def read_gateway(document: Document, positions: Positions) -> Gateway:
+    """An Istio Gateway document."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec")
+    assert spec is not None
+    return Gateway(meta, spec.labels("selector"), tuple(_server(server) for server in spec.each("servers")))
+
+
+def _server(server: Cursor) -> Server:
+    port = server.at("port")
+    assert port is not None
+    return Server(
+        number=port.number("number"),
+        port_name=port.text("name"),
+        protocol=port.text("protocol").upper(),
+        hosts=tuple(_host(host) for host in server.references("hosts")),
+        tls=_tls(server.at("tls")),
+        source=server.source(),
+        span=server.span,
+    )
+
+
+def _host(host: Located) -> ServerHost:
+    namespace, slash, name = host.value.rpartition("/")
+    return ServerHost(namespace if slash else "*", name.lower(), host.span)
+
+
+def _tls(tls: Cursor | None) -> ServerTlsSettings | None:
+    if tls is None:
+        return None
+    single = tls.located("credentialName")
+    return ServerTlsSettings(
+        mode=tls.text("mode", "PASSTHROUGH" if not tls.flag("httpsRedirect") else ""),
+        https_redirect=tls.flag("httpsRedirect"),
+        credentials=tls.references("credentialNames") or ((single,) if single else ()),
+        client_ca=tls.located("caCertCredentialName"),
+        min_version="TLSv1_3" if tls.text("minProtocolVersion") == "TLSV1_3" else "TLSv1_2",
+        max_version="TLSv1_2" if tls.text("maxProtocolVersion") in ("TLSV1_0", "TLSV1_1", "TLSV1_2") else "TLSv1_3",
+        ciphers=tls.texts("cipherSuites"),
+        span=tls.span,
+    )

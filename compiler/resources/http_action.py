@@ -1,0 +1,134 @@
+"""What a VirtualService does to a request, read into the policies' own types."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+
+from compiler.resources.cursor import Cursor
+from compiler.resources.matches import per_million
+from policies.traffic import DirectResponse, Fault, FaultAbort, FaultDelay, Redirect, Retry
+
+PREFIX_PLACEHOLDER = "%PREFIX()%"
+GRPC_STATUSES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+"""gRPC's status names; their numbers are their positions."""
+DEFAULT_RETRY = Retry()
+
+
+class Rewriting(msgspec.Struct, frozen=True):
+    """``rewrite`` as written: what its ``uri`` replaces depends on the match of each route."""
+
+    uri: str | None
+    authority: str | None
+    regex: str | None
+    substitution: str
+
+
+def read_rewriting(rewrite: Cursor | None) -> Rewriting | None:
+    """A VirtualService's ``rewrite``."""
+    if rewrite is None:
+        return None
+    regex = rewrite.at("uriRegexRewrite")
+    return Rewriting(
+        uri=rewrite.text("uri") if rewrite.has("uri") else None,
+        authority=rewrite.text("authority") or None,
+        regex=regex.text("match") if regex else None,
+        substitution=regex.text("rewrite") if regex else "",
+    )
+
+
+def read_redirect(redirect: Cursor | None) -> Redirect | None:
+    """A VirtualService's ``redirect``; its authority replaces the host, the port is kept out unless one is written."""
+    if redirect is None:
+        return None
+    uri = redirect.text("uri") or None
+    prefixed = uri is not None and uri.startswith(PREFIX_PLACEHOLDER)
+    host = redirect.text("authority") or None
+    keep_port = redirect.text("derivePort") == "FROM_REQUEST_PORT"
+    return Redirect(
+        status=redirect.number("redirectCode") or 301,
+        scheme=redirect.text("scheme") or None,
+        authority=None if keep_port else host,
+        host=host if keep_port else None,
+        port=redirect.number("port") or None,
+        path=None if prefixed else uri,
+        prefix=uri[len(PREFIX_PLACEHOLDER) :] if prefixed and uri else None,
+        port_from_scheme=redirect.text("derivePort") == "FROM_PROTOCOL_DEFAULT" or redirect.has("scheme"),
+    )
+
+
+def read_direct_response(direct: Cursor | None) -> DirectResponse | None:
+    """A VirtualService's ``directResponse``; a body in bytes must be UTF-8 text."""
+    if direct is None:
+        return None
+    body = direct.at("body")
+    return DirectResponse(direct.number("status"), _body(body) if body else "")
+
+
+def _body(body: Cursor) -> str:
+    if not body.has("bytes"):
+        return body.text("string")
+    try:
+        return base64.b64decode(body.text("bytes"), validate=True).decode("utf-8", "replace")
+    except binascii.Error:
+        return body.text("bytes")
+
+
+def read_fault(fault: Cursor | None) -> Fault | None:
+    """A VirtualService's ``fault``; a share of 0 injects nothing."""
+    if fault is None:
+        return None
+    delay, abort = fault.at("delay"), fault.at("abort")
+    read = Fault(
+        delay=FaultDelay(delay.duration_ms("fixedDelay") or 0, per_million(delay)) if delay else None,
+        abort=_abort(abort) if abort else None,
+    )
+    return read if read != Fault() else None
+
+
+def _abort(abort: Cursor) -> FaultAbort:
+    grpc = abort.text("grpcStatus")
+    if grpc:
+        number = int(grpc) if grpc.isdigit() else GRPC_STATUSES.index(grpc) if grpc in GRPC_STATUSES else 2
+        return FaultAbort(status=200, per_million=per_million(abort), grpc_status=number)
+    return FaultAbort(status=abort.number("httpStatus", 503), per_million=per_million(abort))
+
+
+def read_retry(retries: Cursor | None) -> Retry | None:
+    """A VirtualService's ``retries`` over Istio's defaults; None where it is not written. Status codes may stand among the conditions."""
+    if retries is None:
+        return None
+    parts = [part.strip() for part in retries.text("retryOn").split(",") if part.strip()]
+    statuses = tuple(int(part) for part in parts if part.isdigit())
+    conditions = tuple(part for part in parts if not part.isdigit())
+    if statuses and "retriable-status-codes" not in conditions:
+        conditions = (*conditions, "retriable-status-codes")
+    backoff = retries.duration_ms("backoff") or DEFAULT_RETRY.base_backoff_ms
+    return Retry(
+        attempts=retries.number("attempts"),
+        on=conditions or DEFAULT_RETRY.on,
+        statuses=statuses or (() if conditions else DEFAULT_RETRY.statuses),
+        per_try_timeout_ms=retries.duration_ms("perTryTimeout") or 0,
+        base_backoff_ms=backoff,
+        max_backoff_ms=10 * backoff,
+    )

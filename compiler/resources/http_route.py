@@ -1,0 +1,234 @@
+"""HTTPRoute: Gateway API's routes, before they are attached to listeners or services."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Span
+from compiler.node import Document
+from compiler.resources.cursor import Cursor, Located, Positions
+from compiler.resources.gateway_api import ObjectRef, object_ref
+from compiler.resources.http_action import DEFAULT_RETRY
+from compiler.resources.meta import GATEWAY_API, Meta, open_document
+from policies.match import (
+    Exact,
+    HeaderMatch,
+    PathExact,
+    PathMatch,
+    PathRegex,
+    PathSegments,
+    QueryMatch,
+    Regex,
+    RouteMatch,
+    StringMatch,
+)
+from policies.source import SourceRef
+from policies.traffic import HeaderEdits, Redirect, Retry, Rewrite
+
+CARRIED_FILTERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"})
+
+
+class ParentRef(msgspec.Struct, frozen=True):
+    """Where a route wants to attach: a Gateway's listeners (by ``section`` and ``port`` where given) or a Service."""
+
+    target: ObjectRef
+    section: str
+    port: int
+
+
+class Filters(msgspec.Struct, frozen=True):
+    """The filters of a rule or a backend. ``unknown`` are types that this version does not carry, with their places."""
+
+    request_headers: HeaderEdits = HeaderEdits()
+    response_headers: HeaderEdits = HeaderEdits()
+    authority: str | None = None
+    redirect: Redirect | None = None
+    rewrite: Rewrite | None = None
+    unknown: tuple[Located, ...] = ()
+
+
+class BackendRef(msgspec.Struct, frozen=True):
+    """One backend; ``port`` is 0 where none is written."""
+
+    target: ObjectRef
+    port: int
+    weight: int
+    filters: Filters
+    source: SourceRef
+
+
+class RouteRule(msgspec.Struct, frozen=True):
+    """One rule: any of ``matches`` (with their sources), then ``filters``, then the backends."""
+
+    name: str
+    matches: tuple[tuple[RouteMatch, SourceRef], ...]
+    filters: Filters
+    backends: tuple[BackendRef, ...]
+    timeout_ms: int
+    retry: Retry | None
+    source: SourceRef
+    span: Span
+
+
+class HttpRoute(msgspec.Struct, frozen=True):
+    """An HTTPRoute. No ``hostnames`` means the listener's."""
+
+    meta: Meta
+    parents: tuple[ParentRef, ...]
+    hostnames: tuple[str, ...]
+    rules: tuple[RouteRule, ...]
+
+
+def read_http_route(document: Document, positions: Positions) -> HttpRoute:
+    """An HTTPRoute document."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec")
+    if spec is None:
+        return HttpRoute(meta, (), (), ())
+    parents = tuple(
+        ParentRef(
+            object_ref(parent, meta.namespace, kind="Gateway", group=GATEWAY_API),
+            parent.text("sectionName"),
+            parent.number("port"),
+        )
+        for parent in spec.each("parentRefs")
+    )
+    hostnames = tuple(dict.fromkeys(host.lower() for host in spec.texts("hostnames")))
+    return HttpRoute(meta, parents, hostnames, tuple(_rule(rule, meta.namespace) for rule in spec.each("rules")))
+
+
+def _rule(rule: Cursor, namespace: str) -> RouteRule:
+    timeouts = rule.at("timeouts")
+    per_try = (timeouts.duration_ms("backendRequest") if timeouts else None) or 0
+    matches = tuple((_match(match), match.source()) for match in rule.each("matches"))
+    return RouteRule(
+        name=rule.text("name"),
+        matches=matches or ((RouteMatch(path=PathSegments("/")), rule.source()),),
+        filters=_filters(rule),
+        backends=tuple(_backend(backend, namespace) for backend in rule.each("backendRefs")),
+        timeout_ms=(timeouts.duration_ms("request") if timeouts else None) or 0,
+        retry=_retry(rule.at("retry"), per_try),
+        source=rule.source(),
+        span=rule.span,
+    )
+
+
+def _retry(retry: Cursor | None, per_try_ms: int) -> Retry | None:
+    if retry is None:
+        return msgspec.structs.replace(DEFAULT_RETRY, per_try_timeout_ms=per_try_ms) if per_try_ms else None
+    codes = tuple(int(code) for code in retry.texts("codes"))
+    backoff = retry.duration_ms("backoff") or DEFAULT_RETRY.base_backoff_ms
+    return Retry(
+        attempts=retry.number("attempts", 1),
+        on=DEFAULT_RETRY.on,
+        statuses=codes or DEFAULT_RETRY.statuses,
+        per_try_timeout_ms=per_try_ms,
+        base_backoff_ms=backoff,
+        max_backoff_ms=10 * backoff,
+    )
+
+
+def _match(match: Cursor) -> RouteMatch:
+    method = match.text("method")
+    headers = {header.text("name").lower(): header for header in reversed(match.each("headers"))}
+    parameters = {parameter.text("name"): parameter for parameter in reversed(match.each("queryParams"))}
+    return RouteMatch(
+        path=_path(match.at("path")),
+        method=Exact(method) if method else None,
+        headers=tuple(HeaderMatch(name, _value(header)) for name, header in reversed(headers.items())),
+        query=tuple(QueryMatch(name, _value(parameter)) for name, parameter in reversed(parameters.items())),
+    )
+
+
+def _path(path: Cursor | None) -> PathMatch:
+    if path is None:
+        return PathSegments("/")
+    value = path.text("value", "/")
+    match path.text("type", "PathPrefix"):
+        case "Exact":
+            return PathExact(value)
+        case "RegularExpression":
+            return PathRegex(value)
+        case _:
+            return PathSegments(value.rstrip("/") or "/")
+
+
+def _value(match: Cursor) -> StringMatch:
+    value = match.text("value")
+    return Regex(value) if match.text("type", "Exact") == "RegularExpression" else Exact(value)
+
+
+def _backend(backend: Cursor, namespace: str) -> BackendRef:
+    return BackendRef(
+        target=object_ref(backend, namespace, kind="Service"),
+        port=backend.number("port"),
+        weight=backend.number("weight", 1),
+        filters=_filters(backend),
+        source=backend.source(),
+    )
+
+
+def _filters(owner: Cursor) -> Filters:
+    read = Filters()
+    unknown: list[Located] = []
+    for item in owner.each("filters"):
+        kind = item.text("type")
+        match kind:
+            case "RequestHeaderModifier":
+                edits, authority = _modifier(item.at("requestHeaderModifier"))
+                read = msgspec.structs.replace(read, request_headers=edits, authority=authority)
+            case "ResponseHeaderModifier":
+                edits, _ = _modifier(item.at("responseHeaderModifier"))
+                read = msgspec.structs.replace(read, response_headers=edits)
+            case "RequestRedirect":
+                read = msgspec.structs.replace(read, redirect=_redirect(item.at("requestRedirect")))
+            case "URLRewrite":
+                read = msgspec.structs.replace(read, rewrite=_rewrite(item.at("urlRewrite")))
+            case _:
+                unknown.append(item.located("type") or Located(kind, item.span))
+    return msgspec.structs.replace(read, unknown=tuple(unknown))
+
+
+def _modifier(modifier: Cursor | None) -> tuple[HeaderEdits, str | None]:
+    if modifier is None:
+        return HeaderEdits(), None
+    pairs = {
+        key: tuple((item.text("name").lower(), item.text("value")) for item in modifier.each(key))
+        for key in ("set", "add")
+    }
+    authority = next((value for name, value in (*pairs["set"], *pairs["add"]) if name == "host"), None)
+    return HeaderEdits(
+        remove=tuple(name.lower() for name in modifier.texts("remove")),
+        set=tuple(pair for pair in pairs["set"] if pair[0] != "host"),
+        add=tuple(pair for pair in pairs["add"] if pair[0] != "host"),
+    ), authority
+
+
+def _redirect(redirect: Cursor | None) -> Redirect:
+    if redirect is None:
+        return Redirect(status=302)
+    whole, prefix = _path_change(redirect.at("path"))
+    return Redirect(
+        status=redirect.number("statusCode", 302),
+        scheme=redirect.text("scheme") or None,
+        host=redirect.text("hostname") or None,
+        port=redirect.number("port") or None,
+        path=whole,
+        prefix=prefix,
+        port_from_scheme=redirect.has("scheme") and not redirect.has("port"),
+    )
+
+
+def _rewrite(rewrite: Cursor | None) -> Rewrite:
+    if rewrite is None:
+        return Rewrite()
+    whole, prefix = _path_change(rewrite.at("path"))
+    return Rewrite(prefix=prefix, path=whole, authority=rewrite.text("hostname") or None)
+
+
+def _path_change(path: Cursor | None) -> tuple[str | None, str | None]:
+    if path is None:
+        return None, None
+    if path.text("type") == "ReplaceFullPath":
+        return path.text("replaceFullPath") or "/", None
+    return None, path.text("replacePrefixMatch") or "/"

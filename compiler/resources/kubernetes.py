@@ -1,0 +1,147 @@
+"""Kubernetes' own kinds, as far as a mesh reads them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Span
+from compiler.node import Document
+from compiler.resources.cursor import Cursor, Labels, Positions
+from compiler.resources.meta import Meta, open_document
+from compiler.resources.protocol import detect_protocol
+from policies.source import SourceRef
+
+EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A namespace; its labels matter to listeners that choose routes by namespace."""
+
+    meta: Meta
+
+
+class ServiceAccount(msgspec.Struct, frozen=True):
+    """A service account: the name in a workload's identity."""
+
+    meta: Meta
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A TLS secret's name. Its data are never read: keys reach a proxy by other ways than Git."""
+
+    meta: Meta
+    type: str
+
+
+class Port(msgspec.Struct, frozen=True):
+    """A service's port. ``target`` is the workload's port number, or 0 where ``target_name`` names it."""
+
+    number: int
+    name: str
+    protocol: str
+    target: int
+    target_name: str
+    source: SourceRef
+    span: Span
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A Kubernetes Service. ``external_name`` is set for type ExternalName; no ``selector`` selects nothing."""
+
+    meta: Meta
+    ports: tuple[Port, ...]
+    selector: Labels
+    addresses: tuple[str, ...]
+    external_name: str
+    export_to: tuple[str, ...]
+
+
+class Workload(msgspec.Struct, frozen=True):
+    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it."""
+
+    meta: Meta
+    labels: Labels
+    service_account: str
+    ports: tuple[tuple[str, int], ...]
+    address: str = ""
+
+
+def read_namespace(document: Document, positions: Positions) -> Namespace:
+    """A Namespace document."""
+    meta, _ = open_document(document, positions)
+    return Namespace(meta)
+
+
+def read_service_account(document: Document, positions: Positions) -> ServiceAccount:
+    """A ServiceAccount document."""
+    meta, _ = open_document(document, positions)
+    return ServiceAccount(meta)
+
+
+def read_secret(document: Document, positions: Positions) -> Secret:
+    """A Secret document without its data."""
+    meta, root = open_document(document, positions)
+    return Secret(meta, root.text("type", "Opaque"))
+
+
+def read_service(document: Document, positions: Positions) -> Service:
+    """A Service document; UDP and SCTP ports are left out, which proxies do not carry."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec")
+    if spec is None:
+        return Service(meta, (), (), (), "", ("*",))
+    ports = tuple(_service_port(port) for port in spec.each("ports") if port.text("protocol", "TCP") == "TCP")
+    addresses = dict.fromkeys((spec.text("clusterIP"), *spec.texts("clusterIPs")))
+    exported = meta.annotation(EXPORT_ANNOTATION)
+    return Service(
+        meta=meta,
+        ports=ports,
+        selector=spec.labels("selector"),
+        addresses=tuple(address for address in addresses if address not in ("", "None")),
+        external_name=spec.text("externalName") if spec.text("type") == "ExternalName" else "",
+        export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or ("*",),
+    )
+
+
+def _service_port(port: Cursor) -> Port:
+    number = port.number("port")
+    target = port.text("targetPort") or str(number)
+    return Port(
+        number=number,
+        name=port.text("name"),
+        protocol=detect_protocol(number, port.text("name"), port.text("appProtocol")),
+        target=int(target) if target.isdigit() else 0,
+        target_name="" if target.isdigit() else target,
+        source=port.source(),
+        span=port.span,
+    )
+
+
+def read_deployment(document: Document, positions: Positions) -> Workload:
+    """A Deployment document: its pod template is the workload."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec")
+    template = spec.at("template") if spec else None
+    template_meta = template.at("metadata") if template else None
+    labels = template_meta.labels("labels") if template_meta else ()
+    return _workload(meta, labels, template.at("spec") if template else None, "")
+
+
+def read_pod(document: Document, positions: Positions) -> Workload:
+    """A Pod document."""
+    meta, root = open_document(document, positions)
+    status = root.at("status")
+    return _workload(meta, meta.labels, root.at("spec"), status.text("podIP") if status else "")
+
+
+def _workload(meta: Meta, labels: Labels, spec: Cursor | None, address: str) -> Workload:
+    if spec is None:
+        return Workload(meta, labels, "default", (), address)
+    containers = [*spec.each("containers"), *spec.each("initContainers")]
+    ports = tuple(
+        (port.text("name"), port.number("containerPort"))
+        for container in containers
+        for port in container.each("ports")
+    )
+    account = spec.text("serviceAccountName") or spec.text("serviceAccount") or "default"
+    return Workload(meta, labels, account, ports, address)

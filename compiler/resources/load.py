@@ -1,0 +1,134 @@
+"""Documents to resources: one reader per kind, competitors in order, nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias, TypeVar
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, Related, ResourceId
+from compiler.node import Document
+from compiler.resources.cursor import Positions
+from compiler.resources.destination_rule import DestinationRule, read_destination_rule
+from compiler.resources.gateway import Gateway, read_gateway
+from compiler.resources.gateway_api import (
+    ApiGateway,
+    GatewayClass,
+    ReferenceGrant,
+    read_api_gateway,
+    read_gateway_class,
+    read_reference_grant,
+)
+from compiler.resources.http_route import HttpRoute, read_http_route
+from compiler.resources.kubernetes import (
+    Namespace,
+    Secret,
+    Service,
+    ServiceAccount,
+    Workload,
+    read_deployment,
+    read_namespace,
+    read_pod,
+    read_secret,
+    read_service,
+    read_service_account,
+)
+from compiler.resources.mesh_config import MeshConfig, read_mesh_config
+from compiler.resources.meta import GATEWAY_API, Meta, kind_of
+from compiler.resources.security import (
+    AccessRule,
+    PeerAuthentication,
+    read_authorization_policy,
+    read_peer_authentication,
+)
+from compiler.resources.service_entry import ServiceEntry, read_service_entry
+from compiler.resources.virtual_service import VirtualService, read_virtual_service
+
+Resource: TypeAlias = (
+    Namespace
+    | ServiceAccount
+    | Secret
+    | Service
+    | Workload
+    | ServiceEntry
+    | VirtualService
+    | DestinationRule
+    | Gateway
+    | GatewayClass
+    | ApiGateway
+    | HttpRoute
+    | ReferenceGrant
+    | PeerAuthentication
+    | AccessRule
+    | MeshConfig
+)
+R = TypeVar("R", bound=Resource)
+
+READERS: dict[str, Callable[[Document, Positions], Resource]] = {
+    "Namespace": read_namespace,
+    "ServiceAccount": read_service_account,
+    "Secret": read_secret,
+    "Service": read_service,
+    "Deployment": read_deployment,
+    "Pod": read_pod,
+    "ServiceEntry": read_service_entry,
+    "VirtualService": read_virtual_service,
+    "DestinationRule": read_destination_rule,
+    "Gateway": read_gateway,
+    "GatewayClass": read_gateway_class,
+    f"Gateway.{GATEWAY_API}": read_api_gateway,
+    "HTTPRoute": read_http_route,
+    "ReferenceGrant": read_reference_grant,
+    "PeerAuthentication": read_peer_authentication,
+    "AuthorizationPolicy": read_authorization_policy,
+    "MeshConfig": read_mesh_config,
+}
+"""Kind, as sources name it, to its reader."""
+
+
+class Resources:
+    """All resources of a tree. Owns the lists per kind, in the order between competitors, and the positions of all named parts."""
+
+    def __init__(self, resources: Iterable[Resource], positions: Positions) -> None:
+        self.positions = positions
+        self._by_type: dict[type, list[Resource]] = {}
+        for resource in resources:
+            self._by_type.setdefault(type(resource), []).append(resource)
+        for found in self._by_type.values():
+            found.sort(key=lambda resource: resource.meta.order if resource.meta else ())
+
+    def all(self, kind: type[R]) -> list[R]:
+        """All resources of one type, in order: priority, age, namespace, name."""
+        return self._by_type.get(kind, [])  # type: ignore[return-value]
+
+
+def load_resources(documents: Iterable[Document]) -> tuple[Resources, list[Diagnostic]]:
+    """Reads schema-valid documents; of two with the same kind, namespace and name the first is kept and the second reported."""
+    positions: Positions = {}
+    seen: dict[ResourceId, Meta] = {}
+    resources: list[Resource] = []
+    findings: list[Diagnostic] = []
+    for document in documents:
+        reader = READERS.get(kind_of(document))
+        if reader is None:
+            continue
+        attempt: Positions = {}
+        resource = reader(document, attempt)
+        meta = resource.meta
+        assert meta is not None
+        first = seen.get(meta.id)
+        if first is not None:
+            findings.append(
+                diagnostic(
+                    "WFT0100",
+                    f"{meta.id} is defined twice; only one of them can hold",
+                    meta.span,
+                    resource=meta.id,
+                    related=(Related(first.span, "the first definition"),),
+                )
+            )
+            continue
+        seen[meta.id] = meta
+        positions.update(attempt)
+        resources.append(resource)
+    return Resources(resources, positions), findings

@@ -1,0 +1,86 @@
+"""Matchers as Istio and Gateway API write them, read into the policies' own."""
+
+from __future__ import annotations
+
+from compiler.resources.cursor import Cursor
+from policies.match import (
+    Exact,
+    PathExact,
+    PathMatch,
+    PathPrefix,
+    PathRegex,
+    Prefix,
+    Present,
+    Regex,
+    StringMatch,
+    Suffix,
+)
+from policies.traffic import PER_MILLION, HeaderEdits
+
+AUTHORITY_NAMES = frozenset({"host", ":authority"})
+
+
+def string_match(cursor: Cursor) -> StringMatch:
+    """Istio's StringMatch; an empty one asks only that the value is there."""
+    if cursor.has("exact"):
+        return Exact(cursor.text("exact"))
+    if cursor.has("prefix"):
+        return Prefix(cursor.text("prefix"))
+    if cursor.has("regex"):
+        return Regex(cursor.text("regex"))
+    return Present()
+
+
+def path_match(cursor: Cursor, *, ignore_case: bool) -> PathMatch | None:
+    """VirtualService's ``uri``; None where it asks nothing."""
+    if cursor.has("exact"):
+        return PathExact(cursor.text("exact"), ignore_case=ignore_case)
+    if cursor.has("prefix"):
+        return PathPrefix(cursor.text("prefix"), ignore_case=ignore_case)
+    if cursor.has("regex"):
+        return PathRegex(cursor.text("regex"))
+    return None
+
+
+def wildcard_match(text: str) -> StringMatch:
+    """AuthorizationPolicy's value forms: ``*`` any, ``p*`` prefix, ``*s`` suffix, else exact."""
+    if text == "*":
+        return Present()
+    if text.endswith("*"):
+        return Prefix(text[:-1])
+    if text.startswith("*"):
+        return Suffix(text[1:])
+    return Exact(text)
+
+
+def header_edits(cursor: Cursor | None) -> tuple[HeaderEdits, str | None]:
+    """``headers.request`` or ``headers.response`` of a VirtualService: the edits, and the authority that they set, if any.
+
+    Setting ``host`` or ``:authority`` rewrites the request's authority and is no header operation; ``set`` wins over ``add`` there.
+    Other pseudo headers are ignored (Istio).
+    """
+    if cursor is None:
+        return HeaderEdits(), None
+    sets, adds = (_lowered(cursor.pairs(key)) for key in ("set", "add"))
+    authority = next((value for name, value in (*sets, *adds) if name in AUTHORITY_NAMES), None)
+    return HeaderEdits(
+        remove=tuple(name.lower() for name in cursor.texts("remove") if _is_plain(name.lower())),
+        set=tuple(pair for pair in sets if _is_plain(pair[0])),
+        add=tuple(pair for pair in adds if _is_plain(pair[0])),
+    ), authority
+
+
+def _lowered(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in pairs)
+
+
+def _is_plain(name: str) -> bool:
+    return name not in AUTHORITY_NAMES and not name.startswith(":")
+
+
+def per_million(cursor: Cursor) -> int:
+    """A fault's share of requests: ``percentage.value``, the older whole ``percent``, all where neither is written."""
+    percentage = cursor.at("percentage")
+    if percentage is not None:
+        return round((percentage.fraction("value") or 0.0) * PER_MILLION / 100)
+    return cursor.number("percent") * PER_MILLION // 100 if cursor.has("percent") else PER_MILLION

@@ -1,0 +1,217 @@
+"""VirtualService: how requests to hosts are routed, before any host is looked up."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Span
+from compiler.node import Document
+from compiler.resources.cursor import Cursor, Labels, Located, Positions
+from compiler.resources.http_action import (
+    Rewriting,
+    read_direct_response,
+    read_fault,
+    read_redirect,
+    read_retry,
+    read_rewriting,
+)
+from compiler.resources.matches import header_edits, path_match, string_match
+from compiler.resources.meta import Meta, open_document
+from policies.match import HeaderMatch, QueryMatch, RouteMatch
+from policies.source import SourceRef
+from policies.traffic import DirectResponse, Fault, HeaderEdits, Redirect, Retry
+
+MESH = "mesh"
+"""The reserved gateway name that means all sidecars."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A ``destination`` as written. ``port`` is 0 where it is left to the service."""
+
+    host: Located
+    subset: Located | None
+    port: int
+    source: SourceRef
+    span: Span
+
+
+class WeightedTarget(msgspec.Struct, frozen=True):
+    """One entry of ``route``. ``authority`` is what its header operations make of the request's authority."""
+
+    target: Target
+    weight: int
+    request_headers: HeaderEdits = HeaderEdits()
+    response_headers: HeaderEdits = HeaderEdits()
+    authority: str | None = None
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """What of a match is known when a proxy's slice is linked: port, the proxy's labels and namespace, the gateways."""
+
+    port: int = 0
+    source_labels: Labels = ()
+    source_namespace: str = ""
+    gateways: tuple[Located, ...] = ()
+
+
+class HttpMatch(msgspec.Struct, frozen=True):
+    """One entry of ``http[].match``: what is asked of a request, and of the proxy."""
+
+    match: RouteMatch
+    scope: Scope
+    name: str
+    source: SourceRef
+    span: Span
+
+
+class HttpRule(msgspec.Struct, frozen=True):
+    """One entry of ``http``. Exactly one of ``redirect``, ``direct`` and ``targets`` is the action."""
+
+    name: str
+    source: SourceRef
+    span: Span
+    matches: tuple[HttpMatch, ...]
+    targets: tuple[WeightedTarget, ...]
+    redirect: Redirect | None
+    direct: DirectResponse | None
+    rewriting: Rewriting | None
+    request_headers: HeaderEdits
+    response_headers: HeaderEdits
+    authority: str | None
+    fault: Fault | None
+    timeout_ms: int
+    retry: Retry | None
+
+
+class ConnectionMatch(msgspec.Struct, frozen=True):
+    """One entry of ``tls[].match`` or ``tcp[].match``."""
+
+    server_names: tuple[str, ...]
+    scope: Scope
+
+
+class ConnectionRule(msgspec.Struct, frozen=True):
+    """One entry of ``tls`` or ``tcp``: connections to targets by weight."""
+
+    matches: tuple[ConnectionMatch, ...]
+    targets: tuple[WeightedTarget, ...]
+    source: SourceRef
+    span: Span
+
+
+class VirtualService(msgspec.Struct, frozen=True):
+    """A VirtualService. ``gateways`` empty means the mesh."""
+
+    meta: Meta
+    hosts: tuple[Located, ...]
+    gateways: tuple[Located, ...]
+    export_to: tuple[str, ...]
+    http: tuple[HttpRule, ...]
+    tls: tuple[ConnectionRule, ...]
+    tcp: tuple[ConnectionRule, ...]
+
+
+def read_virtual_service(document: Document, positions: Positions) -> VirtualService:
+    """A VirtualService document."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec")
+    assert spec is not None
+    return VirtualService(
+        meta=meta,
+        hosts=spec.references("hosts"),
+        gateways=spec.references("gateways"),
+        export_to=spec.texts("exportTo") or ("*",),
+        http=tuple(_http_rule(rule) for rule in spec.each("http")),
+        tls=tuple(_connection_rule(rule) for rule in spec.each("tls")),
+        tcp=tuple(_connection_rule(rule) for rule in spec.each("tcp")),
+    )
+
+
+def _http_rule(rule: Cursor) -> HttpRule:
+    headers = rule.at("headers")
+    request, authority = header_edits(headers.at("request") if headers else None)
+    response, _ = header_edits(headers.at("response") if headers else None)
+    return HttpRule(
+        name=rule.text("name"),
+        source=rule.source(),
+        span=rule.span,
+        matches=tuple(_http_match(match) for match in rule.each("match")),
+        targets=_targets(rule),
+        redirect=read_redirect(rule.at("redirect")),
+        direct=read_direct_response(rule.at("directResponse")),
+        rewriting=read_rewriting(rule.at("rewrite")),
+        request_headers=request,
+        response_headers=response,
+        authority=authority,
+        fault=read_fault(rule.at("fault")),
+        timeout_ms=rule.duration_ms("timeout") or 0,
+        retry=read_retry(rule.at("retries")),
+    )
+
+
+def _targets(rule: Cursor) -> tuple[WeightedTarget, ...]:
+    routes = rule.each("route")
+    return tuple(_weighted_target(route, alone=len(routes) == 1) for route in routes)
+
+
+def _weighted_target(route: Cursor, *, alone: bool) -> WeightedTarget:
+    destination = route.at("destination")
+    assert destination is not None
+    host = destination.located("host")
+    assert host is not None
+    port = destination.at("port")
+    headers = route.at("headers")
+    request, authority = header_edits(headers.at("request") if headers else None)
+    response, _ = header_edits(headers.at("response") if headers else None)
+    return WeightedTarget(
+        target=Target(
+            host=host,
+            subset=destination.located("subset"),
+            port=port.number("number") if port else 0,
+            source=destination.source(),
+            span=destination.span,
+        ),
+        weight=1 if alone else route.number("weight"),
+        request_headers=request,
+        response_headers=response,
+        authority=authority,
+    )
+
+
+def _scope(match: Cursor) -> Scope:
+    return Scope(
+        port=match.number("port"),
+        source_labels=match.labels("sourceLabels"),
+        source_namespace=match.text("sourceNamespace"),
+        gateways=match.references("gateways"),
+    )
+
+
+def _http_match(match: Cursor) -> HttpMatch:
+    uri = match.at("uri")
+    headers = [
+        HeaderMatch(name.lower(), string_match(value), invert=key == "withoutHeaders")
+        for key in ("headers", "withoutHeaders")
+        for name, value in match.entries(key)
+    ]
+    texts = {key: match.at(key) for key in ("scheme", "method", "authority")}
+    asked = {key: string_match(value) for key, value in texts.items() if value is not None}
+    return HttpMatch(
+        match=RouteMatch(
+            path=path_match(uri, ignore_case=match.flag("ignoreUriCase")) if uri else None,
+            method=asked.get("method"),
+            scheme=asked.get("scheme"),
+            authority=asked.get("authority"),
+            headers=tuple(headers),
+            query=tuple(QueryMatch(name, string_match(value)) for name, value in match.entries("queryParams")),
+        ),
+        scope=_scope(match),
+        name=match.text("name"),
+        source=match.source(),
+        span=match.span,
+    )
+
+
+def _connection_rule(rule: Cursor) -> ConnectionRule:
+    matches = tuple(ConnectionMatch(match.texts("sniHosts"), _scope(match)) for match in rule.each("match"))
+    return ConnectionRule(matches=matches, targets=_targets(rule), source=rule.source(), span=rule.span)
