@@ -9,7 +9,7 @@ STATUS: dict[Reason, int] = {
     Reason.CSR: 400,
     Reason.ADDRESS: 400,
     Reason.UNAUTHENTICATED: 401,
-    Reason.PUBLISH_TOKEN: 401,
+    Reason.PUBLISH_TOKEN: 403,
     Reason.TOKEN: 403,
     Reason.IDENTITY: 403,
     Reason.NAMING: 403,

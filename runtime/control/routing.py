@@ -78,9 +78,11 @@ class Router:
         if not self._publish_token:
             raise Refused(Reason.PUBLISH_TOKEN, "publishing over HTTP is off: start weft control with --publish-token")
         scheme, _, given = header(request.headers, b"authorization").partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise Refused(Reason.UNAUTHENTICATED, "writing takes the publish token (Authorization: Bearer ...)")
         # Compared in constant time, so that the token cannot be found byte by byte.
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._publish_token):
-            raise Refused(Reason.PUBLISH_TOKEN, "the publish token is missing or wrong (Authorization: Bearer ...)")
+        if not hmac.compare_digest(given.strip(), self._publish_token):
+            raise Refused(Reason.PUBLISH_TOKEN, "the publish token is wrong")
 
 
 def refusal_reply(refused: Refused) -> ServiceResponse:

@@ -324,10 +324,10 @@ async def test_unknown_pages_and_methods_are_told_apart(plane: Plane) -> None:
 @pytest.mark.parametrize(
     ("configured", "given", "status"),
     [
-        ("", b"", 401),
-        ("", b"Bearer ", 401),
+        ("", b"", 403),
+        ("", b"Bearer ", 403),
         ("secret", b"", 401),
-        ("secret", b"Bearer other", 401),
+        ("secret", b"Bearer other", 403),
         ("secret", b"secret", 401),
         ("secret", b"bearer secret", 200),
     ],

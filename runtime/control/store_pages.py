@@ -1,0 +1,116 @@
+"""``/store``: the published snapshots over HTTP, by the protocol that ``snapshot.store`` describes.
+
+Reading is open: what is signed needs no guard, and a proxy reads before it has an identity. Writing takes the publish token. One name is
+worth waiting for: ``GET /store/metadata/timestamp.json?wait=SECONDS`` answers when the file has changed from what ``If-None-Match`` names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import trio
+
+from runtime.control.board import Board
+from runtime.control.interface import Reason
+from runtime.control.refusal import Refused
+from runtime.control.routing import Access, Page, header, wait_of
+from runtime.service import ServiceRequest, ServiceResponse
+from snapshot.store import Conflict, Found, NotFound, Store, StoreError, require_name
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+TIMESTAMP = "metadata/timestamp.json"
+_VERSION = re.compile(rb'(?:W/)?"([\x21\x23-\x7e]{1,256})"\Z')
+
+
+class StorePages:
+    """Serves one store. ``changed`` grows whenever the timestamp may have changed; ``written`` is called after a write to it."""
+
+    def __init__(self, store: Store, changed: Board, written: Callable[[], object]) -> None:
+        self._store = store
+        self._changed = changed
+        self._written = written
+
+    def pages(self) -> list[Page]:
+        """The routes of the store."""
+        return [
+            Page("GET", "/store/", Access.ANYONE, self._read),
+            Page("HEAD", "/store/", Access.ANYONE, self._read),
+            Page("PUT", "/store/", Access.PUBLISHER, self._write),
+        ]
+
+    async def _read(self, request: ServiceRequest, name: str) -> ServiceResponse:
+        _require_name(name)
+        known = _version(header(request.headers, b"if-none-match"))
+        wait_s = wait_of(request) if name == TIMESTAMP else 0.0
+        deadline = trio.current_time() + wait_s
+        while True:
+            # Taken before the read: a change after it must not be slept over.
+            seen = self._changed.version
+            found = await self._found(name, known)
+            if found is not None:
+                return ServiceResponse(headers=(_content_type(name), _etag(found.version)), body=found.content)
+            left_s = deadline - trio.current_time()
+            if left_s <= 0 or not await self._changed.wait_other(seen, wait_s=left_s):
+                return ServiceResponse(status=304, headers=(_etag(known),))
+
+    async def _found(self, name: str, known: str) -> Found | None:
+        def read() -> Found | None:
+            return self._store.read_unless(name, known, max_bytes=MAX_FILE_BYTES)
+
+        try:
+            return await trio.to_thread.run_sync(read)
+        except NotFound:
+            raise Refused(Reason.NOT_FOUND, f"the store has no {name[:200]}") from None
+        except StoreError as error:
+            raise Refused(Reason.UNAVAILABLE, f"the store cannot be read: {error}") from None
+
+    async def _write(self, request: ServiceRequest, name: str) -> ServiceResponse:
+        _require_name(name)
+        replaces = header(request.headers, b"if-match")
+        creates = header(request.headers, b"if-none-match") == b"*"
+        if bool(replaces) == creates:
+            raise Refused(
+                Reason.MALFORMED, "a PUT needs If-None-Match: * for a new file, or If-Match for one to replace"
+            )
+        version = _version(replaces)
+        if replaces and not version:
+            raise Refused(Reason.MALFORMED, "If-Match must hold one ETag, as GET gave it")
+        try:
+            status, version = await trio.to_thread.run_sync(self._put, name, request.body, version)
+        except Conflict as error:
+            raise Refused(Reason.PRECONDITION, str(error)) from None
+        except StoreError as error:
+            raise Refused(Reason.UNAVAILABLE, f"the store cannot be written: {error}") from None
+        if name == TIMESTAMP:
+            self._written()
+        return ServiceResponse(status=status, headers=(_etag(version),))
+
+    def _put(self, name: str, content: bytes, expected: str) -> tuple[int, str]:
+        if expected:
+            return 204, self._store.replace(name, content, expected=expected)
+        status = 204 if self._store.contains(name) else 201
+        self._store.put(name, content)
+        found = self._store.read_unless(name, "", max_bytes=MAX_FILE_BYTES)
+        assert found is not None, "an empty version always reads"
+        return status, found.version
+
+
+def _require_name(name: str) -> None:
+    try:
+        require_name(name)
+    except StoreError as error:
+        raise Refused(Reason.MALFORMED, str(error)) from None
+
+
+def _version(value: bytes) -> str:
+    found = _VERSION.match(value.strip())
+    return found.group(1).decode("ascii") if found else ""
+
+
+def _etag(version: str) -> tuple[bytes, bytes]:
+    return b"etag", f'"{version}"'.encode()
+
+
+def _content_type(name: str) -> tuple[bytes, bytes]:
+    return b"content-type", b"application/json" if name.endswith(".json") else b"application/octet-stream"
