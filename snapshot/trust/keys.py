@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from securesystemslib.signer import CryptoSigner, Signer
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
@@ -96,13 +96,15 @@ def _signer(path: Path, role: str, root: Root) -> Signer:
             f"{path} is readable by others (mode {mode:04o}): a private key must be yours alone. Run: chmod 600 {path}"
         )
     try:
-        signer = CryptoSigner(load_pem_private_key(_read(path, max_bytes=65_536), None))
+        private = load_pem_private_key(_read(path, max_bytes=65_536), None)
+        public = CryptoSigner(private).public_key
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyProblem(f"{path} is not an unencrypted ed25519, ECDSA or RSA key in PEM: {error}") from None
     # The key's name in the root counts, which need not be the one that the library would compute.
     for keyid in root.roles[role].keyids:
-        if root.keys[keyid].keyval == signer.public_key.keyval:
-            return CryptoSigner(load_pem_private_key(path.read_bytes(), None), root.keys[keyid])  # type: ignore[arg-type]
+        listed = root.keys[keyid]
+        if isinstance(listed, SSlibKey) and listed.keyval == public.keyval:
+            return CryptoSigner(private, listed)
     raise KeyProblem(
         f"{path} is not a {role} key of {path.parent / 'root.json'}: keys and root must be of one `weft keys init`"
     )

@@ -27,7 +27,8 @@ from snapshot.trust.source import read_from
 MAX_LEFT_OVERS = 1_000
 """How many files of publishers that died are skipped in search of a free version."""
 
-T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
+T = TypeVar("T", Timestamp, Snapshot, Targets)
+Versioned = TypeVar("Versioned", Snapshot, Targets)
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -156,7 +157,7 @@ def _replace_timestamp(
     return until
 
 
-def _put(store: Store, signed: Targets | Snapshot, keys: SigningKeys) -> MetaFile:
+def _put(store: Store, signed: Versioned, keys: SigningKeys) -> MetaFile:
     raw = _signed(signed, keys)
     store.put(metadata_name(signed.type, signed.version), raw)
     return MetaFile.from_data(signed.version, raw, ["sha256"])

@@ -1,0 +1,88 @@
+"""From a release to this proxy's slice: the snapshot's index, the proxy's entry in it, and the blobs that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from snapshot.blobs import MAX_BLOB_BYTES, read_blob
+from snapshot.encode import FormatError, decode
+from snapshot.index import Selector, Slice, SliceIndex, assemble, decode_index, select, slice_blobs
+from snapshot.store import NotFound, Store, TooLarge
+from snapshot.trust.failure import Reason, Untrusted
+from snapshot.trust.release import Release
+
+MAX_SLICE_BYTES = 256 * 1024 * 1024
+MAX_SECTIONS = 200_000
+_PARALLEL_READS = 8
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """A slice and every blob that it took, the two indexes included."""
+
+    slice: Slice
+    blobs: dict[str, bytes]
+
+
+def fetch_slice(store: Store | None, release: Release, selector: Selector, held: Mapping[str, bytes]) -> Contents:
+    """The proxy's slice of a release. Raises Untrusted and StoreError.
+
+    ``held`` are verified blobs at hand, by digest; only others are read, and where there is no store, others are missing.
+    """
+    try:
+        raw_index = _blob(store, release.snapshot, held)
+        index = decode_index(raw_index)
+        entry = select(index, selector)
+        if entry is None:
+            raise Untrusted(Reason.NO_SLICE, f"version {release.version} has no slice for {describe(selector)}")
+        raw_slice = _blob(store, entry.index, held)
+        slice_index = decode(raw_slice, SliceIndex)
+        _require_bounded(slice_index)
+        blobs = {**_blobs(store, slice_index, held), entry.index: raw_slice}
+        part = assemble(release.snapshot, entry, blobs)
+        return Contents(part, {**blobs, release.snapshot: raw_index})
+    except FormatError as error:
+        raise Untrusted(Reason(error.reason), str(error)) from None
+
+
+def describe(selector: Selector) -> str:
+    """A selector as the operator wrote it, for messages."""
+    if selector.name:
+        return f"the name {selector.name!r}"
+    labels = ", ".join(f"{key}={value}" for key, value in selector.labels) or "no labels"
+    return f"a {selector.proxy} in namespace {selector.namespace!r} with {labels}"
+
+
+def _require_bounded(index: SliceIndex) -> None:
+    total = sum(ref.size for ref in index.sections)
+    if len(index.sections) > MAX_SECTIONS or total > MAX_SLICE_BYTES:
+        raise Untrusted(
+            Reason.TOO_LARGE, f"the slice has {len(index.sections)} sections of {total} bytes, more than a proxy holds"
+        )
+
+
+def _blobs(store: Store | None, index: SliceIndex, held: Mapping[str, bytes]) -> dict[str, bytes]:
+    sizes = {ref.behaviour: ref.size for ref in index.sections}
+    wanted = slice_blobs(index)
+    blobs = {name: held[name] for name in wanted if name in held}
+    lacking = [name for name in wanted if name not in held]
+    if not lacking:
+        return blobs
+    with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+        read = pool.map(lambda name: _blob(store, name, held, max_bytes=sizes.get(name, MAX_BLOB_BYTES)), lacking)
+        return {**blobs, **dict(zip(lacking, read, strict=True))}
+
+
+def _blob(store: Store | None, name: str, held: Mapping[str, bytes], *, max_bytes: int = MAX_BLOB_BYTES) -> bytes:
+    if name in held:
+        return held[name]
+    if store is None:
+        raise Untrusted(Reason.MISSING, f"blob {name[:12]} is missing")
+    try:
+        return read_blob(store, name, max_bytes=min(max_bytes, MAX_BLOB_BYTES))
+    except NotFound:
+        raise Untrusted(Reason.MISSING, f"blob {name[:12]} is missing") from None
+    except TooLarge as error:
+        raise Untrusted(Reason.TOO_LARGE, str(error)) from None
