@@ -69,6 +69,25 @@ class MemoryTree:
         return ()
 
 
+class JoinedTree:
+    """Several trees as one, in the order of their paths; a file that is in two of them is read once."""
+
+    commit = ""
+
+    def __init__(self, trees: Iterable[Tree]) -> None:
+        self._trees = tuple(trees)
+        self._files = tuple(sorted({path: content for tree in self._trees for path, content in tree.files()}.items()))
+        self.digest = digest_of(self._files)
+
+    def files(self) -> Iterable[tuple[str, bytes]]:
+        """The files of all trees, sorted by path."""
+        return self._files
+
+    def refusals(self) -> Iterable[Diagnostic]:
+        """What any of the trees refused."""
+        return tuple(dict.fromkeys(found for tree in self._trees for found in tree.refusals()))
+
+
 def is_configuration(path: str) -> bool:
     """Whether a path relative to the tree's root names a file that weft reads."""
     folders, _, name = path.rpartition("/")

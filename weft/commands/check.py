@@ -1,0 +1,74 @@
+"""``weft check``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from compiler.commit_tree import CommitTree
+from compiler.diagnostic import Diagnostic, Severity
+from compiler.pipeline import check
+from compiler.render import Sources, render_github, render_json, render_text, summarize
+from compiler.tree import JoinedTree, Tree, TreeError
+from compiler.worktree import WorkTree
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option("--rev", metavar="REV", help="Check a commit instead of the work tree; PATH is then in its repository.")
+@click.option(
+    "--format",
+    "output",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="How findings are written.",
+)
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Whether text is coloured; auto is on a terminal, unless NO_COLOR is set.",
+)
+def command(paths: tuple[str, ...], rev: str | None, output: str, color: str) -> int:
+    """Check mesh YAML: folders or files, or the current folder.
+
+    Exits 0 where there is no error (warnings and notes are no errors), 1 where there is one, 2 where the check could not run.
+    """
+    try:
+        tree = _tree(paths, rev)
+        found = check(tree)
+    except TreeError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(_rendered(found, tree, output, color=_colored(color)), nl=False, color=True)
+    return 1 if any(item.severity is Severity.ERROR for item in found) else 0
+
+
+def _tree(paths: tuple[str, ...], rev: str | None) -> Tree:
+    if rev is None:
+        shown = [(Path(path), "" if path in ("", ".") else Path(path).as_posix()) for path in paths or (".",)]
+        trees = [WorkTree(path, shown_as=name) for path, name in shown]
+        return trees[0] if len(trees) == 1 else JoinedTree(trees)
+    if len(paths) > 1:
+        raise click.UsageError("with --rev give one PATH: the repository, or the folder of it that holds the mesh")
+    return CommitTree(Path(paths[0] if paths else "."), rev)
+
+
+def _rendered(found: list[Diagnostic], tree: Tree, output: str, *, color: bool) -> str:
+    if output == "json":
+        return render_json(found)
+    if output == "github":
+        return render_github(found)
+    sources = Sources(tree)
+    return f"{render_text(found, sources, color=color)}{summarize(found, len(sources))}\n"
+
+
+def _colored(choice: str) -> bool:
+    """https://no-color.org: any value that is not empty."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
