@@ -20,7 +20,12 @@ def reply(server: Http1Server, status: int = 200, *, content_length: int | None 
 
 CASES = [
     (b"GET / HTTP/1.1", 200, 2, b"HTTP/1.1 200 OK\r\nx: 1\r\ncontent-length: 2\r\n\r\nab"),
-    (b"GET / HTTP/1.1", 200, None, b"HTTP/1.1 200 OK\r\nx: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+    (
+        b"GET / HTTP/1.1",
+        200,
+        None,
+        b"HTTP/1.1 200 OK\r\nx: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+    ),
     (b"GET / HTTP/1.0", 200, 2, b"HTTP/1.1 200 OK\r\nx: 1\r\ncontent-length: 2\r\nconnection: close\r\n\r\nab"),
     (b"GET / HTTP/1.0", 200, None, b"HTTP/1.1 200 OK\r\nx: 1\r\nconnection: close\r\n\r\nab"),
     (b"HEAD / HTTP/1.1", 200, 2, b"HTTP/1.1 200 OK\r\nx: 1\r\ncontent-length: 2\r\n\r\n"),

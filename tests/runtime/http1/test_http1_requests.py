@@ -20,7 +20,7 @@ READ = [
     (b"GET http://a.b?d HTTP/1.1\r\nHost: a.b\r\n\r\n", "GET http a.b a.b / d"),
     (b"GET / HTTP/1.0\r\nHost: a\r\n\r\n", "GET http a a / None"),
     (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET http a a / None"),
-    (b"M-SEARCH /\"|x HTTP/1.1\r\nHost: a\r\n\r\n", 'M-SEARCH http a a /"|x None'),
+    (b'M-SEARCH /"|x HTTP/1.1\r\nHost: a\r\n\r\n', 'M-SEARCH http a a /"|x None'),
 ]
 
 
@@ -70,7 +70,23 @@ REFUSED = [
     (request(host=b"Host: a\r\nhost: a\r\n"), Reason.HOST, 400),
     *[
         (request(host=b"Host: " + bad + b"\r\n"), Reason.HOST, 400)
-        for bad in (b"u@a", b"a/b", b"a,b", b"a b", b"a:", b"a:0", b"a:65536", b"a:x", b".", b"a..b", b"a%41", b"[::1", b"::1", b"a?b", b"\xe9")
+        for bad in (
+            b"u@a",
+            b"a/b",
+            b"a,b",
+            b"a b",
+            b"a:",
+            b"a:0",
+            b"a:65536",
+            b"a:x",
+            b".",
+            b"a..b",
+            b"a%41",
+            b"[::1",
+            b"::1",
+            b"a?b",
+            b"\xe9",
+        )
     ],
     *[
         (request(bad), Reason.FIELD, 400)
@@ -101,7 +117,16 @@ REFUSED = [
     (request(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), Reason.TRANSFER_ENCODING, 400),
     *[
         (request(b"Transfer-Encoding: " + bad), Reason.TRANSFER_ENCODING, 400)
-        for bad in (b"", b"identity", b"xchunked", b"chunked, gzip", b", chunked", b"chunked, chunked", b'"chunked"', b"chunked;q=1")
+        for bad in (
+            b"",
+            b"identity",
+            b"xchunked",
+            b"chunked, gzip",
+            b", chunked",
+            b"chunked, chunked",
+            b'"chunked"',
+            b"chunked;q=1",
+        )
     ],
     (request(b"Transfer-Encoding: gzip, chunked"), Reason.UNKNOWN_CODING, 501),
     (request(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0"), Reason.TRANSFER_ENCODING, 400),
@@ -191,7 +216,9 @@ def test_the_connection_lives_on_as_the_client_says(lines: tuple[bytes, ...], ve
         ((b"Connection: upgrade", b"Upgrade: websocket"), b"1.0", b""),
     ],
 )
-def test_an_upgrade_counts_only_where_it_is_asked_for_properly(lines: tuple[bytes, ...], version: bytes, upgrade: bytes) -> None:
+def test_an_upgrade_counts_only_where_it_is_asked_for_properly(
+    lines: tuple[bytes, ...], version: bytes, upgrade: bytes
+) -> None:
     server = Http1Server()
     head = server.receive_data(request(*lines, start=b"GET / HTTP/" + version))
     assert isinstance(head, RequestHead)
@@ -273,7 +300,11 @@ def test_a_bad_chunked_body_is_refused(wire: bytes) -> None:
 
 def test_a_request_cut_short_is_an_error_and_one_that_never_began_is_not() -> None:
     Http1Server().receive_eof()
-    for wire in (b"GET / HT", request(b"Content-Length: 5", body=b"hell"), request(b"Transfer-Encoding: chunked", body=b"0\r\n")):
+    for wire in (
+        b"GET / HT",
+        request(b"Content-Length: 5", body=b"hell"),
+        request(b"Transfer-Encoding: chunked", body=b"0\r\n"),
+    ):
         server = Http1Server()
         server.receive_data(wire)
         while isinstance(server.next_event(), bytes):

@@ -29,14 +29,21 @@ def test_requests_are_written_exactly() -> None:
     )
     client = Http1Client()
     assert client.send_head(head("POST"), [], chunked=True).endswith(b"host: a\r\ntransfer-encoding: chunked\r\n\r\n")
-    assert client.send_data(b"abc") + client.send_data(b"") + client.send_end([(b"t", b"1")]) == b"3\r\nabc\r\n0\r\nt: 1\r\n\r\n"
+    assert (
+        client.send_data(b"abc") + client.send_data(b"") + client.send_end([(b"t", b"1")])
+        == b"3\r\nabc\r\n0\r\nt: 1\r\n\r\n"
+    )
     client = Http1Client()
-    assert client.send_head(head(), [], upgrade=b"websocket").endswith(b"connection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    assert client.send_head(head(), [], upgrade=b"websocket").endswith(
+        b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    )
     client = Http1Client()
     assert client.send_head(head("CONNECT", "", "b:1"), []) == b"CONNECT b:1 HTTP/1.1\r\nhost: b:1\r\n\r\n"
 
 
-@pytest.mark.parametrize(("path", "authority"), [("/a b", "a"), ("/a\r\nx: 1", "a"), ("", "a"), ("/", "a\r\nx: 1"), ("/", "")])
+@pytest.mark.parametrize(
+    ("path", "authority"), [("/a b", "a"), ("/a\r\nx: 1", "a"), ("", "a"), ("/", "a\r\nx: 1"), ("/", "")]
+)
 def test_a_rewrite_cannot_split_a_request(path: str, authority: str) -> None:
     with pytest.raises(ProtocolError):
         Http1Client().send_head(head("GET", path, authority), [])
@@ -44,7 +51,9 @@ def test_a_rewrite_cannot_split_a_request(path: str, authority: str) -> None:
 
 def test_a_response_with_its_body_in_one_piece_takes_two_calls() -> None:
     client = asked()
-    response = client.receive_data(b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello")
+    response = client.receive_data(
+        b"HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello"
+    )
     assert response == ResponseHead(200, [(b"a", b"1"), (b"content-length", b"5")])
     assert client.content_length == 5
     assert not client.complete
@@ -65,7 +74,9 @@ def test_a_response_with_its_body_in_one_piece_takes_two_calls() -> None:
         ("HEAD", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", None),
     ],
 )
-def test_a_response_that_cannot_have_a_body_is_complete_with_its_head(method: str, wire: bytes, length: int | None) -> None:
+def test_a_response_that_cannot_have_a_body_is_complete_with_its_head(
+    method: str, wire: bytes, length: int | None
+) -> None:
     client = asked(method)
     assert isinstance(client.receive_data(wire), ResponseHead)
     assert client.complete
@@ -120,7 +131,10 @@ def test_a_response_cut_short_is_an_error_never_an_end(wire: bytes) -> None:
         (b"HTTP/1.1 200 OK\r\nA : 1\r\n\r\n", Reason.FIELD),
         (b"HTTP/1.1 200 OK\r\nA: 1\r\n 2\r\n\r\n", Reason.FIELD),
         (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", Reason.BODY_NOT_ALLOWED),
-        (b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", Reason.UNEXPECTED_UPGRADE),
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+            Reason.UNEXPECTED_UPGRADE,
+        ),
         (b"HTTP/1.1 100 Continue\r\nContent-Length: 5\r\n\r\n", Reason.BODY_NOT_ALLOWED),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 17, Reason.BODY_NOT_ALLOWED),
         (b"HTTP/2 200\r\n\r\n", Reason.STATUS_LINE),
@@ -144,9 +158,13 @@ def test_a_bad_response_is_refused(wire: bytes, reason: Reason) -> None:
 
 def test_informational_responses_come_before_the_final_one() -> None:
     client = asked()
-    assert client.receive_data(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n") == ResponseHead(100, [])
+    assert client.receive_data(
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    ) == ResponseHead(100, [])
     assert client.next_event() == ResponseHead(103, [(b"link", b"x")])
-    assert client.receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") == ResponseHead(200, [(b"content-length", b"0")])
+    assert client.receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") == ResponseHead(
+        200, [(b"content-length", b"0")]
+    )
     assert client.reusable
 
 
