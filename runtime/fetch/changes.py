@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -48,18 +50,33 @@ class Changes:
         self._bell = trio.Event()
 
     async def _watch_folder(self, folder: Path) -> None:
+        stop = threading.Event()
+        token = trio.lowlevel.current_trio_token()
+        ring = partial(token.run_sync_soon, self._ring)
         try:
-            changes = watchfiles.awatch(
-                folder, watch_filter=_is_timestamp, step=_STEP_MS, debounce=_DEBOUNCE_MS, recursive=False
-            )
-            async with contextlib.aclosing(changes):
-                async for _ in changes:
-                    self._bell.set()
-                    if not await trio.Path(folder).is_dir():
-                        return
+            await trio.to_thread.run_sync(_watch_blocking, folder, stop, ring, abandon_on_cancel=True)
         except (OSError, RuntimeError) as error:
             # RuntimeError is what watchfiles' native part raises, e.g. when the machine is out of inotify watches.
             log.warning("cannot watch %s, polling instead: %s", folder, error)
+        finally:
+            stop.set()
+
+    def _ring(self) -> None:
+        self._bell.set()
+
+
+def _watch_blocking(folder: Path, stop: threading.Event, ring: Callable[[], None]) -> None:
+    """Rings at every change until ``stop`` or until the folder is gone. watchfiles' own async form takes seconds to cancel under Trio."""
+    changes = watchfiles.watch(
+        folder, watch_filter=_is_timestamp, step=_STEP_MS, debounce=_DEBOUNCE_MS, stop_event=stop, recursive=False
+    )
+    try:
+        for _ in changes:
+            ring()
+            if not folder.is_dir():
+                return
+    except trio.RunFinishedError:
+        return
 
 
 def _is_timestamp(change: watchfiles.Change, path: str) -> bool:
