@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.gateways import gateway_workloads
 from compiler.link.authentication import effective_mode
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.cursor import Labels
@@ -145,7 +146,7 @@ def upstream_tls(
     """TLS towards a cluster: what the rule says, else auto mTLS towards services of the mesh (semantics: Istio's auto mTLS)."""
     default_name = f"outbound_.{port.number}_.{subset.name if subset else ''}_.{service.host}"
     if tls is None:
-        if not _in_mesh(service) or _all_disabled(mesh, service, port):
+        if not _in_mesh(service) or _all_disabled(mesh, service, port) or _ends_at_gateway(mesh, service, port):
             return None
         return MeshUpstream(identities(mesh, service), default_name, auto=True)
     match tls.mode:
@@ -194,3 +195,12 @@ def _all_disabled(mesh: Mesh, service: MeshService, port: Port) -> bool:
         for workload in workloads
     }
     return modes == {"DISABLE"}
+
+
+def _ends_at_gateway(mesh: Mesh, service: MeshService, port: Port) -> bool:
+    """Whether a port is the TLS of a gateway's own: it takes the client's ClientHello itself, not one inside mesh TLS."""
+    if port.protocol not in TLS:
+        return False
+    gateways = gateway_workloads(mesh)
+    selected = mesh.selected(service.namespace, service.selector)
+    return any((workload.meta.namespace, workload.meta.name) in gateways for workload in selected)

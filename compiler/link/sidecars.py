@@ -7,21 +7,18 @@ from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft
 from compiler.link.inbound import inbound
 from compiler.link.outbound import Outbound
 from compiler.link.proxies import proxy_section
-from compiler.link.view import View
+from compiler.link.view import Views
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload
 from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
 from snapshot.section import Section
 
-Views = dict[str, View]
-
 
 class OutboundParts:
     """Outbound sections, linked once per namespace and combination of the labels that some VirtualService asks for. Owns them."""
 
     def __init__(self, mesh: Mesh, views: Views) -> None:
-        self.mesh = mesh
         self.views = views
         self._asked = _asked_labels(mesh)
         self._parts: dict[tuple[str, Labels], list[Section]] = {}
@@ -31,8 +28,7 @@ class OutboundParts:
         labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
         key = (workload.meta.namespace, labels)
         if key not in self._parts:
-            view = self.views.setdefault(workload.meta.namespace, View(self.mesh, workload.meta.namespace))
-            self._parts[key] = Outbound(view, labels).link()
+            self._parts[key] = Outbound(self.views.of(workload.meta.namespace), labels).link()
         return self._parts[key]
 
 

@@ -113,3 +113,17 @@ def _merged(rules: list[DestinationRule]) -> EffectiveRule:
             subsets.setdefault(subset.name, subset)
     policy = next((rule.policy for rule in rules if rule.policy is not None), None)
     return EffectiveRule(policy, subsets, tuple(rule.meta.source for rule in rules))
+
+
+class Views:
+    """One View per namespace, made when it is first asked for. Owns them."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self._views: dict[str, View] = {}
+
+    def of(self, namespace: str) -> View:
+        """The view of a namespace."""
+        if namespace not in self._views:
+            self._views[namespace] = View(self.mesh, namespace)
+        return self._views[namespace]

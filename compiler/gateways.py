@@ -1,0 +1,92 @@
+"""Which proxies are gateways: the workloads that Istio Gateways select, and where Git has none, the selectors themselves."""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.mesh import Mesh
+from compiler.resources.cursor import Labels
+from compiler.resources.gateway import Gateway, Server
+from compiler.resources.kubernetes import Workload
+
+
+class GatewayProxy(msgspec.Struct, frozen=True):
+    """One gateway: its workload where Git has it, and the Gateways that configure it, in order.
+
+    Without a workload in Git the proxy stands in the root namespace, where Istio installs its gateways, and bears the service account
+    of Istio's charts (``istio-ingressgateway-service-account`` for ``istio: ingressgateway``), so policies written for Istio hold.
+    """
+
+    name: str
+    namespace: str
+    account: str
+    labels: Labels
+    workload: Workload | None
+    gateways: tuple[Gateway, ...]
+
+    @property
+    def kind(self) -> str:
+        """``egress`` where the labels say so, else ``ingress``; the two differ in nothing but this name."""
+        return "egress" if any("egress" in value for _, value in self.labels) else "ingress"
+
+    def servers(self) -> dict[int, list[tuple[Gateway, int, Server]]]:
+        """The servers by port, each with its Gateway and its place there."""
+        found: dict[int, list[tuple[Gateway, int, Server]]] = {}
+        for gateway in self.gateways:
+            for index, server in enumerate(gateway.servers):
+                found.setdefault(server.number, []).append((gateway, index, server))
+        return dict(sorted(found.items()))
+
+
+def gateway_proxies(mesh: Mesh) -> list[GatewayProxy]:
+    """All gateways that Istio Gateways configure, sorted by name."""
+    by_workload: dict[tuple[str, str], tuple[Workload, list[Gateway]]] = {}
+    by_selector: dict[Labels, list[Gateway]] = {}
+    for gateway in sorted(mesh.gateways.values(), key=lambda item: item.meta.order):
+        selected = selected_workloads(mesh, gateway)
+        for workload in selected:
+            key = (workload.meta.namespace, workload.meta.name)
+            by_workload.setdefault(key, (workload, []))[1].append(gateway)
+        if not selected:
+            by_selector.setdefault(gateway.selector, []).append(gateway)
+    proxies = [_of_workload(workload, gateways) for workload, gateways in by_workload.values()]
+    proxies += [_of_selector(mesh, selector, gateways) for selector, gateways in by_selector.items()]
+    return sorted(proxies, key=lambda item: item.name)
+
+
+def selected_workloads(mesh: Mesh, gateway: Gateway) -> list[Workload]:
+    """The workloads of all namespaces whose labels include a Gateway's selector; an empty selector selects none."""
+    wanted = set(gateway.selector)
+    return [workload for workload in mesh.workloads if wanted <= set(workload.labels)] if wanted else []
+
+
+def gateway_workloads(mesh: Mesh) -> set[tuple[str, str]]:
+    """Namespace and name of every workload that is a gateway and hence no sidecar's."""
+    return {
+        (workload.meta.namespace, workload.meta.name)
+        for gateway in mesh.gateways.values()
+        for workload in selected_workloads(mesh, gateway)
+    }
+
+
+def _of_workload(workload: Workload, gateways: list[Gateway]) -> GatewayProxy:
+    return GatewayProxy(
+        name=workload.meta.name,
+        namespace=workload.meta.namespace,
+        account=workload.service_account,
+        labels=workload.labels,
+        workload=workload,
+        gateways=tuple(gateways),
+    )
+
+
+def _of_selector(mesh: Mesh, selector: Labels, gateways: list[Gateway]) -> GatewayProxy:
+    istio = dict(selector).get("istio", "")
+    return GatewayProxy(
+        name=",".join(f"{key}={value}" for key, value in selector),
+        namespace=mesh.config.root_namespace,
+        account=f"istio-{istio}-service-account" if istio else "default",
+        labels=selector,
+        workload=None,
+        gateways=tuple(gateways),
+    )

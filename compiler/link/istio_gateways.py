@@ -1,0 +1,181 @@
+"""Slices of gateways that Istio's Gateway kind configures: a listener per port, a chain per server."""
+
+from __future__ import annotations
+
+from compiler.gateways import GatewayProxy
+from compiler.hosts import overlap
+from compiler.link.authorization import POLICIES, policy_set
+from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters
+from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
+from compiler.link.proxies import described_proxy
+from compiler.link.view import View
+from compiler.link.virtual_services import Standpoint, connection_rule, link_targets
+from compiler.mesh import Mesh
+from compiler.resources.gateway import Gateway, Server, ServerTlsSettings
+from compiler.resources.virtual_service import ConnectionRule, VirtualService
+from snapshot.section import (
+    DownstreamTls,
+    FilterChain,
+    GatewayPort,
+    HttpChain,
+    Listener,
+    MeshTls,
+    Section,
+    ServerTls,
+    TcpChain,
+)
+
+HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
+_CLIENT = {"MUTUAL": "require", "OPTIONAL_MUTUAL": "optional"}
+Placed = tuple[Gateway, int, Server]
+
+
+def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
+    """The slice of one gateway."""
+    policies = policy_set(mesh, proxy.namespace, proxy.labels)
+    links = _GatewayLink(proxy, view, POLICIES if policies else "")
+    sections = [section for port, servers in proxy.servers().items() for section in links.port(port, servers)]
+    draft = SliceDraft()
+    if policies is not None:
+        draft.add((policies,))
+    draft.add(sections)
+    draft.add(used_clusters(sections, view.clusters))
+    stem = f"{proxy.namespace}/{proxy.name}" if proxy.workload else proxy.name
+    shape = ProxyShape(f"gateway/{stem}", proxy.kind, proxy.namespace, proxy.labels)
+    described = described_proxy(
+        mesh, name=proxy.name, namespace=proxy.namespace, account=proxy.account, labels=proxy.labels
+    )
+    return draft.finish(shape, described)
+
+
+class _GatewayLink:
+    """Links one gateway's ports. Holds what all of them share and owns nothing."""
+
+    def __init__(self, proxy: GatewayProxy, view: View, policies: str) -> None:
+        self.proxy = proxy
+        self.view = view
+        self.policies = policies
+
+    def port(self, number: int, servers: list[Placed]) -> list[Section]:
+        """One port's listener and what it refers to; servers of plain HTTP share one route table."""
+        plain = [placed for placed in servers if _is_plain_http(placed[2])]
+        sections: list[Section] = []
+        chains: list[FilterChain] = []
+        if plain:
+            chains += self._plain_http(number, plain, sections)
+        for placed in servers:
+            if not _is_plain_http(placed[2]):
+                chains += self._server(number, placed, sections)
+        if not chains:
+            return sections
+        unique = {chain.name: chain for chain in reversed(chains)}
+        http = any(isinstance(chain.network, HttpChain) for chain in chains)
+        listener = Listener(
+            name=f"gateway:{number}",
+            source=servers[0][2].source,
+            direction="gateway",
+            bind=GatewayPort(number),
+            protocol="http" if http else "tcp",
+            chains=tuple(reversed(unique.values())),
+        )
+        return [*sections, listener]
+
+    def _plain_http(self, number: int, servers: list[Placed], sections: list[Section]) -> list[FilterChain]:
+        table = HostTable(self.view, self.proxy.labels, f"http.{number}", number)
+        redirecting = [_redirects(server) for _, _, server in servers]
+        for (gateway, _, server), redirect in zip(servers, redirecting, strict=True):
+            table.serve(gateway, server, redirect=redirect and not all(redirecting))
+        sections += table.sections()
+        source = servers[0][2].source
+        plain = HttpChain(table.name, self.policies, edge=True, https_redirect=all(redirecting))
+        # Sidecars reach a gateway as they reach any workload of the mesh: with mutual TLS on the same port.
+        mesh = HttpChain(table.name, self.policies, https_redirect=all(redirecting))
+        return [FilterChain("http", source, plain), FilterChain("mtls-http", source, mesh, tls=MeshTls())]
+
+    def _server(self, number: int, placed: Placed, sections: list[Section]) -> list[FilterChain]:
+        gateway, index, server = placed
+        name = f"{gateway.meta.namespace}/{gateway.meta.name}/{index}"
+        if server.tls is not None and server.tls.mode == "PASSTHROUGH":
+            return self._passthrough(number, gateway, server, name)
+        if server.tls is not None and not server.tls.mode:
+            return []
+        tls = self._downstream_tls(server.tls) if server.tls else None
+        if server.protocol == "HTTPS":
+            table = HostTable(self.view, self.proxy.labels, f"https.{number}.{name}", number)
+            table.serve(gateway, server, redirect=False)
+            sections += table.sections()
+            network = HttpChain(table.name, self.policies, edge=not isinstance(tls, MeshTls))
+            return [FilterChain(name, server.source, network, server_names(server), tls)]
+        return self._connections(number, gateway, server, name, tls)
+
+    def _downstream_tls(self, tls: ServerTlsSettings) -> DownstreamTls:
+        if tls.mode == "ISTIO_MUTUAL":
+            return MeshTls()
+        return ServerTls(
+            credentials=tuple(self._slot(item.value) for item in tls.credentials),
+            client=_CLIENT.get(tls.mode, "none"),
+            client_ca=self._slot(tls.client_ca.value) if tls.client_ca else "",
+            min_version=tls.min_version,
+            max_version=tls.max_version,
+            ciphers=tls.ciphers,
+        )
+
+    def _slot(self, credential: str) -> str:
+        """A secret's slot: of the gateway workload's own namespace unless another is written (Istio)."""
+        name = credential.removeprefix("kubernetes://")
+        return name if "/" in name else f"{self.proxy.namespace}/{name}"
+
+    def _connections(
+        self, number: int, gateway: Gateway, server: Server, name: str, tls: DownstreamTls | None
+    ) -> list[FilterChain]:
+        """TCP servers, plain or behind TLS that ends here: the first bound VirtualService with a fitting tcp rule decides."""
+        for service in bound_services(self.view, gateway):
+            rule = connection_rule(service, service.tcp, self._standpoint(gateway, number))
+            if rule is None or not common_hosts(gateway, server, service):
+                continue
+            network = self._tcp(service, rule, number)
+            names = server_names(server) if tls is not None else ()
+            chains = [FilterChain(name, server.source, network, names, tls)]
+            if tls is None:
+                chains.append(FilterChain(f"{name}/mtls", server.source, network, tls=MeshTls()))
+            return chains
+        return []
+
+    def _passthrough(self, number: int, gateway: Gateway, server: Server, name: str) -> list[FilterChain]:
+        """TLS that ends behind the gateway: a chain per server name of each bound ``tls`` rule."""
+        chains = []
+        at = self._standpoint(gateway, number)
+        for service in bound_services(self.view, gateway):
+            allowed = common_hosts(gateway, server, service)
+            names = [host.lower() for rule in service.tls for match in rule.matches for host in match.server_names]
+            for server_name in dict.fromkeys(names):
+                rule = connection_rule(service, service.tls, at, server_name)
+                if rule is None or all(overlap(host, server_name) is None for host in allowed):
+                    continue
+                shown = () if server_name == "*" else (server_name,)
+                chain = f"{name}/{server_name}"
+                network = self._tcp(service, rule, number)
+                chains.append(FilterChain(chain, rule.source, network, shown, passthrough=True))
+        return chains
+
+    def _tcp(self, service: VirtualService, rule: ConnectionRule, number: int) -> TcpChain:
+        destinations = link_targets(self.view, rule.targets, service.meta.namespace, number)
+        return TcpChain(destinations, rule.source, self.policies)
+
+    def _standpoint(self, gateway: Gateway, number: int) -> Standpoint:
+        name = f"{gateway.meta.namespace}/{gateway.meta.name}"
+        return Standpoint(name, number, self.view.namespace, self.proxy.labels)
+
+
+def server_names(server: Server) -> tuple[str, ...]:
+    """The names by which a ClientHello chooses a server; none means any, also no name at all."""
+    names = tuple(dict.fromkeys(host.host for host in server.hosts))
+    return () if "*" in names else names
+
+
+def _is_plain_http(server: Server) -> bool:
+    return server.protocol in HTTP_PROTOCOLS
+
+
+def _redirects(server: Server) -> bool:
+    return server.tls is not None and server.tls.https_redirect
