@@ -1,0 +1,90 @@
+"""The credentials directory: ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}`` for each slot that the slice declares, watched for change."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+from watchfiles import awatch
+
+from snapshot.live import Credential
+
+MAX_FILE_BYTES = 1024 * 1024
+POLL_MS = 10_000
+"""Where no event comes (network file systems), the directory is read this often."""
+
+log = logging.getLogger("weft.proxy")
+
+
+class CredentialFiles:
+    """Owns what was read last of each slot: a half-written pair never replaces a good one."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder) if folder else None
+        self._slots: frozenset[str] = frozenset()
+        self._read: dict[str, Credential] = {}
+        self._problems: dict[str, str] = {}
+
+    def all(self) -> tuple[Credential, ...]:
+        """What fills the slots now, by name."""
+        return tuple(self._read[name] for name in sorted(self._read))
+
+    async def want(self, slots: frozenset[str]) -> bool:
+        """Reads the slots of a slice; True where something changed."""
+        self._slots = slots
+        return await trio.to_thread.run_sync(self._reread)
+
+    async def watch_forever(self, emit: Callable[[tuple[Credential, ...]], Awaitable[None]]) -> None:
+        """Emits all credentials whenever one changed. Runs until cancelled; returns at once where no directory is given."""
+        if self._folder is None:
+            return
+        while not self._folder.is_dir():  # noqa: ASYNC110  a missing directory sets no event
+            await trio.sleep(POLL_MS / 1000)
+        async for _ in awatch(self._folder, rust_timeout=POLL_MS, yield_on_timeout=True, debounce=200, step=50):
+            if await trio.to_thread.run_sync(self._reread):
+                log.info("credentials changed: %s", ", ".join(sorted(self._read)) or "none")
+                await emit(self.all())
+
+    def _reread(self) -> bool:
+        before = dict(self._read)
+        self._read = {name: held for name, held in self._read.items() if name in self._slots}
+        for name in sorted(self._slots):
+            try:
+                self._read[name] = self._load(name)
+                self._problems.pop(name, None)
+            except (OSError, ValueError, ssl.SSLError) as error:
+                if self._problems.get(name) != str(error):
+                    log.warning(
+                        "credential %s: %s%s", name, error, "; the last good one stays" if name in before else ""
+                    )
+                self._problems[name] = str(error)
+        return self._read != before
+
+    def _load(self, name: str) -> Credential:
+        if self._folder is None:
+            raise ValueError("the bootstrap names no credentials directory")
+        namespace, _, secret = name.partition("/")
+        if not secret or any(part in ("", ".", "..") or "/" in part for part in (namespace, secret)):
+            raise ValueError("not a slot's name (namespace/secret)")
+        folder = self._folder / namespace / secret
+        certificate, key, ca = (_read(folder / file) for file in ("tls.crt", "tls.key", "ca.crt"))
+        if not ca and not (certificate and key):
+            raise ValueError(f"{folder} lacks tls.crt and tls.key (or ca.crt)")
+        if certificate or key:
+            # OpenSSL says whether the two belong together.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        return Credential(name=name, certificate_chain=certificate, private_key=key, ca=ca)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return b""
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"{path} is over {MAX_FILE_BYTES} bytes")
+    return data

@@ -1,0 +1,113 @@
+"""Every call to the control plane, in one client. Bounded in time and size; every failure is one exception with a closed reason."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from runtime.control.interface import ProxyStatus, Refusal, SignedCertificate, SignRequest, StatusReport
+from snapshot.live import RegisteredWorkload, Registry
+
+CALL_S = 10.0
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+T = TypeVar("T")
+
+
+class ControlError(Exception):
+    """A call failed. ``reason`` is ``unreachable``, ``malformed`` (the reply) or the control plane's own closed reason for a refusal."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ControlClient:
+    """Owns the HTTP connections to one control plane. ``ca`` is a PEM file that its certificate must chain to ("" for the system's roots)."""
+
+    def __init__(self, url: str, ca: str) -> None:
+        if not url.startswith("https://"):
+            raise ControlError("malformed", f"the control plane's URL must begin with https://, this is {url!r}")
+        self._url = url.rstrip("/")
+        self._ca = ca
+        self._client: httpx.AsyncClient | None = None
+        self._certificate: Path | None = None
+
+    async def show(self, certificate: Path) -> None:
+        """Shows this client certificate (PEM with its key) from now on."""
+        self._certificate = certificate
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes idle connections; the next call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def sign(self, csr: bytes, token: str = "") -> SignedCertificate:
+        """Asks for a certificate: by a join token, else by the client certificate."""
+        body = msgspec.json.encode(SignRequest(csr=csr.decode(), token=token))
+        return _read(await self._call("POST", "/ca/sign", body=body), SignedCertificate)
+
+    async def read_registry(self, version: int, *, wait_s: float) -> Registry | None:
+        """The registry when it is not ``version``; None where that did not happen within ``wait_s``."""
+        query = f"/registry?version={version}&wait={wait_s:g}" if version >= 0 else "/registry"
+        raw = await self._call("GET", query, limit_s=CALL_S + wait_s)
+        return _read(raw, Registry) if raw is not None else None
+
+    async def register(self, workload: RegisteredWorkload) -> None:
+        """Registers or refreshes a workload."""
+        await self._call("PUT", f"/registry/{workload.namespace}/{workload.name}", body=msgspec.json.encode(workload))
+
+    async def withdraw(self, workload: RegisteredWorkload) -> None:
+        """Ends a registration."""
+        await self._call("DELETE", f"/registry/{workload.namespace}/{workload.name}", limit_s=2.0)
+
+    async def report(self, status: ProxyStatus) -> None:
+        """Says what this proxy runs."""
+        await self._call("PUT", f"/status/{status.proxy}", body=msgspec.json.encode(status))
+
+    async def read_status(self) -> StatusReport:
+        """What all proxies run and what is published."""
+        return _read(await self._call("GET", "/status"), StatusReport)
+
+    async def _call(self, method: str, path: str, *, body: bytes = b"", limit_s: float = CALL_S) -> bytes | None:
+        """One call; None for 304 and 204. Raises ControlError."""
+        try:
+            client = self._client = self._client or self._open()
+            reply = await client.request(method, self._url + path, content=body, timeout=limit_s)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError) as error:
+            raise ControlError(
+                "unreachable", f"{self._url}{path.partition('?')[0]}: {error or type(error).__name__}"
+            ) from None
+        if reply.status_code in (204, 304):
+            return None
+        if reply.is_success and len(reply.content) <= MAX_REPLY_BYTES:
+            return reply.content
+        raise _refusal(reply, path)
+
+    def _open(self) -> httpx.AsyncClient:
+        context = ssl.create_default_context(cafile=self._ca or None)
+        if self._certificate is not None:
+            context.load_cert_chain(self._certificate)
+        # The environment's proxies are for the application: the mesh's own calls go straight.
+        return httpx.AsyncClient(verify=context, trust_env=False)
+
+
+def _read(raw: bytes | None, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw or b"", type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ControlError("malformed", f"the control plane's reply is not a {shape.__name__}: {error}") from None
+
+
+def _refusal(reply: httpx.Response, path: str) -> ControlError:
+    try:
+        refusal = msgspec.json.decode(reply.content, type=Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ControlError("malformed", f"{path.partition('?')[0]} answered {reply.status_code}")
+    return ControlError(refusal.reason, refusal.message)

@@ -1,0 +1,89 @@
+"""DNS for the clusters that name hosts: resolved before a slice serves, and again and again while it does. Never in a worker."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+
+import trio
+
+from snapshot.live import Resolved
+
+REFRESH_S = 30.0
+"""The system's resolver does not tell a record's time to live, so this is the age that an address may have."""
+
+FIRST_ANSWER_S = 2.0
+"""How long a new slice waits for the first answers; later ones follow while it serves."""
+
+ATTEMPT_S = 5.0
+AT_ONCE = 16
+MAX_ADDRESSES = 64
+
+Name = tuple[str, int]
+LookUp = Callable[[str, int], Awaitable[list[str]]]
+
+log = logging.getLogger("weft.proxy")
+
+
+async def look_up(host: str, port: int) -> list[str]:
+    """All addresses of a name, both families; raises OSError (``socket.gaierror``)."""
+    found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class Names:
+    """Owns what DNS said last of each name that the serving slice uses."""
+
+    def __init__(self, *, look_up: LookUp = look_up) -> None:
+        self._look_up = look_up
+        self._known: dict[Name, Resolved] = {}
+        self._wanted: frozenset[Name] = frozenset()
+        self._slots = trio.CapacityLimiter(AT_ONCE)
+
+    def all(self) -> tuple[Resolved, ...]:
+        """Every answer, by name."""
+        return tuple(self._known[name] for name in sorted(self._known))
+
+    async def want(self, names: frozenset[Name]) -> None:
+        """Resolves names that are new, for at most FIRST_ANSWER_S, and remembers which are of use."""
+        self._wanted = self._wanted | names
+        with trio.move_on_after(FIRST_ANSWER_S):
+            await self._resolve(names - self._known.keys())
+
+    def only(self, names: frozenset[Name]) -> None:
+        """Forgets what no slice uses any more."""
+        self._wanted = names
+        self._known = {name: answer for name, answer in self._known.items() if name in names}
+
+    async def refresh_forever(self, emit: Callable[[tuple[Resolved, ...]], Awaitable[None]]) -> None:
+        """Resolves all names every REFRESH_S (new ones that had no answer sooner) and emits when an answer changed."""
+        while True:
+            unanswered = any(name not in self._known for name in self._wanted)
+            await trio.sleep(FIRST_ANSWER_S if unanswered else REFRESH_S)
+            before = self.all()
+            await self._resolve(self._wanted)
+            if self.all() != before:
+                await emit(self.all())
+
+    async def _resolve(self, names: Iterable[Name]) -> None:
+        async with trio.open_nursery() as nursery:
+            for name in sorted(names):
+                nursery.start_soon(self._resolve_one, name)
+
+    async def _resolve_one(self, name: Name) -> None:
+        host, port = name
+        async with self._slots:
+            try:
+                with trio.fail_after(ATTEMPT_S):
+                    addresses = tuple(sorted(set(await self._look_up(host, port))))[:MAX_ADDRESSES]
+            except socket.gaierror as error:
+                if error.errno != socket.EAI_NONAME:
+                    # The resolver failed, the name did not: what it said last is the best there is.
+                    return
+                addresses = ()
+            except (OSError, UnicodeError, trio.TooSlowError):
+                return
+        if not addresses and name in self._known and self._known[name].addresses:
+            log.warning("%s does not resolve any more", host)
+        self._known[name] = Resolved(host, port, addresses)

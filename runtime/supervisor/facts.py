@@ -1,0 +1,51 @@
+"""What the supervisor itself reads of a slice: what to bind, which names to resolve, which keys to find, who the proxy is."""
+
+from __future__ import annotations
+
+import msgspec
+
+from snapshot.encode import FormatError, decode_section
+from snapshot.index import Slice
+from snapshot.section import Cluster, DnsEndpoints, Listener, MeshTls, MeshUpstream, Proxy, WorkloadPort
+
+READ_KINDS = frozenset({"proxy", "listener", "cluster"})
+
+Name = tuple[str, int]
+
+
+class SliceFacts(msgspec.Struct, frozen=True):
+    """One slice, as far as the supervisor reads it. ``mesh`` says that it cannot serve without an SVID."""
+
+    proxy: Proxy
+    listeners: tuple[Listener, ...]
+    names: frozenset[Name]
+    mesh: bool
+
+    @property
+    def inbound_ports(self) -> tuple[int, ...]:
+        """The workload's target ports, ascending."""
+        return tuple(sorted(one.bind.port for one in self.listeners if isinstance(one.bind, WorkloadPort)))
+
+
+def read_facts(slice_: Slice) -> SliceFacts:
+    """Decodes the few sections that matter here; raises FormatError."""
+    proxy: Proxy | None = None
+    listeners: list[Listener] = []
+    names: set[Name] = set()
+    mesh = False
+    for ref in slice_.index.sections:
+        if ref.kind not in READ_KINDS:
+            continue
+        section = decode_section(slice_.blobs[ref.behaviour])
+        if isinstance(section, Proxy):
+            proxy = section
+        elif isinstance(section, Listener):
+            listeners.append(section)
+            mesh = mesh or any(isinstance(chain.tls, MeshTls) for chain in section.chains)
+        elif isinstance(section, Cluster):
+            if isinstance(section.endpoints, DnsEndpoints):
+                names.update(section.endpoints.names)
+            mesh = mesh or isinstance(section.tls, MeshUpstream)
+    if proxy is None:
+        raise FormatError("undecodable", f"slice {slice_.entry.name} has no proxy section")
+    return SliceFacts(proxy, tuple(listeners), frozenset(names), mesh)

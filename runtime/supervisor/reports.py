@@ -1,0 +1,72 @@
+"""What this proxy says of itself to the control plane: its place in the registry, and what it runs."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+
+from runtime.bootstrap import Bootstrap
+from runtime.control.interface import ProxyStatus
+from runtime.discovery.control import ControlClient, ControlError
+from runtime.supervisor.facts import SliceFacts
+from runtime.supervisor.running import Running
+from snapshot.live import RegisteredWorkload, Svid
+
+LOOK_S = 0.1
+"""How soon a change is reported."""
+
+REPEAT_S = 5.0
+
+log = logging.getLogger("weft.proxy")
+
+
+def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> RegisteredWorkload | None:
+    """How this workload registers; None where it serves no inbound port (a gateway), so nobody could be sent to it."""
+    ports = tuple((str(port), bootstrap.port_map.get(str(port), port)) for port in facts.inbound_ports)
+    if not ports:
+        return None
+    workload = facts.proxy.workload
+    return RegisteredWorkload(
+        namespace=workload.namespace,
+        name=workload.name,
+        address=bootstrap.address,
+        labels=tuple(sorted(bootstrap.selector.labels)),
+        identity=svid.identity,
+        ports=ports,
+        cluster=workload.cluster,
+    )
+
+
+async def report_forever(control: ControlClient, bootstrap: Bootstrap, running: Running) -> None:
+    """Reports what runs: at every change, and again every REPEAT_S. Runs until cancelled; a failed report is only repeated."""
+    said: ProxyStatus | None = None
+    said_at = -REPEAT_S
+    while True:
+        status = _status(bootstrap, running)
+        if status is not None and (status != said or trio.current_time() - said_at >= REPEAT_S):
+            try:
+                await control.report(status)
+                said = status
+            except ControlError as error:
+                log.debug("the status could not be reported: %s", error)
+            said_at = trio.current_time()
+        # A look costs microseconds; an event per change would need every writer of Running to know of this reader.
+        await trio.sleep(LOOK_S if said is not None and status is not None else 5 * LOOK_S)
+
+
+def _status(bootstrap: Bootstrap, running: Running) -> ProxyStatus | None:
+    deployed = running.deployed
+    if deployed is None or running.svid is None:
+        return None
+    workload = deployed.facts.proxy.workload
+    fixed = ProxyStatus(
+        proxy=f"{workload.name}.{workload.namespace}@{bootstrap.address}",
+        namespace=workload.namespace,
+        name=workload.name,
+        kind=deployed.verified.slice.entry.proxy,
+        labels=dict(bootstrap.selector.labels),
+        address=bootstrap.address,
+        workers=bootstrap.workers,
+    )
+    return running.status(fixed)

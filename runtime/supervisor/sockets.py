@@ -1,0 +1,130 @@
+"""The listeners of a proxy: bound here, one SO_REUSEPORT socket per worker and address, so that a dying worker's queue is not lost."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+
+from runtime.bootstrap import Bootstrap
+from snapshot.section import Listener
+
+BACKLOG = 4096
+MAX_ADDRESSES = 4096
+"""More addresses than this in one slice is refused before any is bound."""
+
+Address = tuple[str, int]
+
+
+class BindError(Exception):
+    """An address cannot be bound; the message names it, why, and the next step."""
+
+
+def socket_name(address: Address) -> str:
+    """How a socket is called between supervisor and worker: ``address:port``."""
+    return f"{address[0]}:{address[1]}"
+
+
+def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dict[str, Address]:
+    """The addresses that this machine gives a slice's listeners, by name; raises BindError where two listeners of the slice share one."""
+    wanted: dict[str, Address] = {}
+    owners: dict[str, str] = {}
+    for listener in listeners:
+        address = bootstrap.resolve(listener.bind)
+        if address is None:
+            continue
+        name = socket_name(address)
+        if name in owners:
+            raise BindError(
+                f"listeners {owners[name]} and {listener.name} both want {name}: change port_map in the bootstrap"
+            )
+        owners[name] = listener.name
+        wanted[name] = address
+    if len(wanted) > MAX_ADDRESSES:
+        raise BindError(f"the slice wants {len(wanted)} addresses; at most {MAX_ADDRESSES} are bound")
+    return wanted
+
+
+class Sockets:
+    """Owns the bound sockets: for each name one per worker. A worker gets duplicates; these here keep the queue when it dies."""
+
+    def __init__(self, *, workers: int) -> None:
+        self._workers = workers
+        self._bound: dict[str, list[socket.socket]] = {}
+
+    def names(self) -> frozenset[str]:
+        """What is bound now."""
+        return frozenset(self._bound)
+
+    def bind(self, wanted: dict[str, Address]) -> list[str]:
+        """Binds what is not bound yet and returns those names; raises BindError, and then nothing new is bound."""
+        fresh: list[str] = []
+        try:
+            for name, address in wanted.items():
+                if name not in self._bound:
+                    self._bound[name] = _bind_all(address, self._workers)
+                    fresh.append(name)
+        except OSError as error:
+            self.release(fresh)
+            raise BindError(_explain(name, error)) from None
+        return fresh
+
+    def of_worker(self, worker: int, names: Iterable[str]) -> dict[str, socket.socket]:
+        """One worker's sockets of these names."""
+        return {name: self._bound[name][worker] for name in names}
+
+    def release(self, names: Iterable[str]) -> None:
+        """Closes the supervisor's own copies; a worker that still accepts keeps accepting."""
+        for name in names:
+            for one in self._bound.pop(name):
+                one.close()
+
+
+def listening_socket(address: Address, *, shared: bool) -> socket.socket:
+    """A listening socket; ``shared`` lets further sockets of this user listen on the same address (SO_REUSEPORT). Raises OSError."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at this moment."""
+    with listening_socket((host, 0), shared=False) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _bind_all(address: Address, count: int) -> list[socket.socket]:
+    # SO_REUSEPORT would let two proxies of one user share an address without a word, so it is asked for without it first.
+    listening_socket(address, shared=False).close()
+    bound: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            bound.append(listening_socket(address, shared=True))
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+def _explain(name: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{name} is taken by another process: stop it, or map the port in the bootstrap (port_map)"
+    if error.errno == errno.EACCES:
+        return f"{name} needs a privilege (ports under 1024): map it in the bootstrap (port_map), or grant CAP_NET_BIND_SERVICE"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{name} is not an address of this machine: correct `address` in the bootstrap"
+    return f"{name} cannot be bound: {error.strerror}"

@@ -1,0 +1,258 @@
+"""The supervisor from top to bottom: what a proxy does from its start to its end, and what each piece of news leads to.
+
+Everything arrives as news: a verified slice, a certificate, a registry, addresses, keys, a signal. Each is passed to the fleet, which passes
+it to every worker. Nothing that fails here stops what serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from runtime import admin
+from runtime.bootstrap import Bootstrap
+from runtime.credentials import CredentialFiles
+from runtime.discovery.control import ControlClient
+from runtime.discovery.names import Names
+from runtime.discovery.registry import Registration, RegistryFollower
+from runtime.fetch import follow
+from runtime.fetch.news import FetchProblem, News, VerifiedSlice
+from runtime.identity.keeper import IdentityKeeper
+from runtime.identity.saved import SavedIdentity
+from runtime.ipc import LiveUpdate
+from runtime.service import ServiceListener
+from runtime.service_server import serve
+from runtime.supervisor.addresses import admin_host, with_real_ports
+from runtime.supervisor.facts import SliceFacts, read_facts
+from runtime.supervisor.fleet import WORKER_COMMAND, Fleet, Outcome
+from runtime.supervisor.reports import registration_of, report_forever
+from runtime.supervisor.running import Running
+from runtime.supervisor.sockets import BindError, Sockets, listening_socket, wanted_addresses
+from snapshot.encode import FormatError
+from snapshot.live import Credential, Registry, Resolved, Svid
+
+RETRY_S = 1.0
+RETRIES = 3
+"""A slice whose workers died, or whose port was taken, is tried again; one that does not load is not."""
+
+TRY_AGAIN = frozenset({"worker", "bind"})
+DRAIN_S = 30.0
+
+log = logging.getLogger("weft.proxy")
+
+
+class Supervisor:
+    """Owns one proxy: its sockets, its fleet, and the tasks that bring news. ``kind`` is sidecar, ingress or egress, by name only."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        *,
+        command: Sequence[str] = WORKER_COMMAND,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.bootstrap = with_real_ports(bootstrap)
+        self.running = Running(clock=clock)
+        self._clock = clock
+        self._state = Path(bootstrap.state)
+        self._sockets = Sockets(workers=bootstrap.workers)
+        self.fleet = Fleet(self.bootstrap, self._sockets, command=command)
+        self._names = Names()
+        self._credentials = CredentialFiles(bootstrap.credentials)
+        self._control = ControlClient(bootstrap.control, bootstrap.control_ca) if bootstrap.control else None
+        self._registration = Registration(self._control) if self._control else None
+        self._stopping = trio.Event()
+        self._was_ready = False
+        self.pages: dict[str, tuple[str, int]] = {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serves until ``stop``; then drains and returns. Starts when the admin pages answer. Raises BindError for a taken page port."""
+        self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        async with trio.open_nursery() as nursery:
+            await self._open_pages(nursery)
+            nursery.start_soon(self.fleet.run)
+            if self._control is not None:
+                self._follow_control(nursery, self._control)
+            nursery.start_soon(self._names.refresh_forever, self._take_resolved)
+            nursery.start_soon(self._credentials.watch_forever, self._take_credentials)
+            news_out, news_in = trio.open_memory_channel[News](1)
+            nursery.start_soon(follow, self.bootstrap, news_out)
+            nursery.start_soon(self._take_news, news_in)
+            task_status.started()
+            await self._stopping.wait()
+            await self._end()
+            nursery.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Asks for a graceful end: drain, then return."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the end was asked for."""
+        return self._stopping.is_set()
+
+    # --- news ----------------------------------------------------------------------------------------------------------------
+
+    async def _take_news(self, news_in: trio.MemoryReceiveChannel[News]) -> None:
+        async for news in news_in:
+            if isinstance(news, FetchProblem):
+                if self.running.fetch_failed(news):
+                    log.warning("store: %s: %s; what serves goes on", news.reason.value, news.message)
+            else:
+                await self._take_slice(news)
+
+    async def _take_slice(self, verified: VerifiedSlice) -> None:
+        deployed = self.running.deployed
+        if deployed is not None and deployed.verified.slice.snapshot == verified.slice.snapshot:
+            self.running.renewed(verified)
+            return
+        for attempt in range(1, RETRIES + 1):
+            outcome = await self._deploy(verified)
+            if not outcome.reason:
+                return
+            release = verified.release
+            place = f" ({outcome.source})" if outcome.source else ""
+            log.error("refused version %d: %s: %s%s", release.version, outcome.reason, outcome.message, place)
+            self.running.refuse(outcome.reason, f"version {release.version}: {outcome.message}{place}")
+            if outcome.reason not in TRY_AGAIN or attempt == RETRIES:
+                return
+            await trio.sleep(RETRY_S)
+
+    async def _deploy(self, verified: VerifiedSlice) -> Outcome:
+        """Everything that can fail first, then the fleet's swap, then what is not needed any more is let go."""
+        begin = trio.current_time()
+        try:
+            facts = read_facts(verified.slice)
+            wanted = wanted_addresses(self.bootstrap, facts.listeners)
+            fresh = self._sockets.bind(wanted)
+        except FormatError as error:
+            return Outcome(error.reason, str(error))
+        except BindError as error:
+            return Outcome("bind", str(error))
+        await self._fill_slots(facts)
+        outcome = await self.fleet.deploy(verified.slice, wanted)
+        if outcome.reason:
+            self._sockets.release(fresh)
+            return outcome
+        self._sockets.release(self._sockets.names() - wanted.keys())
+        self._names.only(facts.names)
+        took_ms = (trio.current_time() - begin) * 1000
+        self.running.took(verified, facts, took_ms=took_ms, outcome=outcome)
+        release = verified.release
+        digest = verified.slice.snapshot[:12]
+        log.info("swapped to version %d, snapshot %s, in %.1f ms", release.version, digest, took_ms)
+        self._on_change()
+        return outcome
+
+    async def _fill_slots(self, facts: SliceFacts) -> None:
+        await self._names.want(facts.names)
+        await self._credentials.want(frozenset(slot.name for slot in facts.proxy.credentials))
+        await self.fleet.update(LiveUpdate(resolved=self._names.all(), credentials=self._credentials.all()))
+
+    async def _take_svid(self, svid: Svid) -> None:
+        self.running.svid = svid
+        await self.fleet.update(LiveUpdate(svid=svid))
+        self._on_change()
+
+    async def _take_registry(self, registry: Registry) -> None:
+        self.running.instruments.set("weft_registry_version", registry.version)
+        await self.fleet.update(LiveUpdate(registry=registry))
+
+    async def _take_resolved(self, resolved: tuple[Resolved, ...]) -> None:
+        await self.fleet.update(LiveUpdate(resolved=resolved))
+
+    async def _take_credentials(self, credentials: tuple[Credential, ...]) -> None:
+        await self.fleet.update(LiveUpdate(credentials=credentials))
+
+    def _on_change(self) -> None:
+        ready = not self.not_ready()
+        if ready and not self._was_ready:
+            log.info("ready: %s", ", ".join(f"{name} {host}:{port}" for name, (host, port) in self.pages.items()))
+        self._was_ready = ready
+        deployed, svid = self.running.deployed, self.running.svid
+        if ready and self._registration is not None and deployed is not None and svid is not None:
+            workload = registration_of(self.bootstrap, deployed.facts, svid)
+            if workload is not None:
+                self._registration.offer(workload)
+
+    # --- tasks ---------------------------------------------------------------------------------------------------------------
+
+    def _follow_control(self, nursery: trio.Nursery, control: ControlClient) -> None:
+        keeper = IdentityKeeper(control, SavedIdentity(self._state), self.bootstrap.join_token, clock=self._clock)
+        nursery.start_soon(keeper.run, self._take_svid)
+        registry = RegistryFollower(control, self._state / "registry.json")
+        nursery.start_soon(registry.follow, self._take_registry)
+        assert self._registration is not None
+        nursery.start_soon(self._registration.refresh_forever)
+        nursery.start_soon(report_forever, control, self.bootstrap, self.running)
+
+    async def _open_pages(self, nursery: trio.Nursery) -> None:
+        ports = self.bootstrap.ports
+        tables = (
+            ("admin", admin_host(self.bootstrap), ports.admin, admin.ADMIN),
+            ("metrics", self.bootstrap.address, ports.metrics, admin.METRICS),
+            ("merged metrics", self.bootstrap.address, ports.merged_metrics, admin.MERGED),
+            ("readiness", self.bootstrap.address, ports.readiness, admin.READINESS),
+        )
+        for name, host, port, table in tables:
+            if port < 0:
+                continue
+            try:
+                listener = ServiceListener(listening_socket((host, port), shared=False))
+            except OSError as error:
+                raise BindError(f"the {name} port {host}:{port} cannot be bound: {error.strerror}") from None
+            answer = partial(serve, admin.pages(table, self), [listener], max_body_bytes=1024)
+            (self.pages[name],) = await nursery.start(answer)
+
+    async def _end(self) -> None:
+        """Leaves the registry first, so that no new request is sent here; then finishes what is in flight."""
+        deployed = self.running.deployed
+        limit_s = deployed.facts.proxy.deadlines.drain_ms / 1000 if deployed else DRAIN_S
+        log.info("draining for at most %g s", limit_s)
+        with trio.move_on_after(limit_s + 2.0):
+            if self._registration is not None:
+                await self._registration.withdraw()
+            await self.fleet.drain(limit_s)
+        log.info("drained")
+
+    # --- what the admin pages ask --------------------------------------------------------------------------------------------
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was started again."""
+        return self.fleet.restarts
+
+    def not_ready(self) -> str:
+        """Why the proxy is not ready, "" where it is."""
+        deployed = self.running.deployed
+        if deployed is None:
+            return "no snapshot serves yet"
+        if deployed.facts.mesh and self._control is not None and self.running.svid is None:
+            return "no certificate yet"
+        if self.fleet.workers_up == 0:
+            return "no worker is up"
+        return "draining" if self._stopping.is_set() else ""
+
+    def listeners(self) -> dict[str, str]:
+        """The bound addresses by listener name."""
+        deployed = self.running.deployed
+        found = {}
+        for listener in deployed.facts.listeners if deployed else ():
+            address = self.bootstrap.resolve(listener.bind)
+            if address is not None:
+                found[listener.name] = f"{address[0]}:{address[1]}"
+        return found
+
+    def workers(self) -> dict[int, int]:
+        """Process ids by worker."""
+        return self.fleet.pids()
+
+    async def ask(self, page: str) -> list[bytes]:
+        """A page of every worker."""
+        return await self.fleet.ask(page)

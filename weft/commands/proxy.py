@@ -1,0 +1,81 @@
+"""``weft proxy``: a sidecar or a gateway, from its bootstrap file to its graceful end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+import trio
+
+from runtime.bootstrap import Bootstrap, BootstrapError, load
+from runtime.discovery.control import ControlError
+from runtime.supervisor.sockets import BindError
+from runtime.supervisor.supervisor import Supervisor
+from snapshot.store import StoreError
+
+log = logging.getLogger("weft.proxy")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["sidecar", "ingress", "egress"]))
+@click.option("--bootstrap", "file", required=True, type=click.Path(path_type=Path), help="The bootstrap file (TOML).")
+@click.option("--store", help="Where snapshots come from: a directory or a URL.")
+@click.option("--address", help="The address on which the proxy accepts.")
+@click.option("--application", help="The address behind a sidecar where the application listens.")
+@click.option("--state", type=click.Path(path_type=Path), help="Where the last slice and the certificate are kept.")
+@click.option("--channel", help="The channel to follow.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+def command(kind: str, file: Path, **given: object) -> None:
+    """Run a sidecar, an ingress or an egress gateway until SIGTERM or SIGINT; then drain and exit 0."""
+    try:
+        bootstrap = _override(load(file), kind, given)
+        _log_to_stderr()
+        trio.run(_run, bootstrap)
+    except* (BootstrapError, BindError, ControlError, StoreError, OSError) as group:
+        raise click.ClickException(str(_first(group))) from None
+
+
+async def _run(bootstrap: Bootstrap) -> None:
+    """Runs the supervisor; the first signal drains, a second one ends at once."""
+    supervisor = Supervisor(bootstrap)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def serve() -> None:
+                await supervisor.run()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(serve)
+            async for number in signals:
+                log.info("%s: ending", signal.Signals(number).name)
+                if supervisor.stopping:
+                    nursery.cancel_scope.cancel()
+                supervisor.stop()
+
+
+def _override(bootstrap: Bootstrap, kind: str, given: dict[str, object]) -> Bootstrap:
+    """The bootstrap with what the command line says; the kind only fills in the selector's."""
+    changes = {
+        name: str(value) if isinstance(value, Path) else value for name, value in given.items() if value is not None
+    }
+    selector = msgspec.structs.replace(bootstrap.selector, proxy=kind)
+    return msgspec.structs.replace(bootstrap, selector=selector, **changes)
+
+
+def _log_to_stderr() -> None:
+    """One line per event. Libraries are heard from warnings on: httpx would tell of every call."""
+    form = logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setFormatter(form)
+    logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
+    logging.getLogger("weft").setLevel(logging.INFO)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
