@@ -1,0 +1,71 @@
+"""``weft compile``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from compiler.commit_tree import CommitTree
+from compiler.pipeline import Compilation, compile_tree
+from compiler.render import Sources, render_text, summarize
+from compiler.tree import Tree, TreeError
+from compiler.worktree import WorkTree
+from snapshot.encode import encode
+from snapshot.index import Snapshot
+
+
+@click.command()
+@click.argument("repo", default=".", metavar="[REPO]")
+@click.option("--rev", metavar="REV", help="The commit to compile; HEAD where not given.")
+@click.option("--worktree", is_flag=True, help="Compile the files as they are, committed or not.")
+@click.option(
+    "--allow-partial", is_flag=True, help="Leave out what this version does not carry yet, instead of refusing."
+)
+@click.option(
+    "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write the snapshot there."
+)
+def command(repo: str, rev: str | None, *, worktree: bool, allow_partial: bool, out: Path | None) -> int:
+    """Compile a commit of REPO (or its work tree) and print the snapshot's digest.
+
+    The digest stands alone on standard output; findings go to standard error. With --out, DIR gets index.msgpack and blobs/<sha256>.
+    Exits 0 where there is a snapshot, 1 where findings forbid one, 2 where the tree could not be read or DIR not be written.
+    """
+    if worktree and rev is not None:
+        raise click.UsageError("--worktree compiles files that are in no commit; leave out --rev or --worktree")
+    try:
+        tree: Tree = WorkTree(Path(repo)) if worktree else CommitTree(Path(repo), rev or "HEAD")
+        compilation = compile_tree(tree, allow_partial=allow_partial)
+    except TreeError as error:
+        raise click.ClickException(str(error)) from None
+    _report(compilation, tree)
+    if compilation.snapshot is None:
+        return 1
+    if out is not None:
+        try:
+            write_snapshot(compilation.snapshot, out)
+        except OSError as error:
+            raise click.ClickException(f"cannot write the snapshot to {out}: {error.strerror}") from None
+    click.echo(compilation.snapshot.digest)
+    return 0
+
+
+def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
+    """Writes ``index.msgpack`` and ``blobs/<sha256>``, the index last; raises OSError. Blobs that are there already are left alone."""
+    blobs = folder / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    for name, raw in snapshot.blobs.items():
+        if not (blobs / name).exists():
+            (blobs / name).write_bytes(raw)
+    (folder / "index.msgpack").write_bytes(encode(snapshot.index))
+
+
+def _report(compilation: Compilation, tree: Tree) -> None:
+    if not compilation.diagnostics:
+        return
+    sources = Sources(tree)
+    color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    found = list(compilation.diagnostics)
+    click.echo(f"{render_text(found, sources, color=color)}{summarize(found, len(sources))}", err=True, color=color)
