@@ -1,0 +1,88 @@
+"""``weft publish``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from compiler.commit_tree import CommitTree
+from compiler.lineage import NotDescended
+from compiler.pipeline import Compilation, compile_tree
+from compiler.publish import Publication, blocking, publish_commit
+from compiler.render import Sources, render_text, summarize
+from compiler.tree import TreeError
+from snapshot.index import Snapshot
+from snapshot.store import Conflict, StoreError
+from snapshot.stores import open_store
+from snapshot.trust.failure import Untrusted
+from snapshot.trust.keys import KeyProblem, load_keys
+from snapshot.trust.layout import PUBLISHER_ROLES
+from weft.store_options import print_release, publishing
+
+
+@click.command()
+@click.argument("repository", metavar="[REPO]", type=click.Path(path_type=Path, exists=True), default=".")
+@publishing
+@click.option("--rev", default="HEAD", show_default=True, help="The commit to publish.")
+@click.option(
+    "--allow-partial",
+    is_flag=True,
+    help="Publish although something is invalid (it is refused at run time) or not carried yet.",
+)
+@click.option(
+    "--force", is_flag=True, help="Publish a commit that does not descend from the published one; the release says so."
+)
+def command(
+    repository: Path,
+    store: str,
+    keys: Path,
+    store_ca: str,
+    token: str,
+    channel: str,
+    note: str,
+    output: str,
+    rev: str,
+    allow_partial: bool,
+    force: bool,
+) -> int:
+    """Compile a commit of REPO, sign the snapshot and publish it to a store.
+
+    Prints the release's version and snapshot digest. Exits 1 where the configuration, or the commit's place in history, forbids it,
+    or another publisher came first; 2 where it could not run. Whatever fails, readers of the store see what they saw before.
+    """
+    try:
+        signing = load_keys(keys, PUBLISHER_ROLES)
+        tree = CommitTree(repository, rev)
+        snapshot = _publishable(compile_tree(tree, allow_partial=allow_partial), tree, allow_partial=allow_partial)
+        if snapshot is None:
+            return 1
+        asked = Publication(repository=repository, commit=tree.commit, channel=channel, force=force, note=note)
+        release = publish_commit(
+            asked, snapshot, open_store(store, ca=store_ca, token=token), signing, now=datetime.now(UTC)
+        )
+    except Conflict as error:
+        click.echo(f"refused: another publisher came first; run again. ({error})", err=True)
+        return 1
+    except NotDescended as error:
+        click.echo(f"refused: {error}", err=True)
+        return 1
+    except (KeyProblem, TreeError, StoreError, Untrusted) as error:
+        raise click.ClickException(str(error)) from None
+    print_release(release, output)
+    return 0
+
+
+def _publishable(compilation: Compilation, tree: CommitTree, *, allow_partial: bool) -> Snapshot | None:
+    """Says on the standard error stream what was found; returns what may be published, or None."""
+    sources = Sources(tree)
+    click.echo(render_text(compilation.diagnostics, sources, color=False), nl=False, err=True)
+    refused = blocking(compilation.diagnostics, allow_partial=allow_partial)
+    if not refused and compilation.snapshot is not None:
+        return compilation.snapshot
+    click.echo(summarize(compilation.diagnostics, len(sources)), err=True)
+    click.echo(
+        "refused: nothing was published. Mend the errors and what is not carried yet, or give --allow-partial", err=True
+    )
+    return None
