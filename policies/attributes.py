@@ -68,6 +68,8 @@ def attribute(key: str) -> Attribute | None:
     simple = _SIMPLE.get(key)
     if simple is not None:
         return simple
+    if key.startswith("experimental.envoy.filters."):
+        return _absent
     name, bracket, rest = key.partition("[")
     if not bracket or not rest.endswith("]"):
         return None
@@ -76,6 +78,11 @@ def attribute(key: str) -> Attribute | None:
     if name == "request.auth.claims":
         return _claim(tuple(rest[:-1].split("][")))
     return None
+
+
+def _absent(_asked: Asked) -> Values:
+    """Metadata of filters that weft does not have is never there; the compiler warns of every use."""
+    return []
 
 
 def _present(value: str) -> list[str]:
