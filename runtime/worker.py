@@ -55,6 +55,9 @@ class DataPlane(Protocol):
     def add_sockets(self, sockets: dict[str, socket.socket]) -> None:
         """Takes listening sockets by ``address:port``, for the next generations to accept on."""
 
+    def drop_sockets(self, names: frozenset[str]) -> None:
+        """Closes listening sockets that no generation accepts on: the slice that they came with was refused."""
+
     async def prepare(self, slice_: Slice) -> Any:
         """Makes a generation; raises FormatError or PrepareError."""
 
@@ -92,6 +95,7 @@ class Worker:
         self._blobs: dict[str, bytes] = {}
         self._running: frozenset[str] = frozenset()
         self._prepared: tuple[int, Any, frozenset[str]] | None = None
+        self._new_sockets: frozenset[str] = frozenset()
 
     async def run(self) -> None:
         """Serves until the supervisor says drain or is gone."""
@@ -124,6 +128,7 @@ class Worker:
         match frame:
             case Listeners():
                 plane.add_sockets(self._channel.take_sockets(frame))
+                self._new_sockets |= frozenset(frame.names)
             case Blobs(blobs):
                 self._blobs.update(blobs)
             case Prepare():
@@ -131,8 +136,7 @@ class Worker:
             case Swap(number):
                 await self._swap(plane, number)
             case Abandon():
-                self._prepared = None
-                self._keep(self._running)
+                self._forget_prepared(plane)
             case LiveUpdate():
                 _update(plane, frame)
             case Ask(number, page):
@@ -150,7 +154,7 @@ class Worker:
         try:
             generation = await plane.prepare(slice_)
         except (FormatError, PrepareError) as error:
-            self._keep(self._running)
+            self._forget_prepared(plane)
             source = getattr(error, "source", None)
             spent = (time.monotonic() - begin) * 1000
             return Prepared(frame.generation, spent, error.reason, str(error), str(source) if source else "")
@@ -161,11 +165,16 @@ class Worker:
         assert self._prepared is not None, number
         prepared_as, generation, wanted = self._prepared
         assert prepared_as == number, (prepared_as, number)
-        self._prepared = None
+        self._prepared, self._new_sockets = None, frozenset()
         plane.swap(generation)
         self._running = wanted
         self._keep(wanted)
         await self._channel.send(Swapped(number, plane.pause_ms()))
+
+    def _forget_prepared(self, plane: DataPlane) -> None:
+        plane.drop_sockets(self._new_sockets)
+        self._prepared, self._new_sockets = None, frozenset()
+        self._keep(self._running)
 
     def _keep(self, wanted: frozenset[str]) -> None:
         self._blobs = {name: blob for name, blob in self._blobs.items() if name in wanted}

@@ -201,8 +201,10 @@ class Fleet:
         finally:
             self._drop(worker)
             worker.close()
-            if worker.process.returncode is None:
+            with trio.CancelScope(shield=True):
+                # It is killed and reaped also when this task is cancelled: a worker never outlives its supervisor.
                 worker.kill()
+                await worker.process.wait()
 
     async def _bring_up(self, worker: WorkerProcess) -> None:
         await worker.start(self._bootstrap)

@@ -73,20 +73,19 @@ class Supervisor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until ``stop``; then drains and returns. Starts when the admin pages answer. Raises BindError for a taken page port."""
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        async with trio.open_nursery() as nursery:
-            await self._open_pages(nursery)
-            nursery.start_soon(self.fleet.run)
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._open_pages(nursery)
+                self._start_tasks(nursery)
+                task_status.started()
+                await self._stopping.wait()
+                await self._end()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._sockets.release(self._sockets.names())
             if self._control is not None:
-                self._follow_control(nursery, self._control)
-            nursery.start_soon(self._names.refresh_forever, self._take_resolved)
-            nursery.start_soon(self._credentials.watch_forever, self._take_credentials)
-            news_out, news_in = trio.open_memory_channel[News](1)
-            nursery.start_soon(follow, self.bootstrap, news_out)
-            nursery.start_soon(self._take_news, news_in)
-            task_status.started()
-            await self._stopping.wait()
-            await self._end()
-            nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await self._control.close()
 
     def stop(self) -> None:
         """Asks for a graceful end: drain, then return."""
@@ -182,6 +181,16 @@ class Supervisor:
                 self._registration.offer(workload)
 
     # --- tasks ---------------------------------------------------------------------------------------------------------------
+
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self.fleet.run)
+        if self._control is not None:
+            self._follow_control(nursery, self._control)
+        nursery.start_soon(self._names.refresh_forever, self._take_resolved)
+        nursery.start_soon(self._credentials.watch_forever, self._take_credentials)
+        news_out, news_in = trio.open_memory_channel[News](1)
+        nursery.start_soon(follow, self.bootstrap, news_out)
+        nursery.start_soon(self._take_news, news_in)
 
     def _follow_control(self, nursery: trio.Nursery, control: ControlClient) -> None:
         keeper = IdentityKeeper(control, SavedIdentity(self._state), self.bootstrap.join_token, clock=self._clock)
