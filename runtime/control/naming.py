@@ -17,6 +17,9 @@ from snapshot.index import Selector, SliceEntry, SliceIndex, SnapshotIndex, sele
 from snapshot.live import RegisteredWorkload
 from snapshot.section import Proxy, Workload
 
+PROXIES = ("sidecar", "egress", "ingress")
+"""A claim does not say what its proxy is called; labels that fit a sidecar's slice are a sidecar's."""
+
 ReadBlob = Callable[[str], bytes]
 """Reads one blob by its sha256; the bytes need not be trusted, they are checked here."""
 
@@ -33,7 +36,8 @@ class Naming(msgspec.Struct, frozen=True):
         labels = dict(claim.labels)
         if len(labels) != len(claim.labels):
             raise Refused(Reason.NAMING, f"{claim.namespace}/{claim.name} claims a label twice")
-        entry = select(self.index, Selector(namespace=claim.namespace, labels=claim.labels))
+        selectors = (Selector(namespace=claim.namespace, labels=claim.labels, proxy=proxy) for proxy in PROXIES)
+        entry = next((found for selector in selectors if (found := select(self.index, selector))), None)
         workload = self.workloads.get(entry.name) if entry else None
         if entry is None or workload is None:
             raise Refused(

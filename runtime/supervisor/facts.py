@@ -6,7 +6,7 @@ import msgspec
 
 from snapshot.encode import FormatError, decode_section
 from snapshot.index import Slice
-from snapshot.section import Cluster, DnsEndpoints, Listener, MeshTls, MeshUpstream, Proxy, WorkloadPort
+from snapshot.section import Cluster, DnsEndpoints, GatewayPort, Listener, MeshTls, MeshUpstream, Proxy, WorkloadPort
 
 READ_KINDS = frozenset({"proxy", "listener", "cluster"})
 
@@ -23,8 +23,10 @@ class SliceFacts(msgspec.Struct, frozen=True):
 
     @property
     def inbound_ports(self) -> tuple[int, ...]:
-        """The workload's target ports, ascending."""
-        return tuple(sorted(one.bind.port for one in self.listeners if isinstance(one.bind, WorkloadPort)))
+        """The ports on which others may reach this workload, ascending: a sidecar's target ports, a gateway's own (calls reach an egress)."""
+        return tuple(
+            sorted({one.bind.port for one in self.listeners if isinstance(one.bind, WorkloadPort | GatewayPort)})
+        )
 
 
 def read_facts(slice_: Slice) -> SliceFacts:

@@ -22,7 +22,7 @@ log = logging.getLogger("weft.proxy")
 
 
 def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> RegisteredWorkload | None:
-    """How this workload registers; None where it serves no inbound port (a gateway), so nobody could be sent to it."""
+    """How this workload registers; None where it serves no port, so nobody could be sent to it."""
     ports = tuple((str(port), bootstrap.port_map.get(str(port), port)) for port in facts.inbound_ports)
     if not ports:
         return None

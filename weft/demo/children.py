@@ -1,0 +1,142 @@
+"""The processes of the demonstration. Each is the leader of a session of its own, so ending it ends what it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import trio
+
+from weft.demo.plan import DemoError
+
+STOP_S = 8.0
+COMMAND_S = 60.0
+TAIL_BYTES = 2_000
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A command that ran to its end."""
+
+    code: int
+    output: str
+    errors: str
+    seconds: float
+
+
+def weft_command(*arguments: str) -> list[str]:
+    """``weft`` with these arguments, by the interpreter that runs the demonstration."""
+    return [sys.executable, "-m", "weft", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    # The commands' output is read and shown again: no colours, and no proxy of the user's in the way of loopback.
+    hidden = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+    kept = {name: value for name, value in os.environ.items() if name.lower() not in hidden}
+    return {**kept, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+async def run(command: Sequence[str], *, cwd: Path | None = None) -> Finished:
+    """Runs a command and returns what it said; raises DemoError where it does not end within COMMAND_S."""
+    started = trio.current_time()
+    with trio.move_on_after(COMMAND_S):
+        done = await trio.run_process(
+            command, cwd=cwd, env=_environment(), capture_stdout=True, capture_stderr=True, check=False
+        )
+        return Finished(
+            done.returncode,
+            done.stdout.decode(errors="replace"),
+            done.stderr.decode(errors="replace"),
+            trio.current_time() - started,
+        )
+    raise DemoError(f"{' '.join(command)} did not end within {COMMAND_S:.0f} s")
+
+
+async def require(command: Sequence[str], *, cwd: Path | None = None) -> Finished:
+    """Runs a command that must succeed; raises DemoError with what it said."""
+    done = await run(command, cwd=cwd)
+    if done.code != 0:
+        said = (done.errors.strip() or done.output.strip())[-TAIL_BYTES:]
+        raise DemoError(f"{' '.join(command)} ended with {done.code}:\n{said}")
+    return done
+
+
+class Child(msgspec.Struct):
+    """One running process and where its output goes."""
+
+    name: str
+    command: list[str]
+    log: Path
+    process: trio.Process
+
+    @property
+    def tail(self) -> str:
+        """The end of its log."""
+        return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
+
+
+class Children:
+    """Owns every long-running process, by name; ``stop_all`` leaves none."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._running: dict[str, Child] = {}
+
+    async def start(self, name: str, command: Sequence[str], *, cwd: Path | None = None) -> Child:
+        """Starts a process whose output is appended to ``<name>.log``."""
+        log = self._logs / f"{name}.log"
+        with log.open("ab") as sink:
+            process = await trio.lowlevel.open_process(
+                list(command),
+                cwd=cwd,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        child = self._running[name] = Child(name, list(command), log, process)
+        return child
+
+    def require_alive(self) -> None:
+        """Raises DemoError for a process that ended by itself, with the end of its log."""
+        for child in self._running.values():
+            if child.process.poll() is not None:
+                raise DemoError(f"{child.name} ended with {child.process.returncode}; {child.log} says:\n{child.tail}")
+
+    async def stop(self, name: str) -> None:
+        """Asks one process to end (SIGTERM) and waits; what is left of its session after STOP_S is killed."""
+        child = self._running.pop(name)
+        _signal(child, signal.SIGTERM)
+        with trio.move_on_after(STOP_S):
+            await child.process.wait()
+        await self._end_session(child)
+
+    async def stop_all(self) -> None:
+        """Ends all, last started first, together; runs to the end also when cancelled."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for name in reversed(list(self._running)):
+                    nursery.start_soon(self.stop, name)
+
+    def pids(self) -> list[int]:
+        """The leaders' process ids."""
+        return [child.process.pid for child in self._running.values()]
+
+    @staticmethod
+    async def _end_session(child: Child) -> None:
+        # The leader may be gone while a worker of its is not: the group is what must be empty.
+        try:
+            os.killpg(child.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        await child.process.wait()
+
+
+def _signal(child: Child, number: int) -> None:
+    if child.process.poll() is None:
+        child.process.send_signal(number)
