@@ -1,0 +1,416 @@
+"""The downstream machine of HTTP/2: many exchanges on one connection, each on a stream of its own.
+
+The connection owns the codec and the socket; a stream owns what its reply still has to send. Writing is gathered: every flush of a round only marks
+the connection, and one send at the round's end carries what all its streams said. Back-pressure has two halves. Towards the client: reply
+bytes that the windows or the socket do not take stay in their stream, which is then ``full``. From the client: a paused stream
+withholds its acknowledgements, so the sender runs into the window, while the other streams go on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.head import Headers, Peer
+from runtime.http.exchange import Exchange
+from runtime.http2.error import ErrorCode, ProtocolError
+from runtime.http2.events import DataReceived, Event, RequestReceived, StreamReset, TrailersReceived, WindowOpened
+from runtime.http2.outbox import Outbox
+from runtime.http2.server import Http2Server
+from runtime.http2.settings import limits_of
+from runtime.lane.channel import Channel
+from runtime.lane.wheel import NEVER, Timer
+from runtime.plane import Plane
+from runtime.telemetry import Failure
+
+if TYPE_CHECKING:
+    from runtime.accepting import Accepted
+    from runtime.generation import Generation
+
+DRAIN_GRACE_S = 1.0
+"""How long a draining connection without streams waits for the client to hear of it."""
+LINGER_S = 1.0
+"""How long bytes are read and thrown away after the last write, so that the kernel does not reset it away."""
+UNSENT_LINGER_S = 30.0
+
+
+class DownstreamStream:
+    """One request's downstream side. Owns its reply's unsent bytes, its owed acknowledgements, and its idle deadline."""
+
+    __slots__ = (
+        "_connection",
+        "_owed",
+        "_paused",
+        "_timer",
+        "complete",
+        "content_length",
+        "exchange",
+        "fingerprint",
+        "outbox",
+        "peer",
+        "protocol",
+        "stream_id",
+        "upgrade",
+    )
+
+    def __init__(self, connection: Http2Downstream, request: RequestReceived) -> None:
+        self._connection = connection
+        self.stream_id = request.stream_id
+        self.peer: Peer = connection.accepted.peer
+        self.fingerprint = connection.accepted.fingerprint
+        self.protocol = "HTTP/2"
+        self.content_length = request.content_length
+        self.complete = request.ended
+        self.upgrade = b""
+        self.exchange: Exchange | None = None
+        self.outbox = Outbox(connection.codec, request.stream_id)
+        self._owed = 0
+        self._paused = False
+        self._timer = Timer(self._expired)
+
+    # --- the request in ------------------------------------------------------------------------------------------------------
+
+    def take(self, event: DataReceived) -> None:
+        """Body bytes, which are acknowledged at once where nobody is slow."""
+        exchange = self.exchange
+        if exchange is None:
+            self._connection.codec.acknowledge(event.stream_id, event.flow_bytes)
+            return
+        self._owed += event.flow_bytes
+        exchange.on_request_data(event.data)
+        if not self._paused:
+            self.resume()
+        if event.ended:
+            self.end([])
+
+    def end(self, trailers: Headers) -> None:
+        """The request is complete."""
+        self.complete = True
+        if self.exchange is not None:
+            self.exchange.on_request_end(trailers)
+
+    def lost(self, failure: Failure) -> None:
+        """The stream is gone: reset by the client, or with its connection."""
+        self._leave()
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_downstream_failed(failure)
+
+    def pause(self) -> None:
+        """See Downstream."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """See Downstream."""
+        self._paused = False
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self._connection.codec.acknowledge(self.stream_id, owed)
+            self._connection.wants_to_write()
+
+    # --- the reply out -------------------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """See Downstream."""
+        return self.outbox.full or self._connection.channel.full
+
+    def send_informational(self, status: int, headers: Headers) -> None:
+        """See Downstream."""
+        if self._is_open():
+            self._connection.codec.send_head(self.stream_id, status, headers, content_length=None, end=False)
+
+    def send_head(self, status: int, headers: Headers, *, content_length: int | None, end: bool) -> None:
+        """See Downstream."""
+        if self._is_open():
+            self._connection.codec.send_head(self.stream_id, status, headers, content_length=content_length, end=end)
+
+    def send_data(self, data: bytes) -> None:
+        """See Downstream."""
+        self.outbox.add(data)
+
+    def send_end(self, trailers: Headers) -> None:
+        """See Downstream."""
+        self.outbox.end(trailers)
+
+    def start_tunnel(self, status: int, headers: Headers) -> None:
+        """See Downstream: CONNECT's tunnel is the stream's DATA both ways (RFC 9113 section 8.5)."""
+        self.complete = False
+        self.send_head(status, headers, content_length=None, end=False)
+        self.flush()
+
+    def flush(self) -> None:
+        """See Downstream."""
+        self.touch()
+        self._connection.wants_to_write()
+
+    def exchange_done(self) -> None:
+        """See Downstream. The stream itself stays until its reply is out."""
+        self.exchange = None
+        self.flush()
+        if self._owed:
+            self.resume()
+        self.settle()
+
+    def abort(self) -> None:
+        """See Downstream."""
+        self.exchange = None
+        self._connection.codec.reset(self.stream_id, ErrorCode.INTERNAL_ERROR)
+        self._connection.wants_to_write()
+        self._leave()
+
+    def pump(self) -> None:
+        """Moves what the windows and the socket take now; leaves once everything is out."""
+        was_full = self.outbox.full
+        if not self._connection.channel.full:
+            self.outbox.pump()
+        self.settle()
+        if was_full and not self.full and self.exchange is not None:
+            self.touch()
+            self.exchange.on_downstream_drained()
+
+    def settle(self) -> None:
+        """Leaves the connection where both the exchange and the reply are over."""
+        if self.exchange is None and (self.outbox.done or not self._is_open()):
+            # A client that is still sending is told that the reply was all (RFC 9113 section 8.1).
+            self._connection.codec.finish(self.stream_id)
+            self._leave()
+
+    # --- time ----------------------------------------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """The stream moved: its idle deadline starts anew."""
+        idle_ms = self._connection.accepted.generation.deadlines.stream_idle_ms
+        if idle_ms:
+            lane = self._connection.plane.lane
+            lane.wheel.set(self._timer, lane.now, idle_ms / 1000)
+
+    def _expired(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_idle()
+        else:
+            self.abort()
+        self._connection.write()
+
+    def _is_open(self) -> bool:
+        return self._connection.codec.is_open(self.stream_id)
+
+    def _leave(self) -> None:
+        self._timer.due = NEVER
+        self._connection.forget(self)
+
+
+class Http2Downstream:
+    """One connection. Owns its codec, its streams, and one timer that is by turns the deadline of the preface, of idleness and of a drain."""
+
+    __slots__ = (
+        "_draining",
+        "_lingering",
+        "_scheme",
+        "_streams",
+        "_timer",
+        "_writing",
+        "accepted",
+        "channel",
+        "codec",
+        "plane",
+    )
+
+    def __init__(self, plane: Plane, channel: Channel, accepted: Accepted) -> None:
+        generation = accepted.generation
+        self.plane = plane
+        self.channel = channel
+        self.accepted = accepted
+        self.codec = Http2Server(path_profile=generation.path_profile, limits=limits_of(generation.deadlines))
+        # What the client says about its scheme is not believed: the connection knows.
+        self._scheme = "https" if accepted.peer.tls and not accepted.mesh else "http"
+        self._streams: dict[int, DownstreamStream] = {}
+        self._draining = False
+        self._lingering = False
+        self._writing = False
+        self._timer = Timer(self._expired)
+        self._set_timer(generation.deadlines.head_ms)
+        plane.connections.add(self)
+        self.wants_to_write()
+
+    # --- the sink ------------------------------------------------------------------------------------------------------------
+
+    def on_open(self) -> None:
+        """See Sink; the connection was open before this machine took it."""
+
+    def on_data(self, data: bytes) -> None:
+        """See Sink."""
+        if self._lingering:
+            return
+        try:
+            events = self.codec.receive_data(data, self.plane.lane.now)
+        except ProtocolError as error:
+            self._broken(error)
+            return
+        touched: list[DownstreamStream] = []
+        for event in events:
+            self._take(event, touched)
+        for stream in touched:
+            if stream.exchange is not None:
+                stream.exchange.flush_upstream()
+        self._rest()
+        self.wants_to_write()
+
+    def _take(self, event: Event, touched: list[DownstreamStream]) -> None:
+        if type(event) is RequestReceived:
+            self._begin(event)
+        elif type(event) is DataReceived:
+            stream = self._streams.get(event.stream_id)
+            if stream is None:
+                self.codec.acknowledge(event.stream_id, event.flow_bytes)
+                return
+            stream.take(event)
+            stream.touch()
+            touched.append(stream)
+        elif type(event) is WindowOpened:
+            stream = self._streams.get(event.stream_id)
+            if stream is not None:
+                stream.pump()
+        elif type(event) is TrailersReceived:
+            stream = self._streams.get(event.stream_id)
+            if stream is not None:
+                stream.end(event.trailers)
+                touched.append(stream)
+        elif type(event) is StreamReset:
+            stream = self._streams.get(event.stream_id)
+            if stream is not None:
+                stream.lost(Failure.DOWNSTREAM_PROTOCOL if event.reason else Failure.DOWNSTREAM_RESET)
+
+    def _begin(self, request: RequestReceived) -> None:
+        plane = self.plane
+        if not self.codec.is_open(request.stream_id) and not request.ended:
+            return
+        head = request.head
+        head.scheme = self._scheme
+        stream = DownstreamStream(self, request)
+        self._streams[request.stream_id] = stream
+        self._timer.due = NEVER
+        stream.touch()
+        stream.exchange = exchange = Exchange(plane, plane.generation, self.accepted.chain, stream, head)
+        exchange.start()
+
+    def on_eof(self) -> None:
+        """See Sink. A client that closes its side has left, also where it waits for replies."""
+        self.close()
+        self._lose_streams(Failure.DOWNSTREAM_CLOSED)
+
+    def on_lost(self, error: OSError) -> None:
+        """See Sink."""
+        del error
+        self._timer.due = NEVER
+        self.plane.connections.discard(self)
+        self._lose_streams(Failure.DOWNSTREAM_CLOSED)
+
+    def on_drained(self) -> None:
+        """See Sink."""
+        for stream in list(self._streams.values()):
+            stream.pump()
+            if stream.exchange is not None and not stream.full:
+                stream.exchange.on_downstream_drained()
+        self.wants_to_write()
+
+    # --- writing -------------------------------------------------------------------------------------------------------------
+
+    def wants_to_write(self) -> None:
+        """One write at the end of the round, whoever asks how often."""
+        if not self._writing:
+            self._writing = True
+            self.plane.lane.soon(self.write)
+
+    def write(self) -> None:
+        """Writes what the streams have gathered."""
+        self._writing = False
+        if self.channel.closed:
+            return
+        data = self.codec.data_to_send()
+        if data:
+            self.channel.send(data)
+        if self._draining and self.codec.drained and not self._lingering:
+            self._finish()
+
+    # --- the connection's life -----------------------------------------------------------------------------------------------
+
+    def forget(self, stream: DownstreamStream) -> None:
+        """The stream is over."""
+        self._streams.pop(stream.stream_id, None)
+        if not self._streams:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Starts the deadline of a connection on which nothing is open."""
+        if self._streams or self.channel.closed or self._lingering:
+            return
+        if self._draining or self.plane.draining:
+            self.drain()
+            lane = self.plane.lane
+            lane.wheel.set(self._timer, lane.now, DRAIN_GRACE_S)
+        elif self._timer.due == NEVER:
+            self._set_timer(self.accepted.generation.deadlines.idle_ms)
+
+    def _set_timer(self, after_ms: int) -> None:
+        lane = self.plane.lane
+        if after_ms:
+            lane.wheel.set(self._timer, lane.now, after_ms / 1000)
+        else:
+            self._timer.due = NEVER
+
+    def _expired(self) -> None:
+        if self._lingering:
+            self.close()
+        elif not self._streams:
+            self.codec.goaway()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Ends after what is queued; until the client has closed, or LINGER_S, its bytes are read and thrown away."""
+        self.write()
+        self._lingering = True
+        self.plane.connections.discard(self)
+        lane = self.plane.lane
+        lane.wheel.set(self._timer, lane.now, LINGER_S if self.channel.drained else UNSENT_LINGER_S)
+        self.channel.finish()
+        self.channel.resume()
+
+    def _broken(self, error: ProtocolError) -> None:
+        """The client broke the connection: GOAWAY says why, and everything on it is over."""
+        self.plane.instruments.add("weft_downstream_protocol_errors_total", error.reason.value)
+        self._lose_streams(Failure.DOWNSTREAM_PROTOCOL)
+        self._finish()
+
+    def _lose_streams(self, failure: Failure) -> None:
+        for stream in list(self._streams.values()):
+            stream.lost(failure)
+
+    def close(self) -> None:
+        """Closes now."""
+        self._timer.due = NEVER
+        self.plane.connections.discard(self)
+        self.channel.close()
+
+    def abort(self) -> None:
+        """See Source and Rebindable."""
+        self._timer.due = NEVER
+        self.plane.connections.discard(self)
+        self.channel.abort()
+        self._lose_streams(Failure.DOWNSTREAM_CLOSED)
+
+    def rebind(self, generation: Generation) -> None:
+        """See Rebindable."""
+        chain = self.accepted.rebound(generation)
+        if chain is None:
+            self.drain()
+        else:
+            self.accepted.chain = chain
+            self.accepted.generation = generation
+
+    def drain(self) -> None:
+        """See Rebindable: the client is told, and no stream that it has opened by then is lost."""
+        if not self._draining:
+            self._draining = True
+            self.codec.drain()
+            self.wants_to_write()
+            self._rest()
