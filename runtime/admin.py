@@ -100,6 +100,7 @@ async def snapshot_page(asked: Asked) -> ServiceResponse:
             "slice": deployed.verified.slice.entry.name,
             "behaviour": deployed.verified.slice.entry.behaviour,
             "since": _when(deployed.swapped_at),
+            "since_s": deployed.swapped_at,
             "took_ms": round(deployed.took_ms, 3),
             "pause_ms": round(deployed.pause_ms, 3),
             "fresh": running.fresh(),

@@ -170,11 +170,14 @@ class Supervisor:
         await self.fleet.update(LiveUpdate(credentials=credentials))
 
     def _on_change(self) -> None:
-        ready = not self.not_ready()
+        reason, deployed = self.not_ready(), self.running.deployed
+        ready = not reason
         if ready and not self._was_ready:
             log.info("ready: %s", ", ".join(f"{name} {host}:{port}" for name, (host, port) in self.pages.items()))
+        elif not ready and deployed is not None:
+            log.warning("not ready: %s", reason)
         self._was_ready = ready
-        deployed, svid = self.running.deployed, self.running.svid
+        svid = self.running.svid
         if ready and self._registration is not None and deployed is not None and svid is not None:
             workload = registration_of(self.bootstrap, deployed.facts, svid)
             if workload is not None:
@@ -244,6 +247,9 @@ class Supervisor:
             return "no snapshot serves yet"
         if deployed.facts.mesh and self._control is not None and self.running.svid is None:
             return "no certificate yet"
+        svid, wanted = self.running.svid, deployed.facts.proxy.workload.identity
+        if deployed.facts.mesh and svid is not None and wanted and svid.identity != wanted:
+            return f"the certificate is for {svid.identity}, the snapshot's workload is {wanted}"
         if self.fleet.workers_up == 0:
             return "no worker is up"
         return "draining" if self._stopping.is_set() else ""

@@ -1,0 +1,163 @@
+"""``weft status``: which snapshot each proxy runs, and ``--wait`` until all run the newest."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import click
+import httpx
+import msgspec
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from runtime.control.interface import ProxyStatus, StatusReport
+from runtime.discovery.control import ControlClient, ControlError
+
+SCHEMA_VERSION = 1
+POLL_S = 0.2
+LOST_S = 15.0
+"""A proxy that has said nothing for this long (it reports every 5 s) is shown as lost and is not waited for."""
+
+Read = Callable[[], Awaitable[StatusReport]]
+
+
+@click.command()
+@click.option("--control", envvar="WEFT_CONTROL", help="The control plane's URL.")
+@click.option("--ca", default="", help="PEM file that the control plane's certificate must chain to.")
+@click.option(
+    "--admin", "admins", multiple=True, metavar="ADDR:PORT", help="Ask a proxy's admin port instead; may be repeated."
+)
+@click.option("--wait", is_flag=True, help="Wait until every proxy runs the newest release.")
+@click.option("--release", type=click.IntRange(1), help="With --wait: until every proxy runs at least this release.")
+@click.option(
+    "--timeout", default=60.0, show_default=True, help="With --wait: give up after this many seconds (exit 1)."
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(
+    control: str | None,
+    ca: str,
+    admins: tuple[str, ...],
+    wait: bool,
+    release: int | None,
+    timeout: float,
+    output: str,
+) -> int:
+    """Show which snapshot each proxy runs."""
+    if bool(control) == bool(admins):
+        raise click.UsageError("name either the control plane (--control URL --ca FILE) or proxies (--admin ADDR:PORT)")
+    if admins and wait and release is None:
+        raise click.UsageError("with --admin nobody knows what is newest: say --release N")
+    read = partial(_from_control, control, ca) if control else partial(_from_admins, admins)
+    try:
+        report, done = trio.run(_watch, read, wait, release, timeout)
+    except ControlError as error:
+        raise click.ClickException(str(error)) from None
+    _print(report, output)
+    if wait and not done:
+        behind = [one.proxy for one in _counted(report) if not _is_current(report, one, release)]
+        click.echo(f"after {timeout:g} s not up to date: {', '.join(behind) or 'no proxy has reported'}", err=True)
+        return 1
+    return 0
+
+
+async def _watch(read: Read, wait: bool, release: int | None, limit_s: float) -> tuple[StatusReport, bool]:
+    """The last report, and whether all proxies were up to date in it. A control plane that is away is waited for too."""
+    deadline = trio.current_time() + limit_s
+    while True:
+        try:
+            report = await read()
+        except ControlError:
+            if not wait or trio.current_time() >= deadline:
+                raise
+        else:
+            counted = _counted(report)
+            done = bool(counted) and all(_is_current(report, one, release) for one in counted)
+            if done or not wait or trio.current_time() >= deadline:
+                return report, done
+        await trio.sleep(POLL_S)
+
+
+async def _from_control(url: str, ca: str) -> StatusReport:
+    client = ControlClient(url, ca)
+    try:
+        return await client.read_status()
+    finally:
+        await client.close()
+
+
+async def _from_admins(admins: tuple[str, ...]) -> StatusReport:
+    async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
+        proxies = [await _from_admin(client, address) for address in admins]
+    return StatusReport(version=0, published={}, proxies=tuple(proxies))
+
+
+async def _from_admin(client: httpx.AsyncClient, address: str) -> ProxyStatus:
+    try:
+        page = (await client.get(f"http://{address}/snapshot")).json()
+    except (httpx.HTTPError, ValueError) as error:
+        raise ControlError("unreachable", f"{address}: {error or type(error).__name__}") from None
+    running = page["running"] or {}
+    problem = page["refused"] or page["problem"] or {}
+    return ProxyStatus(
+        proxy=running.get("slice", "") or address,
+        address=address,
+        channel=running.get("channel", ""),
+        version=running.get("version", 0),
+        snapshot=running.get("digest", ""),
+        commit=running.get("commit", ""),
+        fresh=running.get("fresh", False),
+        swapped_at=running.get("since_s", 0.0),
+        error=problem.get("message", ""),
+        error_reason=problem.get("reason", ""),
+        seen_at=time.time(),
+    )
+
+
+def _counted(report: StatusReport) -> list[ProxyStatus]:
+    oldest = time.time() - LOST_S
+    return [one for one in report.proxies if one.seen_at >= oldest]
+
+
+def _is_current(report: StatusReport, proxy: ProxyStatus, release: int | None) -> bool:
+    return proxy.version >= (release or report.published.get(proxy.channel, 0)) and proxy.version > 0
+
+
+def _print(report: StatusReport, output: str) -> None:
+    if output == "json":
+        body = {"schemaVersion": SCHEMA_VERSION, **msgspec.to_builtins(report)}
+        click.echo(msgspec.json.format(msgspec.json.encode(body), indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("PROXY", "VERSION", "SNAPSHOT", "COMMIT", "SINCE", "STATE", "LAST ERROR"):
+        table.add_column(name, overflow="fold" if name == "LAST ERROR" else "ellipsis", no_wrap=name != "LAST ERROR")
+    now = time.time()
+    for one in report.proxies:
+        cells = (str(one.version or "-"), one.snapshot[:12] or "-", one.commit[:10] or "-", _ago(now, one.swapped_at))
+        table.add_row(one.proxy, *cells, _state(report, one, now), one.error)
+    for channel, version in sorted(report.published.items()):
+        click.echo(f"published on {channel}: version {version}")
+    Console(file=sys.stdout).print(table)
+
+
+def _state(report: StatusReport, proxy: ProxyStatus, now: float) -> str:
+    if now - proxy.seen_at > LOST_S:
+        return "lost"
+    if proxy.error_reason:
+        return proxy.error_reason
+    if not proxy.fresh:
+        return "expired"
+    return "current" if _is_current(report, proxy, None) else "behind"
+
+
+def _ago(now: float, then: float) -> str:
+    seconds = int(now - then)
+    if not then:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{max(seconds, 0)}s"
