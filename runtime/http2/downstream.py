@@ -377,7 +377,7 @@ class Http2Downstream:
 
     def _broken(self, error: ProtocolError) -> None:
         """The client broke the connection: GOAWAY says why, and everything on it is over."""
-        self.plane.instruments.add("weft_downstream_protocol_errors_total", error.reason.value)
+        self.plane.instruments.add("weft_protocol_error_total", error.reason.value)
         self._lose_streams(Failure.DOWNSTREAM_PROTOCOL)
         self._finish()
 

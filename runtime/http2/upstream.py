@@ -96,6 +96,10 @@ class Http2Stream:
         if was_full and not outbox.full and self.exchange is not None:
             self.exchange.on_upstream_drained()
 
+    def close_tunnel(self) -> None:
+        """See UpstreamStream: a tunnel never runs over HTTP/2, so there is nothing to let out."""
+        self.cancel()
+
     def cancel(self) -> None:
         """See UpstreamStream."""
         if self.exchange is not None:

@@ -100,6 +100,13 @@ DECLARED: dict[str, Declaration] = {
             "sum",
         ),
         Declaration(
+            "weft_protocol_error_total",
+            "counter",
+            "HTTP/2 connections ended because the downstream broke the protocol or flooded, by reason.",
+            ("reason",),
+            "sum",
+        ),
+        Declaration(
             "weft_access_log_dropped_total",
             "counter",
             "Access log lines lost because the log did not take them.",
