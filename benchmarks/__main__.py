@@ -1,0 +1,80 @@
+"""``python -m benchmarks``: runs the works on the targets, prints the table, writes build/bench.json."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.certificates import make_certificates
+from benchmarks.hop import Target
+from benchmarks.measure import Row, measure
+from benchmarks.report import Report, machine, table, write
+from benchmarks.targets.envoy import Envoy
+from benchmarks.targets.haproxy import Haproxy
+from benchmarks.targets.nginx import Nginx
+from benchmarks.works import WORKS
+
+TARGETS: tuple[Target, ...] = (Envoy(), Nginx(), Haproxy())
+OUTPUT = Path("build") / "bench.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs what was asked for; exit 1 where a reply failed, 2 where a target could not be run."""
+    options = _options(arguments)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as name:
+        folder = Path(name)
+        certificates = make_certificates(folder)
+        targets = [target for target in TARGETS if target.name in options.target]
+        for work in WORKS:
+            if work.name not in options.work:
+                continue
+            print(f"{work.name}: {work.about}", file=sys.stderr)
+            try:
+                found = measure(
+                    work,
+                    targets,
+                    duration_s=options.duration,
+                    runs=options.runs,
+                    certificates=certificates,
+                    folder=folder / work.name,
+                )
+                rows += [row for row in found if row.target in options.target]
+            except RuntimeError as error:
+                print(f"{work.name}: {error}", file=sys.stderr)
+                return 2
+    print(table(rows))
+    write(Report(rows=rows, swap=None, machine=machine(), duration_s=options.duration), options.output)
+    return 1 if any(row.failed for row in rows) else 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    works = [work.name for work in WORKS]
+    targets = [*(target.name for target in TARGETS), "direct"]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--work", type=_chosen(works), default=works, help=f"comma-separated, of {', '.join(works)}")
+    parser.add_argument(
+        "--target", type=_chosen(targets), default=targets, help=f"comma-separated, of {', '.join(targets)}"
+    )
+    parser.add_argument("--duration", type=float, default=3.0, help="seconds of each load (3)")
+    parser.add_argument("--runs", type=int, default=3, help="loads per row, of which the median counts (3)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"the JSON file ({OUTPUT})")
+    return parser.parse_args(arguments)
+
+
+def _chosen(known: list[str]) -> object:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: choose of {', '.join(known)}")
+        return names
+
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())
