@@ -41,7 +41,7 @@ CATALOG: tuple[Code, ...] = (
         "SchemaValidationError",
         ERROR,
         "A resource does not have the shape that its kind asks for.",
-        "Compare the field with the kind's reference, or print the schema with `weft schema KIND`.",
+        "Compare the field with the reference of its kind.",
     ),
     Code(
         "WFT0001",
@@ -131,6 +131,13 @@ CATALOG: tuple[Code, ...] = (
         "Keep one of the two, or rename one.",
     ),
     # --- link --------------------------------------------------------------------------------------------------------------------
+    Code(
+        "WFT0200",
+        "NotCarriedYet",
+        WARNING,
+        "The configuration is valid and this version of weft does not carry that part; publishing refuses it.",
+        "Remove the part, or publish the rest with `--allow-partial`.",
+    ),
 )
 
 BY_CODE: dict[str, Code] = {row.code: row for row in CATALOG}

@@ -25,6 +25,9 @@ _ORDER = ("type", "enum", "const", "minLength", "pattern", "minimum", "maximum")
 _ABSENCE = frozenset({"required", "anyOf"})
 
 
+_MOST_LISTED = 20
+
+
 class _Mistake(NamedTuple):
     """One error in our words. ``fields`` are those that the message is about: the suggestion for a misspelt one, or what is missing."""
 
@@ -32,7 +35,7 @@ class _Mistake(NamedTuple):
     keyword: str
     message: str
     span: Span
-    help: str | None = None
+    help: str = ""
     fields: frozenset[str] = frozenset()
 
 
@@ -103,8 +106,10 @@ def _mistakes(document: Document, schema: dict[str, Any], error: jsonschema_rs.V
         yield _wrong_fields(document, path, keyword, rule[keyword], said)
     else:
         message, advice = wording(keyword, value, error.instance)
-        if said and keyword != "type":
-            message, advice = f"{shown(error.instance)} cannot stand here: {said}", None
+        if said and keyword == "type":
+            advice = f"Note that {said}."
+        elif said:
+            message, advice = f"{shown(error.instance)} cannot stand here: {said}", ""
         place = f"{dotted(path)}: " if path else ""
         yield _Mistake(path, keyword, place + message, where(document, path), advice)
 
@@ -132,7 +137,7 @@ def _unknown_fields(document: Document, path: Path, names: list[str], known: lis
         place = f" in {dotted(path)}" if path else ""
         question = f", did you mean `{meant}`?" if meant else ""
         message = f"unknown field `{name}`{place}{question}"
-        advice = None if meant else f"Known here: {', '.join(known)}." if len(known) <= 20 else None
+        advice = "" if meant or len(known) > _MOST_LISTED else f"Known here: {', '.join(known)}."
         fields = frozenset({meant} if meant else ())
         yield _Mistake(path, "additionalProperties", message, parent.key_spans[name], advice, fields)
 
@@ -166,14 +171,14 @@ def _wrong_fields(document: Document, path: Path, keyword: str, rule: Any, said:
     if keyword == "not" and isinstance(node, Mapping) and present:
         span = max(node.key_spans[name] for name in present)
     if said:
-        return _Mistake(path, keyword, place + said, span, None, frozenset(named))
+        return _Mistake(path, keyword, place + said, span, "", frozenset(named))
     names = " and ".join(f"`{name}`" for name in (present if keyword == "not" else named))
     if keyword == "not" and len(present) > 1:
         return _Mistake(path, keyword, f"{place}{names} exclude each other", span, "Keep one of them.")
     if keyword == "not":
         return _Mistake(path, keyword, f"{place}{names or 'this value'} may not stand here", span, "Remove it.")
     return _Mistake(
-        path, keyword, f"{place}one of {names.replace(' and ', ', ')} is needed", span, None, frozenset(named)
+        path, keyword, f"{place}one of {names.replace(' and ', ', ')} is needed", span, "", frozenset(named)
     )
 
 

@@ -19,7 +19,7 @@ from compiler.diagnostic import Diagnostic
 from compiler.kinds import KINDS, Kind, kind_of
 from compiler.mistakes import describe
 from compiler.node import Document
-from compiler.unique import check_unique
+from compiler.rules import check_rules
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -38,7 +38,7 @@ def validate(document: Document) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     if not validator.is_valid(plain):
         found = describe(document, _schema(kind.schema), validator.iter_errors(plain))
-    return found or check_unique(document, _schema(kind.schema))
+    return found or check_rules(document, _schema(kind.schema))
 
 
 def known_kinds() -> tuple[Kind, ...]:

@@ -34,15 +34,15 @@ def shown(value: object) -> str:
     return f"`{text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + '...'}`"
 
 
-def wording(keyword: str, limit: Any, value: Any) -> tuple[str, str | None]:
-    """What is wrong with a value that breaks a keyword, and what to do (None for the catalog's advice)."""
+def wording(keyword: str, limit: Any, value: Any) -> tuple[str, str]:
+    """What is wrong with a value that breaks a keyword, and what to do ("" where that says it)."""
     match keyword:
         case "type":
             return _wrong_type(limit, value)
         case "enum":
             return _not_among(limit, value)
         case "const":
-            return f"{shown(value)} is not {shown(limit)}", None
+            return f"{shown(value)} is not {shown(limit)}", ""
         case "minimum" | "exclusiveMinimum":
             return f"{shown(value)} is less than {limit}", f"The least is {limit}."
         case "maximum" | "exclusiveMaximum":
@@ -52,22 +52,22 @@ def wording(keyword: str, limit: Any, value: Any) -> tuple[str, str | None]:
         case "minItems" | "minProperties" if not value:
             return "nothing is in it", "Add an entry, or remove the field."
         case "minLength" | "minItems" | "minProperties":
-            return f"{len(value)} is too few; the least is {limit}", None
+            return f"{len(value)} is too few; the least is {limit}", ""
         case "maxLength":
-            return f"{len(value)} characters are too many; the most is {limit}", None
+            return f"{len(value)} characters are too many; the most is {limit}", ""
         case "maxItems" | "maxProperties":
-            return f"{len(value)} entries are too many; the most is {limit}", None
+            return f"{len(value)} entries are too many; the most is {limit}", ""
         case "uniqueItems":
             return "the same value is in it twice", "Remove one of the two."
         case "pattern":
-            return f"{shown(value)} does not match {limit}", None
-    return f"{shown(value)} is not allowed here ({keyword})", None
+            return f"{shown(value)} does not match {limit}", ""
+    return f"{shown(value)} is not allowed here ({keyword})", ""
 
 
-def _wrong_type(expected: list[str], value: Any) -> tuple[str, str | None]:
+def _wrong_type(expected: list[str], value: Any) -> tuple[str, str]:
     wanted = " or ".join(_TYPES[name] for name in expected)
     found = f"{_kind_of(value)} {shown(value)}" if not isinstance(value, dict | list) else _kind_of(value)
-    advice = None
+    advice = ""
     if "string" in expected and isinstance(value, bool):
         advice = (
             "Quote it: an unquoted yes, no, on, off, y or n is a boolean in Kubernetes YAML, as true and false are."
@@ -109,7 +109,7 @@ def _reads_as(expected: list[str], text: str) -> bool:
     )
 
 
-def _not_among(options: list[Any], value: Any) -> tuple[str, str | None]:
+def _not_among(options: list[Any], value: Any) -> tuple[str, str]:
     listed = ", ".join(str(option) for option in options)
     meant = nearest(value, [str(option) for option in options]) if isinstance(value, str) else ""
     if meant:
