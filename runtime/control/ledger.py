@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from runtime.control.keyfiles import StateError
+from runtime.control.leases import Key, key_of
 from snapshot.live import RegisteredWorkload
 
 TOKEN_PREFIX = "weft-join-"  # noqa: S105  what a secret scanner can look for, not a secret
@@ -32,7 +33,8 @@ CREATE TABLE IF NOT EXISTS issued (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS issued_expiry ON issued (expires_at);
 CREATE TABLE IF NOT EXISTS registrations (
-  namespace TEXT NOT NULL, name TEXT NOT NULL, workload BLOB NOT NULL, PRIMARY KEY (namespace, name)
+  namespace TEXT NOT NULL, name TEXT NOT NULL, address TEXT NOT NULL, workload BLOB NOT NULL,
+  PRIMARY KEY (namespace, name, address)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS starts (number INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL) STRICT;
 """
@@ -110,17 +112,17 @@ class Ledger:
 
     # --- registrations -------------------------------------------------------------------------------------------------------
 
-    def keep_registrations(self, changed: list[RegisteredWorkload], gone: list[tuple[str, str]]) -> None:
+    def keep_registrations(self, changed: list[RegisteredWorkload], gone: list[Key]) -> None:
         """Writes changed registrations and drops those gone. Refreshed leases are not written: they change nothing."""
-        rows = [(w.namespace, w.name, msgspec.msgpack.encode(w)) for w in changed]
+        rows = [(*key_of(workload), msgspec.msgpack.encode(workload)) for workload in changed]
         with self._writing() as cursor:
-            cursor.executemany("INSERT OR REPLACE INTO registrations VALUES (?, ?, ?)", rows)
-            cursor.executemany("DELETE FROM registrations WHERE namespace = ? AND name = ?", gone)
+            cursor.executemany("INSERT OR REPLACE INTO registrations VALUES (?, ?, ?, ?)", rows)
+            cursor.executemany("DELETE FROM registrations WHERE namespace = ? AND name = ? AND address = ?", gone)
 
     def registrations(self) -> list[RegisteredWorkload]:
-        """The registrations as last written, by namespace and name. Rows of another version's shape are skipped: leases renew them."""
+        """The registrations as last written, by key. Rows of another version's shape are skipped: leases renew them."""
         with self._lock:
-            query = "SELECT workload FROM registrations ORDER BY namespace, name"
+            query = "SELECT workload FROM registrations ORDER BY namespace, name, address"
             rows = [row[0] for row in self._connection.execute(query)]
         return [workload for row in rows if (workload := _workload(row)) is not None]
 

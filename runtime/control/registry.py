@@ -14,7 +14,7 @@ import trio
 
 from runtime.control.board import Board
 from runtime.control.interface import Reason, Registered
-from runtime.control.leases import Leases
+from runtime.control.leases import Key, Leases
 from runtime.control.ledger import Ledger
 from runtime.control.naming import Naming, grant
 from runtime.control.refusal import Refused
@@ -84,11 +84,12 @@ class WorkloadRegistry:
 
     async def _withdraw(self, request: ServiceRequest, rest: str) -> ServiceResponse:
         namespace, name = _names(rest)
-        if self.leases.withdraw(namespace, name, request.peer.identity):
-            await self._publish([], [(namespace, name)])
+        gone = self.leases.withdraw(namespace, name, request.query.get("address", ""), request.peer.identity)
+        if gone:
+            await self._publish([], gone)
         return ServiceResponse(status=204)
 
-    async def _publish(self, changed: list[RegisteredWorkload], gone: list[tuple[str, str]]) -> None:
+    async def _publish(self, changed: list[RegisteredWorkload], gone: list[Key]) -> None:
         self.board.advance()
         await trio.to_thread.run_sync(self._ledger.keep_registrations, changed, gone, limiter=self._writes)
 

@@ -65,7 +65,8 @@ class ControlClient:
 
     async def withdraw(self, workload: RegisteredWorkload) -> None:
         """Ends a registration."""
-        await self._call("DELETE", f"/registry/{workload.namespace}/{workload.name}", limit_s=2.0)
+        path = f"/registry/{workload.namespace}/{workload.name}?address={workload.address}"
+        await self._call("DELETE", path, limit_s=2.0)
 
     async def report(self, status: ProxyStatus) -> None:
         """Says what this proxy runs."""

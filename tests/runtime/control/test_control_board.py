@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -11,6 +12,7 @@ from runtime.control.leases import Leases
 from runtime.control.refusal import Refused
 from snapshot.live import RegisteredWorkload
 
+KEY = ("shop", "reviews-1", "127.0.0.3")
 REVIEWS = "spiffe://shop.test/ns/shop/sa/reviews"
 
 
@@ -51,15 +53,23 @@ def test_a_refreshed_lease_is_no_change_and_lasts_longer() -> None:
     assert leases.register(workload(), 0)
     assert not leases.register(workload(), 10)
     assert leases.expire(24) == []
-    assert leases.expire(25) == [("shop", "reviews-1")]
+    assert leases.expire(25) == [KEY]
     assert leases.registry(1).workloads == ()
 
 
-def test_a_workload_that_moved_is_a_change() -> None:
+def test_replicas_of_one_workload_stand_beside_each_other_and_leave_one_by_one() -> None:
     leases = Leases(lease_s=15)
     leases.register(workload(), 0)
     assert leases.register(workload(address="127.0.0.4"), 1)
-    assert leases.registry(2).workloads == (workload(address="127.0.0.4"),)
+    assert leases.registry(2).workloads == (workload(), workload(address="127.0.0.4"))
+    leases.withdraw("shop", "reviews-1", "127.0.0.3", REVIEWS)
+    assert leases.registry(3).workloads == (workload(address="127.0.0.4"),)
+
+
+def test_a_workload_that_serves_other_ports_is_a_change() -> None:
+    leases = Leases(lease_s=15)
+    leases.register(workload(), 0)
+    assert leases.register(msgspec.structs.replace(workload(), ports=(("http", 8080),)), 1)
 
 
 def test_the_next_end_is_never_later_than_the_end_of_a_lease_that_begins_now() -> None:
@@ -76,9 +86,9 @@ def test_a_name_belongs_to_the_identity_that_took_it_until_it_lets_go() -> None:
     with pytest.raises(Refused, match="registered by"):
         leases.register(other, 1)
     with pytest.raises(Refused, match="registered by"):
-        leases.withdraw("shop", "reviews-1", other.identity)
-    assert leases.withdraw("shop", "reviews-1", REVIEWS)
-    assert not leases.withdraw("shop", "reviews-1", REVIEWS)
+        leases.withdraw("shop", "reviews-1", "", other.identity)
+    assert leases.withdraw("shop", "reviews-1", "", REVIEWS) == [KEY]
+    assert leases.withdraw("shop", "reviews-1", "", REVIEWS) == []
     assert leases.register(other, 2)
 
 
@@ -86,4 +96,4 @@ def test_registrations_from_before_a_restart_get_one_lease() -> None:
     leases = Leases(lease_s=15)
     leases.restore([workload()], 100)
     assert leases.expire(114) == []
-    assert leases.expire(115) == [("shop", "reviews-1")]
+    assert leases.expire(115) == [KEY]

@@ -69,7 +69,7 @@ def test_everything_is_there_after_a_restart(ledger, tmp_path: Path) -> None:
 
 def test_a_registration_that_ended_is_not_kept(ledger) -> None:
     ledger.keep_registrations([WORKLOAD], [])
-    ledger.keep_registrations([], [("shop", "reviews-1")])
+    ledger.keep_registrations([], [("shop", "reviews-1", "127.0.0.3")])
     assert ledger.registrations() == []
 
 
