@@ -72,12 +72,16 @@ class MemoryStore:
             raise StoreError("the publisher was killed here")
 
 
+def signing_keys(party: str = "ours") -> SigningKeys:
+    """One party's keys of all roles and their root; the same all through a test run."""
+    return _signing_keys(party)
+
+
 @cache
-def signing_keys(seed: str = "ours", *, root_age_days: int = 0) -> SigningKeys:
-    """Keys of all roles and their root; another seed is another party."""
+def _signing_keys(party: str) -> SigningKeys:
     signers = {role: CryptoSigner.generate_ed25519() for role in ROLES}
-    root = sign_root({role: [signer] for role, signer in signers.items()}, version=1, now=NOW - root_age_days * DAY)
-    return SigningKeys(folder=seed, root=root, signers={role: (signer,) for role, signer in signers.items()})
+    root = sign_root({role: [signer] for role, signer in signers.items()}, version=1, now=NOW)
+    return SigningKeys(folder=party, root=root, signers={role: (signer,) for role, signer in signers.items()})
 
 
 def sections(body: str, *, routes: int = 1) -> list[Section]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import trio
 
@@ -41,19 +43,17 @@ async def follow(
     the slice saved by an earlier run, if it verifies. ``task_status.started()`` is called after that first look. Raises StoreError only
     for a bootstrap that names no store; everything later is news.
     """
-    session = Session(bootstrap, store or open_store(bootstrap.store, ca=bootstrap.control_ca), now=now)
-    changes = Changes(session.store)
-    async with send, trio.open_nursery() as nursery:
-        nursery.start_soon(changes.watch, bootstrap.poll_s)
-        try:
-            follower = _Follower(session, send)
+    opened = store or open_store(bootstrap.store, ca=bootstrap.control_ca)
+    changes = Changes(opened)
+    with tempfile.TemporaryDirectory(prefix="weft-trust-", ignore_cleanup_errors=True) as folder:
+        follower = _Follower(Session(bootstrap, opened, Path(folder), now=now), send)
+        async with send, trio.open_nursery() as nursery:
+            nursery.start_soon(changes.watch, bootstrap.poll_s)
             await follower.start()
             task_status.started()
             while True:
                 await changes.wait_due(next_delay_s(bootstrap.poll_s, follower.failures, random.random()))  # noqa: S311  jitter
                 await follower.look()
-        finally:
-            session.close()
 
 
 class _Follower:

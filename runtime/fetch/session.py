@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,25 +26,21 @@ def wall_clock() -> datetime:
 
 
 class Session:
-    """Owns the Updater's memory (a private temporary folder) and what was verified last.
+    """Owns what was verified last, and the content of ``folder``: the Updater's memory, a private folder that lives as long as the session.
 
     Signed metadata moves from the state directory to that folder at the start and back with every verified slice, in one file: so
     the disk never holds metadata of one release and a slice of another, and a state directory that cannot be written costs
     the next cold start, not the news.
     """
 
-    def __init__(self, bootstrap: Bootstrap, store: Store, *, now: Now = wall_clock) -> None:
+    def __init__(self, bootstrap: Bootstrap, store: Store, folder: Path, *, now: Now = wall_clock) -> None:
         self._bootstrap = bootstrap
         self.store = store
         self._now = now
-        self._folder = tempfile.TemporaryDirectory(prefix="weft-trust-", ignore_cleanup_errors=True)
+        self._folder = folder
         self._seen = ""
         self._pinned = b""
         self._last: Restored | None = None
-
-    def close(self) -> None:
-        """Removes the temporary folder."""
-        self._folder.cleanup()
 
     @property
     def verified(self) -> VerifiedSlice | None:
@@ -60,7 +55,7 @@ class Session:
         if self._last is None:
             return None
         with _own_disk():
-            remember(Path(self._folder.name), self._last.chain.files)
+            remember(self._folder, self._last.chain.files)
         return self._last.verified
 
     def refresh(self) -> VerifiedSlice | None:
@@ -92,9 +87,7 @@ class Session:
     def _fetch(self, timestamp: bytes) -> VerifiedSlice:
         bootstrap = self._bootstrap
         with _own_disk():
-            fetched = fetch_release(
-                self.store, self._root(), Path(self._folder.name), bootstrap.channel, timestamp=timestamp
-            )
+            fetched = fetch_release(self.store, self._root(), self._folder, bootstrap.channel, timestamp=timestamp)
         held = self._last.blobs if self._last else {}
         contents = fetch_slice(self.store, fetched.release, bootstrap.selector, held)
         same = self._last is not None and self._last.verified.release == fetched.release

@@ -97,16 +97,16 @@ class _StoreFetcher(FetcherInterface):
 
 
 def _explain(error: RepositoryError, fetcher: _StoreFetcher, pinned_root: bytes, remembered: Read) -> Untrusted:
-    """Which reason: our own verifier names it over the same files; only what needs memory or a clock is left to the library's word."""
+    """Which reason: what takes memory or a clock is the library's word, the rest our own verifier names over the same files."""
+    if isinstance(error, ExpiredMetadataError):
+        return Untrusted(Reason.EXPIRED, f"{error}: its signer has not renewed it, or the store is frozen")
+    if isinstance(error, BadVersionNumberError):
+        return Untrusted(Reason.ROLLBACK, f"{fetcher.last} is older than what was seen before: {error}")
     try:
         verify_chain(pinned_root, lambda name: fetcher.seen.get(name) or remembered(name))
     except Untrusted as explained:
         return explained
-    if isinstance(error, ExpiredMetadataError):
-        return Untrusted(Reason.EXPIRED, f"{error}: its signer has not renewed it, or the store is frozen")
-    if isinstance(error, BadVersionNumberError):
-        return Untrusted(Reason.ROLLBACK, f"older than what was seen before: {error}")
-    return Untrusted(Reason.UNDECODABLE, str(error))
+    return Untrusted(Reason.UNDECODABLE, f"{fetcher.last}: {error}")
 
 
 def _read_folder(folder: Path) -> Read:

@@ -6,13 +6,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import trio
+import trio.lowlevel
 
 from runtime.bootstrap import Bootstrap
-from runtime.fetch import News, VerifiedSlice, follow
+from runtime.fetch import FetchProblem, News, VerifiedSlice, follow
+from runtime.fetch.changes import MAX_DELAY_S, next_delay_s
+from runtime.fetch.session import Now, wall_clock
 from snapshot.index import Selector
+from snapshot.store import Store
 from snapshot.store_directory import DirectoryStore
-from tests.stores import mesh, release_mesh, signing_keys
+from snapshot.trust.failure import Reason
+from snapshot.trust.release import Release
+from tests.stores import DAY, NOW, mesh, release_mesh, signing_keys
 
 
 def bootstrap_in(folder: Path, *, poll_s: float = 0.02) -> Bootstrap:
@@ -28,27 +35,117 @@ def bootstrap_in(folder: Path, *, poll_s: float = 0.02) -> Bootstrap:
 
 
 @asynccontextmanager
-async def following(bootstrap: Bootstrap) -> AsyncIterator[trio.MemoryReceiveChannel[News]]:
+async def following(
+    bootstrap: Bootstrap, *, store: Store | None = None, now: Now = wall_clock
+) -> AsyncIterator[trio.MemoryReceiveChannel[News]]:
     send, receive = trio.open_memory_channel[News](16)
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        await follow(bootstrap, send, store=store, now=now, task_status=task_status)
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(follow, bootstrap, send)
-        with trio.fail_after(5):
+        await nursery.start(run)
+        with trio.fail_after(10):
             yield receive
         nursery.cancel_scope.cancel()
 
 
-async def test_a_release_is_told_and_so_is_the_next(tmp_path: Path) -> None:
-    bootstrap = bootstrap_in(tmp_path, poll_s=30)
+async def next_release(news: trio.MemoryReceiveChannel[News]) -> Release:
+    told = await news.receive()
+    assert isinstance(told, VerifiedSlice), told
+    return told.release
+
+
+async def next_problem(news: trio.MemoryReceiveChannel[News]) -> Reason:
+    told = await news.receive()
+    assert isinstance(told, FetchProblem), told
+    return told.reason
+
+
+@pytest.mark.integration
+async def test_a_watched_directory_tells_long_before_the_next_poll(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
     first = release_mesh(store, mesh("one"))
+    async with following(bootstrap_in(tmp_path, poll_s=30)) as news:
+        assert await next_release(news) == first
+        for body in ("two", "three", "four"):
+            release = release_mesh(store, mesh(body))
+            published = trio.current_time()
+            assert await next_release(news) == release
+            assert trio.current_time() - published < 5, "the poll is at 30 s"
+
+
+async def test_a_directory_that_appears_later_is_found_by_polling(tmp_path: Path) -> None:
+    async with following(bootstrap_in(tmp_path)) as news:
+        assert await next_problem(news) is Reason.MISSING
+        release = release_mesh(DirectoryStore(tmp_path / "store"), mesh("one"))
+        assert await next_release(news) == release
+
+
+async def test_a_problem_is_told_once_and_its_end_is_told_by_the_slice_again(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    first = release_mesh(store, mesh("one"))
+    timestamp = store.path / "metadata" / "timestamp.json"
+    good = timestamp.read_bytes()
+    async with following(bootstrap_in(tmp_path)) as news:
+        assert await next_release(news) == first
+        timestamp.write_bytes(good[:-40])
+        assert await next_problem(news) is Reason.UNDECODABLE
+        timestamp.write_bytes(good)
+        assert await next_release(news) == first
+
+
+async def test_a_store_that_is_gone_leaves_the_saved_slice(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    first = release_mesh(store, mesh("one"))
+    bootstrap = bootstrap_in(tmp_path)
     async with following(bootstrap) as news:
-        told = await news.receive()
-        assert isinstance(told, VerifiedSlice)
-        assert (told.release, told.fresh) == (first, True)
+        assert await next_release(news) == first
+        with trio.fail_after(5):
+            while not await trio.Path(bootstrap.state, "last-slice.weft").exists():
+                await trio.lowlevel.checkpoint()
+    store.path.rename(tmp_path / "elsewhere")
+    async with following(bootstrap) as news:
+        assert await next_problem(news) is Reason.MISSING
+        assert await next_release(news) == first
+        (tmp_path / "elsewhere").rename(store.path)
+        assert await next_release(news) == first
+
+
+async def test_a_frozen_store_is_told_while_the_slice_goes_on(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    first = release_mesh(store, mesh("one"))
+    clock = [NOW]
+    async with following(bootstrap_in(tmp_path), now=lambda: clock[0]) as news:
+        assert await next_release(news) == first
+        clock[0] = NOW + DAY
+        assert await next_problem(news) is Reason.EXPIRED
+
+
+async def test_a_full_disk_is_told_and_is_tried_again(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    first = release_mesh(store, mesh("one"))
+    bootstrap = bootstrap_in(tmp_path)
+    state = trio.Path(bootstrap.state)
+    await state.write_text("a file where the directory should be")
+    async with following(bootstrap) as news:
+        # The saved slice cannot be looked for either: there is none, which is no problem.
+        assert await next_release(news) == first
+        assert await next_problem(news) is Reason.STATE
         second = release_mesh(store, mesh("two"))
-        started = trio.current_time()
-        told = await news.receive()
-        assert trio.current_time() - started < 1.0
-        assert isinstance(told, VerifiedSlice)
-        assert told.release == second
-        assert told.slice.snapshot == mesh("two").digest
+        assert await next_release(news) == second
+        await state.unlink()
+        assert await next_release(news) == second
+        assert await (state / "last-slice.weft").exists()
+
+
+@pytest.mark.parametrize(
+    ("failures", "draw", "expected"),
+    [(0, 0.5, 0.5), (0, 0.0, 0.45), (1, 0.5, 1.0), (3, 0.5, 4.0), (100, 0.5, MAX_DELAY_S)],
+)
+def test_failures_slow_polling_down_to_a_bound(failures: int, draw: float, expected: float) -> None:
+    assert next_delay_s(0.5, failures, draw) == pytest.approx(expected)
+
+
+def test_a_slow_pace_is_not_made_faster_by_failures() -> None:
+    assert next_delay_s(60, 3, 0.5) == pytest.approx(60)
