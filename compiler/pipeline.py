@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from compiler.analysis import analyze
+from compiler.carried import NOT_CARRIED, not_carried
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import load_documents
 from compiler.encode import encode_snapshot
@@ -27,6 +29,11 @@ class Compilation(msgspec.Struct, frozen=True):
     diagnostics: tuple[Diagnostic, ...]
 
 
+EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0112"})
+"""Findings for which link has an explicit answer: what is not carried is left out, what does not exist is answered 5xx, and of several
+that claim one host the first holds. ``allow_partial`` publishes in spite of them and of nothing else."""
+
+
 def check(tree: Tree) -> list[Diagnostic]:
     """Everything that is wrong with a tree, sorted by position."""
     _, found = _understand(tree)
@@ -34,23 +41,36 @@ def check(tree: Tree) -> list[Diagnostic]:
 
 
 def compile_tree(tree: Tree, *, allow_partial: bool = False) -> Compilation:
-    """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet unless ``allow_partial``."""
+    """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet.
+
+    With ``allow_partial`` the findings of ``EXPLICIT`` do not forbid one.
+    """
     mesh, found = _understand(tree)
-    if mesh is None or any(item.severity is Severity.ERROR for item in found):
+    if not allow_partial:
+        found = [_forbidding(item) for item in found]
+    forbidden = any(item.severity is Severity.ERROR and not (allow_partial and item.code in EXPLICIT) for item in found)
+    if mesh is None or forbidden:
         return Compilation(None, tuple(found))
-    snapshot = encode_snapshot(link(mesh), tree.digest, mesh.positions)
-    return Compilation(snapshot, tuple(found))
+    return Compilation(encode_snapshot(link(mesh), tree.digest, mesh.positions), tuple(found))
+
+
+def _forbidding(finding: Diagnostic) -> Diagnostic:
+    """What is not carried is a warning to who checks and an error to who publishes."""
+    return msgspec.structs.replace(finding, severity=Severity.ERROR) if finding.code == NOT_CARRIED else finding
 
 
 def _understand(tree: Tree) -> tuple[Mesh | None, list[Diagnostic]]:
     documents, found = load_documents(tree)
     for document in documents:
-        found += validate(document)
+        wrong = validate(document)
+        found += wrong or not_carried(document)
     if any(item.severity is Severity.ERROR for item in found):
         return None, sorted(found, key=_place)
     resources, repeated = load_resources(documents)
+    mesh = Mesh(resources)
     found += repeated
-    return Mesh(resources), sorted(found, key=_place)
+    found += analyze(mesh)
+    return mesh, sorted(found, key=_place)
 
 
 def _place(finding: Diagnostic) -> tuple[object, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from compiler.gateways import gateway_workloads
 from compiler.link.authentication import effective_mode
 from compiler.mesh import Mesh, MeshService
@@ -56,8 +58,14 @@ def build_cluster(
         protocol=_protocol(port, tls, policy),
         balance=balance,
         tls=tls,
-        limits=policy.pool.limits if policy.pool else PoolLimits(),
+        limits=_limits(mesh, policy),
     )
+
+
+def _limits(mesh: Mesh, policy: TrafficPolicy) -> PoolLimits:
+    limits = policy.pool.limits if policy.pool else PoolLimits(connect_timeout_ms=0)
+    timeout = limits.connect_timeout_ms or mesh.config.connect_timeout_ms
+    return msgspec.structs.replace(limits, connect_timeout_ms=timeout)
 
 
 def _protocol(port: Port, tls: UpstreamTls | None, policy: TrafficPolicy) -> str:
@@ -146,7 +154,12 @@ def upstream_tls(
     """TLS towards a cluster: what the rule says, else auto mTLS towards services of the mesh (semantics: Istio's auto mTLS)."""
     default_name = f"outbound_.{port.number}_.{subset.name if subset else ''}_.{service.host}"
     if tls is None:
-        if not _in_mesh(service) or _all_disabled(mesh, service, port) or _ends_at_gateway(mesh, service, port):
+        if (
+            not mesh.config.auto_mtls
+            or not _in_mesh(service)
+            or _all_disabled(mesh, service, port)
+            or _ends_at_gateway(mesh, service, port)
+        ):
             return None
         return MeshUpstream(identities(mesh, service), default_name, auto=True)
     match tls.mode:

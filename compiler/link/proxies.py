@@ -40,4 +40,5 @@ def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labe
         trust_domain=config.trust_domain,
         trust_domain_aliases=config.trust_domain_aliases,
         access_log=AccessLog(config.access_log_file, config.access_log_encoding),
+        path_normalization=config.path_normalization,
     )

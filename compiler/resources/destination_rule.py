@@ -33,7 +33,7 @@ class ClientTls(msgspec.Struct, frozen=True):
 
 
 class ConnectionPool(msgspec.Struct, frozen=True):
-    """``connectionPool``: bounds, and which HTTP version the cluster speaks (``upgrade`` to HTTP/2, or downstream's)."""
+    """``connectionPool``: bounds (a connect timeout of 0 is the mesh's), and which HTTP version the cluster speaks."""
 
     limits: PoolLimits
     upgrade: bool
@@ -136,7 +136,7 @@ def _pool(pool: Cursor | None) -> ConnectionPool | None:
         max_pending_requests=http.number("http1MaxPendingRequests") if http else 0,
         max_requests=http.number("http2MaxRequests") if http else 0,
         max_requests_per_connection=http.number("maxRequestsPerConnection") if http else 0,
-        connect_timeout_ms=(tcp.duration_ms("connectTimeout") if tcp else None) or defaults.connect_timeout_ms,
+        connect_timeout_ms=(tcp.duration_ms("connectTimeout") if tcp else None) or 0,
         idle_timeout_ms=(http.duration_ms("idleTimeout") if http else None)
         or (tcp.duration_ms("idleTimeout") if tcp else None)
         or defaults.idle_timeout_ms,

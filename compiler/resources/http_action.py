@@ -72,7 +72,7 @@ def read_redirect(redirect: Cursor | None) -> Redirect | None:
         host=host if keep_port else None,
         port=redirect.number("port") or None,
         path=None if prefixed else uri,
-        prefix=uri[len(PREFIX_PLACEHOLDER) :] if prefixed and uri else None,
+        prefix=uri[len(PREFIX_PLACEHOLDER) :] if prefixed and uri else redirect.text("prefixRewrite") or None,
         port_from_scheme=redirect.text("derivePort") == "FROM_PROTOCOL_DEFAULT" or redirect.has("scheme"),
     )
 

@@ -131,7 +131,8 @@ def read_pod(document: Document, positions: Positions) -> Workload:
     """A Pod document."""
     meta, root = open_document(document, positions)
     status = root.at("status")
-    return _workload(meta, meta.labels, root.at("spec"), status.text("podIP") if status else "")
+    addresses = [status.text("podIP"), *(item.text("ip") for item in status.each("podIPs"))] if status else []
+    return _workload(meta, meta.labels, root.at("spec"), next((address for address in addresses if address), ""))
 
 
 def _workload(meta: Meta, labels: Labels, spec: Cursor | None, address: str) -> Workload:

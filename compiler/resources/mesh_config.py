@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from compiler.node import Document
-from compiler.resources.cursor import Positions
+from compiler.resources.cursor import Cursor, Positions
 from compiler.resources.meta import Meta, open_document
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -13,7 +13,7 @@ CLUSTER_DOMAIN = "cluster.local"
 
 
 class MeshConfig(msgspec.Struct, frozen=True):
-    """Istio's MeshConfig with Istio's defaults. ``outbound`` is ALLOW_ANY or REGISTRY_ONLY."""
+    """Istio's MeshConfig with Istio's defaults. ``outbound`` is ALLOW_ANY or REGISTRY_ONLY; ``connect_timeout_ms`` holds where no rule says."""
 
     meta: Meta | None = None
     trust_domain: str = "cluster.local"
@@ -22,6 +22,9 @@ class MeshConfig(msgspec.Struct, frozen=True):
     access_log_file: str = ""
     access_log_encoding: str = "TEXT"
     root_namespace: str = "istio-system"
+    auto_mtls: bool = True
+    connect_timeout_ms: int = 10_000
+    path_normalization: str = "BASE"
 
 
 def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
@@ -38,4 +41,13 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         access_log_file=spec.text("accessLogFile"),
         access_log_encoding=spec.text("accessLogEncoding") or defaults.access_log_encoding,
         root_namespace=spec.text("rootNamespace") or defaults.root_namespace,
+        auto_mtls=spec.flag("enableAutoMtls") or not spec.has("enableAutoMtls"),
+        connect_timeout_ms=spec.duration_ms("connectTimeout") or defaults.connect_timeout_ms,
+        path_normalization=_profile(spec.at("pathNormalization")),
     )
+
+
+def _profile(paths: Cursor | None) -> str:
+    """A profile's name; DEFAULT, which Istio resolves, is BASE."""
+    named = paths.text("normalization", "DEFAULT") if paths else "DEFAULT"
+    return "BASE" if named == "DEFAULT" else named

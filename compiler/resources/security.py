@@ -21,6 +21,7 @@ _SOURCE_FIELDS = {
     "requestPrincipals": "request.auth.principal",
     "namespaces": "source.namespace",
     "serviceAccounts": "source.serviceAccount",
+    "trustDomains": "source.trustDomain",
     "ipBlocks": "source.ip",
     "remoteIpBlocks": "remote.ip",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from compiler.diagnostic import Span
@@ -215,3 +217,11 @@ def _http_match(match: Cursor) -> HttpMatch:
 def _connection_rule(rule: Cursor) -> ConnectionRule:
     matches = tuple(ConnectionMatch(match.texts("sniHosts"), _scope(match)) for match in rule.each("match"))
     return ConnectionRule(matches=matches, targets=_targets(rule), source=rule.source(), span=rule.span)
+
+
+def targets_of(service: VirtualService) -> Iterator[Target]:
+    """Every destination that a VirtualService names."""
+    for rule in service.http:
+        yield from (weighted.target for weighted in rule.targets)
+    for connections in (*service.tls, *service.tcp):
+        yield from (weighted.target for weighted in connections.targets)

@@ -1,0 +1,24 @@
+"""Backends of HTTPRoutes that must not be followed: their share of requests is answered 500 (Gateway API)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.attachment import backend_problem
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic
+from compiler.mesh import Mesh
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """WFT0111 at the backend, or at a rule that has neither a backend nor a redirect."""
+    for route in mesh.http_routes:
+        for rule in route.rules:
+            if not rule.backends and rule.filters.redirect is None:
+                message = "the rule has no backendRefs and no redirect, so its requests are answered 500"
+                yield diagnostic("WFT0111", message, rule.span, resource=route.meta.id)
+            for backend in rule.backends:
+                reason = backend_problem(mesh, route, backend.target, backend.port)
+                if reason:
+                    message = f"{reason}; its share of requests is answered 500"
+                    yield diagnostic("WFT0111", message, backend.target.span, resource=route.meta.id)

@@ -1,0 +1,21 @@
+"""Gateway API listeners that cannot stand; the others of their Gateway still do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.attachment import standing_listeners
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic
+from compiler.mesh import Mesh
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """WFT0112 at the listener."""
+    for gateway in mesh.api_gateways.values():
+        if not mesh.serves(gateway):
+            continue
+        _, refused = standing_listeners(mesh, gateway)
+        for item in refused:
+            message = f"listener `{item.listener.name}` is not served: {item.reason}"
+            yield diagnostic("WFT0112", message, item.listener.span, resource=gateway.meta.id)

@@ -1,0 +1,50 @@
+"""Routes to hosts, ports and subsets that do not exist: their requests would be answered 503."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic
+from compiler.hosts import full_host
+from compiler.link.view import View, Views
+from compiler.mesh import Mesh, MeshService
+from compiler.resources.virtual_service import Target, VirtualService, targets_of
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """IST0101 for what is missing, IST0112 where a service has several ports and the destination names none."""
+    views = Views(mesh)
+    for service in mesh.virtual_services:
+        view = views.of(service.meta.namespace)
+        for target in targets_of(service):
+            yield from _target(view, service, target)
+
+
+def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagnostic]:
+    host = full_host(target.host.value, owner.meta.namespace)
+    service = view.services.get(host)
+    if service is None:
+        message = (
+            f"host `{target.host.value}` ({host}) is no Service and no ServiceEntry that {owner.meta.namespace} can see"
+        )
+        yield diagnostic("IST0101", message, target.host.span, resource=owner.meta.id)
+        return
+    yield from _port(owner, target, service)
+    subset = target.subset
+    if subset is not None and subset.value:
+        known = view.rule(service).subsets
+        if subset.value not in known:
+            defined = f"it has {', '.join(sorted(known))}" if known else "no DestinationRule defines one for it"
+            message = f"subset `{subset.value}` of {host} is not defined; {defined}"
+            yield diagnostic("IST0101", message, subset.span, resource=owner.meta.id)
+
+
+def _port(owner: VirtualService, target: Target, service: MeshService) -> Iterator[Diagnostic]:
+    numbers = ", ".join(str(port.number) for port in service.ports) or "none"
+    if target.port and service.port(target.port) is None:
+        message = f"{service.host} has no port {target.port}; it has {numbers}"
+        yield diagnostic("IST0101", message, target.span, resource=owner.meta.id)
+    elif not target.port and len(service.ports) > 1:
+        message = f"{service.host} has ports {numbers}; say which one with `port.number`"
+        yield diagnostic("IST0112", message, target.span, resource=owner.meta.id)

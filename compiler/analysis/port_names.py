@@ -1,0 +1,25 @@
+"""Service ports whose protocol is not declared, so that proxies must look at the first bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic
+from compiler.mesh import Mesh
+from compiler.resources.kubernetes import Service
+from compiler.resources.protocol import AUTO
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """IST0118, a note, at the port."""
+    for service in mesh.services:
+        if not isinstance(service.origin, Service):
+            continue
+        for port in service.ports:
+            if port.protocol == AUTO:
+                shown = f"`{port.name}`" if port.name else "without a name"
+                message = (
+                    f"port {port.number} {shown} does not say its protocol; name it like `http-web` or set appProtocol"
+                )
+                yield diagnostic("IST0118", message, port.span, resource=service.meta.id)

@@ -1,0 +1,211 @@
+"""Which leaves of each kind's schema the compiler carries, and which it refuses. Together they are all leaves; a test proves it.
+
+``(a|b)`` stands for either and does not nest. A refused path stands for everything below it. ``INERT`` leaves are accepted because they
+concern others (Kubernetes, the reader) and nothing that a proxy does could depend on them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+_CHOICE = re.compile(r"\(([^)]*)\)")
+
+
+def paths(text: str) -> frozenset[str]:
+    """The paths of a table: one or more per line, choices multiplied out."""
+    return frozenset(path for word in text.split() for path in _expanded(word))
+
+
+def _expanded(word: str) -> list[str]:
+    parts = _CHOICE.split(word)
+    choices = [part.split("|") if index % 2 else [part] for index, part in enumerate(parts)]
+    return ["".join(combination) for combination in itertools.product(*choices)]
+
+
+EVERY_KIND = paths("apiVersion kind metadata.(name|namespace|labels{}|annotations{}|creationTimestamp)")
+
+_REQUEST_AND_RESPONSE = "(request|response).(set{}|add{}|remove[])"
+_POLICY_CARRIED = """
+    loadBalancer.simple
+    connectionPool.tcp.(maxConnections|connectTimeout|idleTimeout)
+    connectionPool.http.(http1MaxPendingRequests|http2MaxRequests|maxRequestsPerConnection|idleTimeout)
+    connectionPool.http.(h2UpgradePolicy|useClientProtocol)
+    tls.(mode|credentialName|subjectAltNames[]|sni|insecureSkipVerify)
+"""
+_POLICY_REFUSED = """
+    loadBalancer.(consistentHash|localityLbSetting|backendUtilization|zoneAwareLbSetting|warmupDurationSecs|warmup)
+    connectionPool.tcp.(tcpKeepalive|maxConnectionDuration)
+    connectionPool.http.(maxRetries|maxConcurrentStreams|http2KeepAlive)
+    outlierDetection
+    tls.(clientCertificate|privateKey|caCertificates|caCrl)
+"""
+_POLICY_LEVELS = (
+    "spec.trafficPolicy.",
+    "spec.trafficPolicy.portLevelSettings[].",
+    "spec.subsets[].trafficPolicy.",
+    "spec.subsets[].trafficPolicy.portLevelSettings[].",
+)
+
+
+def _policies(table: str) -> frozenset[str]:
+    return frozenset(level + path for level in _POLICY_LEVELS for path in paths(table))
+
+
+_FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
+
+INERT: dict[str, frozenset[str]] = {
+    "Service": paths("spec.publishNotReadyAddresses"),
+    "Pod": paths("spec.hostNetwork spec.containers[].(name|ports[].protocol)"),
+    "Deployment": paths("""
+        spec.selector.matchLabels{} spec.selector.matchExpressions[].(key|operator|values[])
+        spec.template.metadata.(name|namespace|annotations{}|creationTimestamp)
+        spec.template.spec.hostNetwork spec.template.spec.containers[].(name|ports[].protocol)
+    """),
+    "Secret": paths("data{} stringData{}"),
+    "Gateway": paths("spec.servers[].name"),
+    "GatewayClass": paths("spec.description"),
+}
+
+CARRIED: dict[str, frozenset[str]] = {
+    "Namespace": frozenset(),
+    "Service": paths("""
+        spec.(selector{}|type|clusterIP|clusterIPs[]|externalName)
+        spec.ports[].(name|port|protocol|appProtocol|targetPort)
+    """),
+    "ServiceAccount": frozenset(),
+    "Pod": paths("""
+        spec.(serviceAccountName|serviceAccount) spec.containers[].ports[].(name|containerPort)
+        status.podIP status.podIPs[].ip
+    """),
+    "Secret": paths("type"),
+    "Deployment": paths("""
+        spec.template.metadata.labels{}
+        spec.template.spec.(serviceAccountName|serviceAccount)
+        spec.template.spec.containers[].ports[].(name|containerPort)
+    """),
+    "VirtualService": paths(f"""
+        spec.(hosts[]|gateways[]|exportTo[])
+        spec.http[].(name|timeout)
+        spec.http[].match[].(name|port|sourceLabels{{}}|sourceNamespace|gateways[]|ignoreUriCase)
+        spec.http[].match[].(uri|scheme|method|authority|headers{{}}|withoutHeaders{{}}|queryParams{{}}).(exact|prefix|regex)
+        spec.(http|tls|tcp)[].route[].destination.(host|subset|port.number)
+        spec.(http|tls|tcp)[].route[].weight
+        spec.http[].route[].headers.{_REQUEST_AND_RESPONSE}
+        spec.http[].headers.{_REQUEST_AND_RESPONSE}
+        spec.http[].redirect.(uri|prefixRewrite|authority|scheme|port|derivePort|redirectCode)
+        spec.http[].directResponse.(status|body.string|body.bytes)
+        spec.http[].rewrite.(uri|authority|uriRegexRewrite.match|uriRegexRewrite.rewrite)
+        spec.http[].retries.(attempts|perTryTimeout|retryOn|backoff)
+        spec.http[].fault.delay.(fixedDelay|percentage.value|percent)
+        spec.http[].fault.abort.(httpStatus|grpcStatus|percentage.value)
+        spec.(tls|tcp)[].match[].(port|sourceLabels{{}}|sourceNamespace|gateways[])
+        spec.tls[].match[].sniHosts[]
+    """),
+    "DestinationRule": paths("""
+        spec.(host|exportTo[]) spec.subsets[].(name|labels{})
+        spec.(trafficPolicy|subsets[].trafficPolicy).portLevelSettings[].port.number
+    """)
+    | _policies(_POLICY_CARRIED),
+    "Gateway": paths("""
+        spec.selector{} spec.servers[].(port.number|port.protocol|port.name|hosts[])
+        spec.servers[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
+        spec.servers[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[])
+    """),
+    "ServiceEntry": paths("""
+        spec.(hosts[]|addresses[]|location|resolution|workloadSelector.labels{}|exportTo[]|subjectAltNames[])
+        spec.ports[].(number|name|protocol|targetPort)
+        spec.endpoints[].(address|ports{}|labels{}|locality|weight|serviceAccount)
+    """),
+    "PeerAuthentication": paths("spec.(selector.matchLabels{}|mtls.mode|portLevelMtls{}.mode)"),
+    "AuthorizationPolicy": paths("""
+        spec.(selector.matchLabels{}|action) spec.(targetRef|targetRefs[]).(group|kind|name|namespace)
+        spec.rules[].from[].source.(principals|notPrincipals|requestPrincipals|notRequestPrincipals|namespaces|notNamespaces)[]
+        spec.rules[].from[].source.(serviceAccounts|notServiceAccounts|trustDomains|notTrustDomains)[]
+        spec.rules[].from[].source.(ipBlocks|notIpBlocks|remoteIpBlocks|notRemoteIpBlocks)[]
+        spec.rules[].to[].operation.(hosts|notHosts|ports|notPorts|methods|notMethods|paths|notPaths)[]
+        spec.rules[].when[].(key|values[]|notValues[])
+    """),
+    "GatewayClass": paths("spec.controllerName"),
+    "Gateway.gateway.networking.k8s.io": paths("""
+        spec.gatewayClassName spec.listeners[].(name|hostname|port|protocol|tls.mode)
+        spec.listeners[].tls.certificateRefs[].(group|kind|name|namespace)
+        spec.listeners[].allowedRoutes.namespaces.from
+        spec.listeners[].allowedRoutes.namespaces.selector.matchLabels{}
+        spec.listeners[].allowedRoutes.namespaces.selector.matchExpressions[].(key|operator|values[])
+        spec.listeners[].allowedRoutes.kinds[].(group|kind)
+    """),
+    "HTTPRoute": paths(f"""
+        spec.parentRefs[].(group|kind|name|namespace|sectionName|port) spec.hostnames[] spec.rules[].name
+        spec.rules[].matches[].(method|path.type|path.value)
+        spec.rules[].matches[].(headers|queryParams)[].(type|name|value)
+        {_FILTERS}.type
+        {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
+        {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
+        spec.rules[].backendRefs[].(group|kind|name|namespace|port|weight)
+        spec.rules[].timeouts.(request|backendRequest) spec.rules[].retry.(codes[]|attempts|backoff)
+    """)
+    | paths("spec.rules[].filters[].requestRedirect.(scheme|hostname|port|statusCode)")
+    | paths("spec.rules[].filters[].requestRedirect.path.(type|replaceFullPath|replacePrefixMatch)")
+    | paths("spec.rules[].filters[].urlRewrite.(hostname|path.type|path.replaceFullPath|path.replacePrefixMatch)"),
+    "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
+    "MeshConfig": paths("""
+        spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
+        spec.(enableAutoMtls|connectTimeout|pathNormalization.normalization)
+    """),
+}
+
+REFUSED: dict[str, frozenset[str]] = {
+    "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
+    "VirtualService": paths("""
+        spec.http[].match[].statPrefix
+        spec.http[].(delegate|mirror|mirrors|mirrorPercentage|mirrorPercent|mirror_percent|corsPolicy)
+        spec.http[].retries.(retryRemoteLocalities|retryIgnorePreviousHosts)
+        spec.http[].fault.(delay.exponentialDelay|abort.http2Error)
+        spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
+    """),
+    "DestinationRule": paths("""
+        spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|proxyProtocol|retryBudget)
+    """)
+    | _policies(_POLICY_REFUSED),
+    "Gateway": paths("""
+        spec.servers[].(bind|defaultEndpoint|port.targetPort)
+        spec.servers[].tls.(serverCertificate|privateKey|caCertificates|caCrl|tlsCertificates|subjectAltNames)
+        spec.servers[].tls.(verifyCertificateSpki|verifyCertificateHash|ecdhCurves|insecureSkipVerify)
+    """),
+    "ServiceEntry": paths("spec.endpoints[].network"),
+    "AuthorizationPolicy": paths("spec.provider"),
+    "GatewayClass": paths("spec.parametersRef"),
+    "Gateway.gateway.networking.k8s.io": paths("""
+        spec.(addresses|infrastructure|allowedListeners|tls|defaultScope) spec.listeners[].tls.options
+    """),
+    "HTTPRoute": paths(f"""
+        {_FILTERS}.(requestMirror|cors|extensionRef|externalAuth)
+        spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite)
+        spec.rules[].sessionPersistence spec.useDefaultGateways
+    """),
+    "MeshConfig": paths("""
+        spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
+        spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
+        spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
+        spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
+        spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
+        spec.(verifyCertificateAtClient|meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy|tcpKeepalive)
+        spec.(defaultConfig|inboundTrafficPolicy|localityLbSetting|ca|defaultProviders|configSources|caCertificates)
+        spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
+    """),
+}
+
+REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
+    "AuthorizationPolicy": {
+        "spec.action": frozenset({"CUSTOM", "AUDIT"}),
+        "spec.targetRef.kind": frozenset({"Service", "ServiceEntry", "GatewayClass"}),
+        "spec.targetRefs[].kind": frozenset({"Service", "ServiceEntry", "GatewayClass"}),
+    },
+    "Gateway": {"spec.servers[].tls.mode": frozenset({"AUTO_PASSTHROUGH"})},
+    "Gateway.gateway.networking.k8s.io": {
+        "spec.listeners[].protocol": frozenset({"TLS", "TCP", "UDP"}),
+        "spec.listeners[].tls.mode": frozenset({"Passthrough"}),
+    },
+}
+"""Values that a carried leaf may have in the schema and that this version does not carry."""
