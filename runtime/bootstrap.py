@@ -36,7 +36,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``application_ports`` a target port to the application's real one. ``services`` gives ``host:port`` of a mesh service an ``address:port`` to listen on
     (listener per service). ``control`` is the control plane's URL ("" for none), trusted by ``control_ca`` (PEM file); ``join_token``
     is a file. ``credentials`` is a directory of ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified
-    slice and the SVID. ``poll_s`` bounds how old a remote store's news may be.
+    slice and the SVID. ``stamp`` adds an x-weft-snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be.
     """
 
     selector: Selector
@@ -56,6 +56,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
     poll_s: float = 0.5
     channel: str = "stable"
+    stamp: bool = False
 
     def resolve(self, bind: Bind) -> tuple[str, int] | None:
         """The address and port to bind for a slice's listener, or None where this machine gives it none."""

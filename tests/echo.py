@@ -32,7 +32,7 @@ class Echo:
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 17)
-        with stream:
+        async with stream:
             try:
                 while await self._exchange(stream, connection):
                     connection.start_next_cycle()
@@ -59,9 +59,9 @@ class Echo:
         status, headers, text = (self.reply or self._echo)(request, bytes(body))
         headers = [*headers, ("content-length", str(len(text)))]
         out = connection.send(h11.Response(status_code=status, headers=headers)) or b""
-        await stream.send_all(
-            out + (connection.send(h11.Data(data=text)) or b"") + (connection.send(h11.EndOfMessage()) or b"")
-        )
+        if request.method != b"HEAD":
+            out += connection.send(h11.Data(data=text)) or b""
+        await stream.send_all(out + (connection.send(h11.EndOfMessage()) or b""))
         return connection.our_state is h11.DONE
 
     def _echo(self, request: h11.Request, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -14,11 +14,14 @@ import struct
 from typing import Protocol
 
 from runtime.lane.loop import Lane
+from runtime.lane.wheel import Timer
 
 READ_BYTES = 65_536
 """More would be mapped and unmapped by the allocator at every call (performance.md)."""
 HIGH_WATER = 262_144
 LOW_WATER = 65_536
+LEAVE_S = 30.0
+"""How long a closing channel may take to send what is queued."""
 
 IN = select.EPOLLIN
 OUT = select.EPOLLOUT
@@ -206,6 +209,9 @@ class Channel:
             del self._out[:sent]
         self.queued = len(self._out)
         if not self._out:
+            if isinstance(self.sink, _Leaving):
+                self.close()
+                return
             self._update()
             if self._shutdown_after:
                 self._shutdown()
@@ -228,6 +234,14 @@ class Channel:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.broken = True
+
+    def close_after_drain(self) -> None:
+        """Closes when what is queued has gone out; until then the channel is on its own, and a peer that takes nothing is cut off."""
+        if not self._out:
+            self.close()
+            return
+        self.sink = _Leaving(self)
+        self.pause()
 
     def close(self) -> None:
         """Closes; unsent bytes are given to the kernel as far as it takes them."""
@@ -254,3 +268,31 @@ class Channel:
     def drained(self) -> bool:
         """Everything was given to the kernel."""
         return not self._out
+
+
+class _Leaving:
+    """The sink of a channel that only sends its last bytes. Owns the deadline for that."""
+
+    __slots__ = ("_channel", "_timer")
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._timer = Timer(channel.abort)
+        channel.lane.wheel.set(self._timer, channel.lane.now, LEAVE_S)
+
+    def on_open(self) -> None:
+        """See Sink."""
+
+    def on_data(self, data: bytes) -> None:
+        """See Sink."""
+
+    def on_eof(self) -> None:
+        """See Sink."""
+
+    def on_drained(self) -> None:
+        """See Sink."""
+
+    def on_lost(self, error: OSError) -> None:
+        """See Sink."""
+        del error
+        self._timer.cancel()

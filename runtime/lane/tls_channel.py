@@ -57,21 +57,17 @@ class TlsChannel(Channel):
         self.alpn = ""
 
     @classmethod
-    def take_over(
-        cls,
-        plain: Channel,
-        received: bytes,
-        context: ssl.SSLContext,
-        sink: Sink,
-        vet: Callable[[TlsChannel], None] | None,
-    ) -> TlsChannel:
-        """Makes an accepted plain channel, from which ``received`` was read already, the server side of TLS."""
-        channel = cls(plain.lane, plain.sock, sink, context, server_side=True, vet=vet)
+    def server(cls, plain: Channel, context: ssl.SSLContext, sink: Sink) -> TlsChannel:
+        """Makes an accepted plain channel the server side of TLS; ``feed`` then gives it what was read already."""
+        channel = cls(plain.lane, plain.sock, sink, context, server_side=True)
         plain.lane.replace(plain.fd, channel)
         plain.closed = True
-        channel._mask = plain._mask  # noqa: SLF001  both are this class's
-        channel._received(received)
+        channel._mask = plain._mask  # noqa: SLF001
         return channel
+
+    def feed(self, received: bytes) -> None:
+        """Takes bytes that somebody else has read from the socket."""
+        self._received(received)
 
     @property
     def peer_certificate(self) -> bytes | None:

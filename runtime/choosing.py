@@ -1,0 +1,64 @@
+"""Which filter chain a connection takes: pure, so that the order of fit can be tested by a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.tls.contexts import MESH_ALPN
+from runtime.tls.hello import Hello
+from snapshot.section import FilterChain, HttpChain, MeshTls
+
+_METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ")
+
+
+def choose_tls(chains: Sequence[FilterChain], hello: Hello) -> FilterChain | None:
+    """The chain for a ClientHello: by server name (exact, longest wildcard, none), and among those that fit equally a mesh chain where
+    the client speaks the mesh's protocols, any other where it does not."""
+    candidates = [chain for chain in chains if chain.tls is not None or chain.passthrough]
+    best = max((_fit(chain, hello.server_name) for chain in candidates), default=-1)
+    if best < 0:
+        return None
+    equal = [chain for chain in candidates if _fit(chain, hello.server_name) == best]
+    from_mesh = not MESH_ALPN.isdisjoint(hello.alpn)
+    for chain in equal:
+        if isinstance(chain.tls, MeshTls) == from_mesh:
+            return chain
+    return equal[0]
+
+
+def _fit(chain: FilterChain, server_name: str) -> int:
+    """How well a chain's server names fit, larger is better; -1 does not fit. A chain that names none fits all, least."""
+    if not chain.server_names:
+        return 0
+    if server_name in chain.server_names:
+        return 1_000_000
+    return max(
+        (
+            len(name)
+            for name in chain.server_names
+            if name == "*" or (name.startswith("*.") and server_name.endswith(name[1:]) and server_name != name[1:])
+        ),
+        default=-1,
+    )
+
+
+def choose_plain(chains: Sequence[FilterChain], first: bytes) -> FilterChain | None:
+    """The chain for a connection that is not TLS; where both an HTTP and a TCP chain are there, the first bytes tell."""
+    candidates = [chain for chain in chains if chain.tls is None and not chain.passthrough]
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    http = first[:4] in _METHODS
+    for chain in candidates:
+        if isinstance(chain.network, HttpChain) == http:
+            return chain
+    return candidates[0]
+
+
+def same_binding(old: FilterChain, new: FilterChain) -> bool:
+    """True where a connection that was made under ``old`` behaves the same under ``new``: TLS and protocol are bound per connection, the
+    rest (routes, policies) per request."""
+    if old.tls != new.tls or old.passthrough != new.passthrough or type(old.network) is not type(new.network):
+        return False
+    if isinstance(old.network, HttpChain) and isinstance(new.network, HttpChain):
+        return old.network.proxy == new.network.proxy and old.network.edge == new.network.edge
+    return old.network == new.network

@@ -1,0 +1,106 @@
+"""From a cluster's endpoint source and the live data to its endpoints: pure, so that what a registry means can be tested by tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+import msgspec
+
+from runtime.bootstrap import Bootstrap
+from snapshot.live import RegisteredWorkload, Registry, Resolved
+from snapshot.section import (
+    ApplicationEndpoint,
+    Cluster,
+    DnsEndpoints,
+    Endpoint,
+    MeshUpstream,
+    OriginalDestination,
+    RegisteredEndpoints,
+    StaticEndpoints,
+)
+
+Names = Mapping[tuple[str, int], tuple[str, ...]]
+
+
+class LiveData(msgspec.Struct):
+    """What fills the slots of a slice on this machine now: the registered workloads by namespace, what DNS says by (host, port)."""
+
+    bootstrap: Bootstrap
+    workloads: dict[str, list[RegisteredWorkload]] = {}
+    names: dict[tuple[str, int], tuple[str, ...]] = {}
+
+    def with_registry(self, registry: Registry) -> None:
+        """Takes in the registered workloads."""
+        self.workloads = {}
+        for workload in registry.workloads:
+            self.workloads.setdefault(workload.namespace, []).append(workload)
+
+    def with_names(self, resolved: list[Resolved]) -> None:
+        """Takes in what was resolved; an empty answer keeps the last good addresses (fail static)."""
+        for one in resolved:
+            if one.addresses or (one.host, one.port) not in self.names:
+                self.names[one.host, one.port] = one.addresses
+
+
+def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
+    """The endpoints that may be used now, in a stable order; those of weight 0 are left out."""
+    source = cluster.endpoints
+    match source:
+        case StaticEndpoints(endpoints):
+            found = endpoints
+        case DnsEndpoints(names):
+            found = tuple(
+                Endpoint(address=address, port=port)
+                for host, port in names
+                for address in live.names.get((host, port), ())
+            )
+        case RegisteredEndpoints():
+            found = (*source.static, *registered(cluster, source, live.workloads.get(source.namespace, [])))
+        case ApplicationEndpoint(port):
+            real = live.bootstrap.application_ports.get(str(port), port)
+            found = (Endpoint(address=live.bootstrap.application, port=real),)
+        case OriginalDestination():
+            found = ()
+        case _:
+            assert_never(source)
+    return tuple(endpoint for endpoint in found if endpoint.weight > 0)
+
+
+def registered(
+    cluster: Cluster, source: RegisteredEndpoints, workloads: list[RegisteredWorkload]
+) -> tuple[Endpoint, ...]:
+    """The workloads of the slot's namespace that fill it. Secure naming guards registration too: under an identity that the cluster does not
+    list, a workload is no endpoint, whatever labels it claims."""
+    wanted = set(source.labels)
+    identities = cluster.tls.identities if isinstance(cluster.tls, MeshUpstream) else ()
+    found = []
+    for workload in workloads:
+        if not wanted <= set(workload.labels):
+            continue
+        if identities and workload.mesh and workload.identity not in identities:
+            continue
+        port = _port(source, workload)
+        if port:
+            found.append(_endpoint(workload, port))
+    return tuple(sorted(found, key=lambda endpoint: (endpoint.address, endpoint.port)))
+
+
+def _port(source: RegisteredEndpoints, workload: RegisteredWorkload) -> int:
+    ports = dict(workload.ports)
+    if source.port_name and source.port_name in ports:
+        return ports[source.port_name]
+    return ports.get(str(source.port), source.port)
+
+
+def _endpoint(workload: RegisteredWorkload, port: int) -> Endpoint:
+    return Endpoint(
+        address=workload.address,
+        port=port,
+        mesh=workload.mesh,
+        identity=workload.identity,
+        labels=workload.labels,
+        locality=workload.locality,
+        workload=workload.workload or workload.name,
+        namespace=workload.namespace,
+    )

@@ -1,0 +1,543 @@
+"""One request and its response: the spine of the runtime.
+
+    start -> (rules, decide, resolve) -> [delay] -> attempt -> [retry ...] -> response passes -> done
+
+The four pure steps of ``snapshot`` decide; this class carries out. It never waits: what must wait (a fault's delay, a back-off, a connection,
+a name) calls back. Exactly one of three ends comes: the whole response was passed on, a reply of our own was, or the downstream is
+gone or was cut off. The generation is pinned at the start, so one request never sees two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from policies.head import Headers, RequestHead, ResponseHead
+from policies.traffic import NO_EDITS
+from runtime.http.edits import compiled
+from runtime.http.passthrough import passthrough
+from runtime.http.replies import http_date, local_reply
+from runtime.http.rules import SNAPSHOT, TRACE
+from runtime.http.stream import Downstream, UpstreamStream
+from runtime.lane.wheel import Timer
+from runtime.telemetry import REPLIES, Failure
+from snapshot.decision import Attempt, LocalReply, RetryAfter
+from snapshot.resolve import choose_endpoint, resolve
+from snapshot.response import on_response
+
+if TYPE_CHECKING:
+    from policies.traffic import Destination
+    from runtime.generation import Chain, Generation, LiveCluster, Plan
+    from runtime.http.pool import Pool
+    from runtime.plane import Plane
+    from snapshot.section import Endpoint
+
+MAX_HELD = 65_536
+"""How much of a request's body is kept for a retry; beyond, the request is sent once."""
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_BODILESS = frozenset({204, 304})
+_ATTEMPTS = {
+    Failure.CONNECT_FAILED: "connect-failure",
+    Failure.CONNECT_TIMEOUT: "connect-failure",
+    Failure.UPSTREAM_TLS: "connect-failure",
+    Failure.UPSTREAM_IDENTITY: "connect-failure",
+    Failure.PER_TRY_TIMEOUT: "timeout",
+    Failure.UPSTREAM_RESET: "refused-stream",
+}
+
+
+class Exchange:
+    """One exchange. Owns its timers, the request body that is held for retries, and what the report will say."""
+
+    __slots__ = (
+        "_deadline",
+        "_fresh_try",
+        "_half_closed",
+        "_held",
+        "_held_bytes",
+        "_parked",
+        "_pool",
+        "_replayable",
+        "_stamp",
+        "_tried",
+        "_try_deadline",
+        "_tunnel",
+        "_upstream",
+        "bytes_received",
+        "bytes_sent",
+        "chain",
+        "cluster",
+        "code",
+        "destination",
+        "details",
+        "done",
+        "downstream",
+        "endpoint",
+        "fields",
+        "flags",
+        "forwarded",
+        "generation",
+        "grpc_status",
+        "head",
+        "number",
+        "plan",
+        "plane",
+        "service_time_ms",
+        "started",
+        "transport_failure",
+        "upstream_host",
+        "upstream_local",
+    )
+
+    plan: Plan
+
+    def __init__(
+        self, plane: Plane, generation: Generation, chain: Chain, downstream: Downstream, head: RequestHead
+    ) -> None:
+        self.plane = plane
+        self.generation = generation
+        self.chain = chain
+        self.downstream = downstream
+        self.head = head
+        self.started = plane.lane.now
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.code = 0
+        self.flags: tuple[str, ...] = ()
+        self.details = "via_upstream"
+        self.transport_failure = ""
+        self.upstream_host = ""
+        self.upstream_local = ""
+        self.service_time_ms = -1
+        self.grpc_status: str | None = None
+        self.number = 0
+        self.destination: Destination | None = None
+        self.endpoint: Endpoint | None = None
+        self.cluster: LiveCluster | None = None
+        self._pool: Pool | None = None
+        self._upstream: UpstreamStream | None = None
+        self._tried: tuple[Endpoint, ...] = ()
+        self._held: list[bytes] | None = None
+        self._held_bytes = 0
+        self._replayable = True
+        self._fresh_try = False
+        self._tunnel = False
+        self._half_closed = False
+        self.done = False
+        self._deadline: Timer | None = None
+        self._try_deadline: Timer | None = None
+        self._parked: Timer | None = None
+
+    # --- deciding ------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Decides and sets out. The request's body, where there is one, follows by ``on_request_data``."""
+        head = self.head
+        downstream = self.downstream
+        chain = self.chain
+        self.fields = fields = dict(head.headers)
+        self._stamp = self.plane.stamp or (fields.get(TRACE) == b"snapshot" and not chain.rules.edge)
+        chain.rules.request(head, fields, downstream.peer, downstream.fingerprint)
+        if fields.get(b"content-type", b"").startswith(b"application/grpc"):
+            self.grpc_status = ""
+        if not downstream.complete:
+            self._held = []
+        self.plan = plan = self.generation.plan(chain, head, downstream.peer)
+        action = resolve(plan.decision, self.generation, self.started, self.plane.draws)
+        self.flags = action.flags
+        self.destination = action.destination
+        self.endpoint = action.endpoint
+        if action.delay_ms:
+            self._park(action.delay_ms, lambda: self._act(action.reply))
+        else:
+            self._act(action.reply)
+
+    def _act(self, reply: LocalReply | None) -> None:
+        if reply is not None:
+            self.reply(reply)
+            return
+        self._prepare_request()
+        if self.downstream.complete:
+            self._start_deadline()
+        if self.plan.decision.passthrough:
+            passthrough(self)
+        else:
+            self.attempt()
+
+    def _prepare_request(self) -> None:
+        """The head as it is forwarded: rewritten, with the edits of destination, route and virtual host."""
+        head = self.head
+        decision = self.plan.decision
+        destination = self.destination
+        headers = head.headers
+        if destination is not None and destination.request_headers is not NO_EDITS:
+            headers = compiled(destination.request_headers).apply(headers)
+        for level in decision.request_edits:
+            headers = compiled(level).apply(headers)
+        if decision.path is not None:
+            original = head.path if head.query is None else f"{head.path}?{head.query}"
+            headers = [*headers, (b"x-envoy-original-path", original.encode())]
+        if decision.path is None and decision.authority is None:
+            self.forwarded = head if headers is head.headers else msgspec.structs.replace(head, headers=headers)
+        else:
+            self.forwarded = RequestHead(
+                head.method,
+                head.scheme,
+                decision.authority or head.authority,
+                head.host,
+                head.path if decision.path is None else decision.path,
+                head.query,
+                headers,
+            )
+
+    # --- attempts ------------------------------------------------------------------------------------------------------------
+
+    def attempt(self) -> None:
+        """Sends the request, or sends it again, to ``endpoint``."""
+        self.number += 1
+        assert self.endpoint is not None
+        assert self.destination is not None
+        self.cluster = cluster = self.generation.clusters[self.destination.cluster]
+        self._pool = pool = cluster.pool(self.endpoint, self.downstream.protocol, tunnel=self.head.method == "CONNECT")
+        retry = self.plan.decision.retry
+        if retry is not None and retry.per_try_timeout_ms:
+            self._try_deadline = self._set(self._try_deadline, retry.per_try_timeout_ms, self._on_try_timeout)
+        pool.acquire(self)
+
+    def on_stream(self, stream: UpstreamStream) -> None:
+        """See Waiter."""
+        downstream = self.downstream
+        self._upstream = stream
+        self.upstream_host = stream.host
+        self.upstream_local = stream.local
+        complete = downstream.complete
+        held = self._held
+        stream.send_request(
+            self.forwarded,
+            self.forwarded.headers,
+            content_length=downstream.content_length,
+            end=complete and not held,
+            upgrade=downstream.upgrade,
+        )
+        if held is not None:
+            for data in held:
+                stream.send_data(data)
+            if complete and held:
+                stream.send_end([])
+            if self.plan.decision.retry is None:
+                self._held = None
+                self._replayable = False
+            downstream.resume()
+        stream.flush()
+
+    def on_unavailable(self, failure: Failure, reason: str) -> None:
+        """See Waiter."""
+        self._attempt_failed(failure, reason)
+
+    def on_upstream_failed(self, failure: Failure, reason: str) -> None:
+        """See ExchangeSide."""
+        stream, self._upstream = self._upstream, None
+        if self.code:
+            # Part of the response is out: it must be cut off, never ended (security.md, truncated bodies).
+            self.transport_failure = reason
+            self._cut_off(REPLIES[failure])
+            return
+        stale = stream is not None and stream.reused and not self._fresh_try
+        if stale and failure is Failure.UPSTREAM_CLOSED and self._safe_again():
+            # The upstream closed an idle connection while the request was on its way to it: that is nobody's failure.
+            self._fresh_try = True
+            self.number -= 1
+            self.attempt()
+            return
+        self._attempt_failed(failure, reason)
+
+    def _safe_again(self) -> bool:
+        return self._replayable and self.head.method in _IDEMPOTENT
+
+    def _attempt_failed(self, failure: Failure, reason: str) -> None:
+        self.transport_failure = reason
+        if failure is Failure.OVERFLOW:
+            self.reply(REPLIES[failure])
+            return
+        kind = _ATTEMPTS.get(failure, "reset")
+        if self._ask(kind, None) is None:
+            return
+        reply = REPLIES[failure]
+        retry = self.plan.decision.retry
+        if self.number > 1 and retry is not None and self.number > retry.attempts:
+            self.flags = (*self.flags, "URX")
+        self.reply(reply)
+
+    def _ask(self, failure: str, head: ResponseHead | None) -> tuple[object, ...] | None:
+        """Asks on_response about this attempt; None where the answer was to try again, which is then under way."""
+        attempt = Attempt(self.number, failure, self._replayable, self._tried, self.destination)
+        verdict = on_response(self.plan.decision, attempt, head, self.plane.lane.now, self.plane.draws)
+        if not isinstance(verdict, RetryAfter):
+            return verdict.edits
+        if self.endpoint is not None:
+            self._tried = (*self._tried, self.endpoint)
+        self._give_up_attempt()
+        if verdict.delay_ms:
+            self._park(verdict.delay_ms, self._try_again)
+        else:
+            self._try_again()
+        return None
+
+    def _try_again(self) -> None:
+        assert self.destination is not None
+        if not self.plan.decision.passthrough:
+            chosen = choose_endpoint(self.destination.cluster, self.generation, self.plane.draws, self._tried)
+            if chosen is None:
+                self.reply(REPLIES[Failure.NO_HEALTHY_UPSTREAM])
+                return
+            self.endpoint = chosen
+        self.attempt()
+
+    def _give_up_attempt(self) -> None:
+        stream, self._upstream = self._upstream, None
+        if stream is not None:
+            stream.cancel()
+        elif self._pool is not None:
+            self._pool.abandon(self)
+        if self._try_deadline is not None:
+            self._try_deadline.cancel()
+
+    # --- the request's body --------------------------------------------------------------------------------------------------
+
+    def on_request_data(self, data: bytes) -> None:
+        """See ExchangeSide."""
+        self.bytes_received += len(data)
+        upstream = self._upstream
+        if self._held is not None:
+            self._hold(data)
+        if upstream is not None:
+            upstream.send_data(data)
+            if upstream.full:
+                self.downstream.pause()
+
+    def _hold(self, data: bytes) -> None:
+        """Keeps body bytes until they are sent, and for retries as long as they are few."""
+        held = self._held
+        assert held is not None
+        self._held_bytes += len(data)
+        if self._held_bytes <= MAX_HELD:
+            held.append(data)
+        elif self._upstream is not None:
+            self._held = None
+            self._replayable = False
+        else:
+            held.append(data)
+            self.downstream.pause()
+
+    def on_request_end(self, trailers: Headers) -> None:
+        """See ExchangeSide."""
+        if self._upstream is not None:
+            self._upstream.send_end(trailers)
+        if self._tunnel:
+            self._end_tunnel_side()
+        else:
+            self._start_deadline()
+
+    def flush_upstream(self) -> None:
+        """The downstream's round is over: write what it brought."""
+        if self._upstream is not None:
+            self._upstream.flush()
+
+    def on_upstream_drained(self) -> None:
+        """See ExchangeSide."""
+        self.downstream.resume()
+
+    # --- the response --------------------------------------------------------------------------------------------------------
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """See ExchangeSide."""
+        self.downstream.send_informational(head.status, head.headers)
+        self.downstream.flush()
+
+    def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
+        """See ExchangeSide."""
+        if end:
+            self._upstream = None
+        edits = self._ask("", head)
+        if edits is None:
+            return
+        if self._try_deadline is not None:
+            self._try_deadline.cancel()
+        status = head.status
+        self.code = status
+        retry = self.plan.decision.retry
+        if self.number > 1 and retry is not None and self.number > retry.attempts and status in retry.statuses:
+            self.flags = (*self.flags, "URX")
+        headers = self._response_headers(head.headers)
+        for level in edits:
+            headers = compiled(level).apply(headers)
+        if end and content_length is None and status not in _BODILESS and self.head.method != "HEAD":
+            content_length = 0
+        self.downstream.send_head(status, headers, content_length=content_length, end=end)
+        if end:
+            self._finish()
+
+    def _response_headers(self, headers: Headers) -> Headers:
+        fields = dict(headers)
+        now = self.plane.lane.now
+        self.service_time_ms = int((now - self.started) * 1000)
+        if self.grpc_status is not None:
+            self.grpc_status = fields.get(b"grpc-status", b"").decode("ascii", "replace")
+        headers = self.chain.rules.response(
+            headers, fields, service_time_ms=self.service_time_ms, stamp=self.plane.stamp
+        )
+        if b"date" not in fields:
+            headers.append((b"date", http_date()))
+        if self._stamp:
+            headers.append((SNAPSHOT, self.generation.stamp))
+        return headers
+
+    def on_response_data(self, data: bytes) -> None:
+        """See ExchangeSide."""
+        downstream = self.downstream
+        self.bytes_sent += len(data)
+        downstream.send_data(data)
+        if downstream.full and self._upstream is not None:
+            self._upstream.pause()
+
+    def on_response_end(self, trailers: Headers) -> None:
+        """See ExchangeSide."""
+        if self._tunnel:
+            self.downstream.send_end(trailers)
+            self._end_tunnel_side()
+            return
+        self._upstream = None
+        if self.grpc_status == "":
+            self.grpc_status = dict(trailers).get(b"grpc-status", b"").decode("ascii", "replace")
+        self.downstream.send_end(trailers)
+        self._finish()
+
+    def on_downstream_drained(self) -> None:
+        """See ExchangeSide."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def flush_downstream(self) -> None:
+        """See ExchangeSide."""
+        if not self.done:
+            downstream = self.downstream
+            downstream.flush()
+            if downstream.full and self._upstream is not None:
+                self._upstream.pause()
+
+    def on_tunnel(self, head: ResponseHead) -> None:
+        """See ExchangeSide."""
+        self._tunnel = True
+        self._held = None
+        self.code = head.status
+        self.details = "via_upstream"
+        if self._deadline is not None:
+            self._deadline.cancel()
+        headers = head.headers
+        if self._stamp:
+            headers.append((SNAPSHOT, self.generation.stamp))
+        self.downstream.start_tunnel(head.status, headers)
+
+    def _end_tunnel_side(self) -> None:
+        """A tunnel ends when both directions have (half-close is passed on)."""
+        if not self._half_closed:
+            self._half_closed = True
+            return
+        stream, self._upstream = self._upstream, None
+        if stream is not None:
+            stream.close_tunnel()
+        self._finish()
+
+    # --- replies of our own, and ends ----------------------------------------------------------------------------------------
+
+    def reply(self, reply: LocalReply) -> None:
+        """Answers instead of the upstream."""
+        self._give_up_attempt()
+        status, headers, body = local_reply(reply, grpc=self.grpc_status is not None)
+        self.code = status
+        self.details = reply.details
+        if reply.flag:
+            self.flags = (*self.flags, *reply.flag.split(","))
+        if self.grpc_status is not None:
+            self.grpc_status = dict(headers).get(b"grpc-status", b"").decode()
+        headers += [(b"date", http_date()), (b"server", b"weft")]
+        if self._stamp:
+            headers.append((SNAPSHOT, self.generation.stamp))
+        for level in self.plan.decision.response_edits:
+            headers = compiled(level).apply(headers)
+        downstream = self.downstream
+        sends_body = bool(body) and self.head.method != "HEAD" and status not in _BODILESS
+        downstream.send_head(
+            status, headers, content_length=None if status in _BODILESS else len(body), end=not sends_body
+        )
+        if sends_body:
+            self.bytes_sent = len(body)
+            downstream.send_data(body)
+            downstream.send_end([])
+        self._finish()
+
+    def on_downstream_failed(self, failure: Failure) -> None:
+        """See ExchangeSide."""
+        if self.done:
+            return
+        if failure is Failure.DOWNSTREAM_PROTOCOL and not self.code:
+            self.reply(REPLIES[failure])
+        else:
+            self._cut_off(REPLIES[failure])
+
+    def on_idle(self) -> None:
+        """Nothing moved for the stream's idle time."""
+        if self.code:
+            self._cut_off(REPLIES[Failure.STREAM_IDLE])
+        else:
+            self.reply(REPLIES[Failure.STREAM_IDLE])
+
+    def _cut_off(self, why: LocalReply) -> None:
+        self._give_up_attempt()
+        self.flags = (*self.flags, *why.flag.split(","))
+        self.details = why.details
+        self._report()
+        self.downstream.abort()
+
+    def _finish(self) -> None:
+        if self.done:
+            return
+        self._report()
+        self.downstream.exchange_done()
+
+    def _report(self) -> None:
+        self.done = True
+        for timer in (self._deadline, self._try_deadline, self._parked):
+            if timer is not None:
+                timer.cancel()
+        self.plane.reporter.exchange(self)
+
+    # --- time ----------------------------------------------------------------------------------------------------------------
+
+    def _start_deadline(self) -> None:
+        """The route's time-out counts from the end of the request to the end of the response (Envoy)."""
+        timeout_ms = self.plan.decision.timeout_ms
+        if timeout_ms and not self.done:
+            self._deadline = self._set(self._deadline, timeout_ms, self._on_timeout)
+
+    def _on_timeout(self) -> None:
+        if self.code:
+            self._cut_off(REPLIES[Failure.UPSTREAM_TIMEOUT])
+        else:
+            self.reply(REPLIES[Failure.UPSTREAM_TIMEOUT])
+
+    def _on_try_timeout(self) -> None:
+        self._give_up_attempt()
+        self._attempt_failed(Failure.PER_TRY_TIMEOUT, "")
+
+    def _park(self, delay_ms: int, resume: object) -> None:
+        timer = Timer(resume)  # type: ignore[arg-type]
+        self._parked = timer
+        self.plane.lane.wheel.set(timer, self.plane.lane.now, delay_ms / 1000)
+
+    def _set(self, timer: Timer | None, after_ms: int, on_due: object) -> Timer:
+        timer = timer or Timer(on_due)  # type: ignore[arg-type]
+        self.plane.lane.wheel.set(timer, self.plane.lane.now, after_ms / 1000)
+        return timer

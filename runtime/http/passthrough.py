@@ -1,0 +1,41 @@
+"""Requests that go where they were going: the authority names the upstream, by address or by a name that has to be resolved first."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from runtime.telemetry import REPLIES, Failure
+from snapshot.decide import target_port
+from snapshot.section import Endpoint
+
+if TYPE_CHECKING:
+    from runtime.http.exchange import Exchange
+
+
+def passthrough(exchange: Exchange) -> None:
+    """Finds the endpoint of a passthrough request and sends it there; parked while its name is resolved."""
+    host = exchange.forwarded.host.strip("[]")
+    port = target_port(exchange.forwarded)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        exchange.plane.park(lambda: _resolved(exchange, host, port))
+    else:
+        _go(exchange, Endpoint(address=host, port=port))
+
+
+async def _resolved(exchange: Exchange, host: str, port: int) -> Callable[[], None]:
+    addresses = await exchange.plane.resolve_name(host, port)
+    if exchange.done:
+        return lambda: None
+    if not addresses:
+        return lambda: exchange.reply(REPLIES[Failure.NAME_UNRESOLVED])
+    return lambda: _go(exchange, Endpoint(address=addresses[0], port=port))
+
+
+def _go(exchange: Exchange, endpoint: Endpoint) -> None:
+    if not exchange.done:
+        exchange.endpoint = endpoint
+        exchange.attempt()

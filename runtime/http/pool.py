@@ -1,0 +1,323 @@
+"""The connections to one endpoint, and who waits for one.
+
+A pool's key does not name a generation, so connections outlive swaps: cluster, address, protocol and the TLS settings that they were made
+with. Limits count per cluster over all its endpoints (Envoy's circuit breaker), in a ClusterLoad that the cluster's pools share.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from runtime.http.stream import Waiter
+from runtime.lane.channel import Channel, Sink
+from runtime.lane.tls_channel import TlsChannel, TlsFailedError
+from runtime.lane.wheel import Timer
+from runtime.plane import Plane
+from runtime.telemetry import Failure
+from runtime.tls.contexts import MaterialError
+from runtime.tls.naming import UpstreamRefusedError, vetting
+from snapshot.section import Cluster, Endpoint, MeshUpstream, UpstreamTls
+
+MAX_PENDING = 16_384
+"""The bound of a pool's queue where the configuration gives none."""
+_IP_BIND_ADDRESS_NO_PORT = 24
+
+
+class PoolKey(NamedTuple):
+    """What must be equal for two requests to share connections."""
+
+    cluster: str
+    address: str
+    port: int
+    protocol: str
+    tls: UpstreamTls | None
+
+
+class ClusterLoad:
+    """What a cluster's pools use together."""
+
+    __slots__ = ("connections", "pending", "requests")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.pending = 0
+        self.requests = 0
+
+
+class UpstreamConnection(Sink, Protocol):
+    """A connection in a pool, of any version. It tells its pool: ``on_ready``, ``on_connect_failed``, ``on_closed``, ``on_stream_done``."""
+
+    channel: Channel
+    capacity: int
+
+    def open(self, waiter: Waiter) -> None:
+        """Gives the waiter a stream, by ``Waiter.on_stream``. Only called where ``capacity`` is positive."""
+
+    def retire(self) -> None:
+        """Takes no more streams and closes when the open ones are done."""
+
+
+class Pool:
+    """The connections to one endpoint. Owns them, and the queue of waiters.
+
+    ``active`` counts streams in use, for least request.
+    """
+
+    __slots__ = (
+        "_connecting",
+        "_free",
+        "_pending",
+        "_retired",
+        "active",
+        "cluster",
+        "connections",
+        "endpoint",
+        "host",
+        "key",
+        "load",
+        "plane",
+    )
+
+    def __init__(self, plane: Plane, key: PoolKey, cluster: Cluster, endpoint: Endpoint, load: ClusterLoad) -> None:
+        self.plane = plane
+        self.key = key
+        self.cluster = cluster
+        self.endpoint = endpoint
+        self.load = load
+        self.host = f"{key.address}:{key.port}"
+        self.active = 0
+        self.connections: set[UpstreamConnection] = set()
+        self._free: list[UpstreamConnection] = []
+        self._pending: deque[Waiter] = deque()
+        self._connecting = 0
+        self._retired = False
+
+    # --- asking --------------------------------------------------------------------------------------------------------------
+
+    def acquire(self, waiter: Waiter) -> None:
+        """Gives the waiter a stream, now or later, or says why there is none."""
+        limits = self.cluster.limits
+        load = self.load
+        if limits.max_requests and load.requests >= limits.max_requests:
+            waiter.on_unavailable(Failure.OVERFLOW, "overflow")
+            return
+        free = self._free
+        while free:
+            connection = free[-1]
+            if connection.capacity <= 1:
+                free.pop()
+            if connection.capacity > 0 and not connection.channel.closed:
+                self._grant(connection, waiter)
+                return
+        self._enqueue(waiter)
+
+    def _grant(self, connection: UpstreamConnection, waiter: Waiter) -> None:
+        self.active += 1
+        self.load.requests += 1
+        connection.open(waiter)
+
+    def _enqueue(self, waiter: Waiter) -> None:
+        limits = self.cluster.limits
+        load = self.load
+        may_connect = not limits.max_connections or load.connections < limits.max_connections or not self.connections
+        # Envoy counts a request that a new connection will carry as pending, too.
+        if load.pending >= (limits.max_pending_requests or MAX_PENDING):
+            waiter.on_unavailable(Failure.OVERFLOW, "overflow")
+            return
+        self._pending.append(waiter)
+        load.pending += 1
+        if may_connect and self._connecting < len(self._pending):
+            self._connect()
+
+    def abandon(self, waiter: Waiter) -> None:
+        """The waiter waits no more."""
+        try:
+            self._pending.remove(waiter)
+        except ValueError:
+            return
+        self.load.pending -= 1
+
+    # --- connecting ----------------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        try:
+            sock = open_socket(self.key.address, self.key.port, self.plane.source_ip)
+            connection = self.plane.upstream_machines[self.key.protocol](self)
+            connection.channel = self._channel(sock, connection)
+        except MaterialError as error:
+            self._fail_one(Failure.UPSTREAM_TLS, str(error))
+            return
+        except OSError as error:
+            self._fail_one(Failure.CONNECT_FAILED, error.strerror or str(error))
+            return
+        self._connecting += 1
+        self.load.connections += 1
+        self.connections.add(connection)
+        connection.channel.start()
+
+    def _channel(self, sock: socket.socket, connection: UpstreamConnection) -> Channel:
+        tls = self.key.tls
+        lane = self.plane.lane
+        if tls is None:
+            return Channel(lane, sock, connection, connecting=True)
+        generation = self.plane.generation
+        try:
+            context = generation.material.client(tls, self.key.protocol)
+            return TlsChannel(
+                lane,
+                sock,
+                connection,
+                context,
+                server_side=False,
+                server_name=tls.server_name,
+                connecting=True,
+                vet=vetting(tls, generation.trust_domains),
+            )
+        except (MaterialError, ssl.SSLError, ValueError) as error:
+            sock.close()
+            raise MaterialError("malformed", str(error)) from None
+
+    def on_ready(self, connection: UpstreamConnection) -> None:
+        """A connection is open (and, with TLS, vetted), or has capacity again."""
+        self._offer(connection)
+
+    def on_connected(self) -> None:
+        """A connection attempt has succeeded; ``on_ready`` follows."""
+        self._connecting -= 1
+        self.plane.instruments.add("weft_connections_total", "upstream")
+
+    def on_connect_failed(self, connection: UpstreamConnection, error: OSError) -> None:
+        """A connection attempt has failed: the oldest waiter hears of it."""
+        self._connecting -= 1
+        self._forget(connection)
+        if isinstance(error, UpstreamRefusedError):
+            failure = Failure.UPSTREAM_IDENTITY
+        elif isinstance(error, TlsFailedError):
+            failure = Failure.UPSTREAM_TLS
+        else:
+            failure = Failure.CONNECT_TIMEOUT if error.errno == errno.ETIMEDOUT else Failure.CONNECT_FAILED
+        if failure in (Failure.UPSTREAM_IDENTITY, Failure.UPSTREAM_TLS):
+            self.plane.instruments.add("weft_handshake_failed_total", "upstream", failure.value)
+        self._fail_one(failure, error.strerror or str(error))
+
+    def _fail_one(self, failure: Failure, reason: str) -> None:
+        if self._pending:
+            waiter = self._pending.popleft()
+            self.load.pending -= 1
+            waiter.on_unavailable(failure, reason)
+
+    # --- coming back ---------------------------------------------------------------------------------------------------------
+
+    def on_stream_done(self, connection: UpstreamConnection) -> None:
+        """A stream has ended; its connection may carry another where it says so by ``capacity``."""
+        self.active -= 1
+        self.load.requests -= 1
+        if connection.capacity > 0 and not connection.channel.closed:
+            self._offer(connection)
+
+    def on_closed(self, connection: UpstreamConnection) -> None:
+        """An open connection is gone; its streams have been told and counted off."""
+        self._forget(connection)
+        if connection in self._free:
+            self._free.remove(connection)
+        if self._pending and self._connecting < len(self._pending):
+            self._connect()
+
+    def _forget(self, connection: UpstreamConnection) -> None:
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.load.connections -= 1
+
+    def _offer(self, connection: UpstreamConnection) -> None:
+        pending = self._pending
+        while pending and connection.capacity > 0:
+            self.load.pending -= 1
+            self._grant(connection, pending.popleft())
+        if connection.capacity <= 0 or connection.channel.closed:
+            return
+        if self._retired:
+            connection.retire()
+        elif connection not in self._free:
+            self._free.append(connection)
+
+    def retire(self) -> None:
+        """No generation uses this pool any more: idle connections close now, busy ones when they are done."""
+        self._retired = True
+        self._free.clear()
+        for connection in list(self.connections):
+            connection.retire()
+
+
+class Pools:
+    """All pools of a worker, by key."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._pools: dict[PoolKey, Pool] = {}
+        self._loads: dict[str, ClusterLoad] = {}
+
+    def get(self, cluster: Cluster, endpoint: Endpoint, protocol: str) -> Pool:
+        """The pool to an endpoint of a cluster, as that cluster now is."""
+        tls = cluster.tls
+        if isinstance(tls, MeshUpstream) and tls.auto and not endpoint.mesh:
+            tls = None
+        key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls)
+        pool = self._pools.get(key)
+        if pool is None:
+            load = self._loads.setdefault(cluster.name, ClusterLoad())
+            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load)
+        pool.cluster = cluster
+        return pool
+
+    def keep(self, uses: Callable[[PoolKey], bool]) -> None:
+        """Retires every pool that is not used any more."""
+        for key in [key for key in self._pools if not uses(key)]:
+            self._pools.pop(key).retire()
+
+    @property
+    def connections(self) -> int:
+        """Open upstream connections of all pools."""
+        return sum(load.connections for load in self._loads.values())
+
+
+def open_socket(address: str, port: int, source_ip: str) -> socket.socket:
+    """A non-blocking socket whose connection is under way; raises OSError where it cannot even start.
+
+    Loopback destinations are called from ``source_ip``, the workload's own loopback address, so that on one machine
+    each workload is told apart by its address.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source_ip and address.startswith("127."):
+            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source_ip, 0))
+        code = sock.connect_ex((address, port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))  # noqa: TRY301  the socket must be closed
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class ConnectDeadline:
+    """The deadline of one connection attempt, TLS handshake included."""
+
+    __slots__ = ("_channel_of", "timer")
+
+    def __init__(self, pool: Pool, channel_of: Callable[[], Channel]) -> None:
+        self._channel_of = channel_of
+        self.timer = Timer(self._expired)
+        plane = pool.plane
+        plane.lane.wheel.set(self.timer, plane.lane.now, pool.cluster.limits.connect_timeout_ms / 1000)
+
+    def _expired(self) -> None:
+        self._channel_of().lose(OSError(errno.ETIMEDOUT, "connection timeout"))

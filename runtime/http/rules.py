@@ -1,0 +1,94 @@
+"""What a hop does to headers besides the route's edits: request ids, forwarding headers, the client's certificate, internal headers.
+
+The facts are Envoy's as Istio configures it: a gateway trusts nothing from outside and says who came (edge); a sidecar's inbound side passes on and
+appends the mTLS peer; its outbound side strips what only a proxy may claim. Trace context (traceparent, b3 and their kin) passes untouched.
+"""
+
+from __future__ import annotations
+
+from random import getrandbits
+
+from policies.head import Headers, Peer, RequestHead
+
+SERVER = (b"server", b"weft")
+TRACE = b"x-weft-trace"
+SNAPSHOT = b"x-weft-snapshot"
+_INTERNAL = b"x-envoy-"
+_EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forwarded-proto", TRACE})
+
+Fields = dict[bytes, bytes]
+
+
+def request_id() -> bytes:
+    """A random UUID (version 4) in its usual form; not a secret, so not from the system's entropy."""
+    bits = getrandbits(128) & ~(0xF000 << 64) | (0x4000 << 64)
+    text = f"{bits & ~(0xC000 << 48) | (0x8000 << 48):032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+
+
+class Rules:
+    """The rules of one chain. ``direction`` is the listener's; ``edge`` says that downstream is outside the mesh."""
+
+    __slots__ = ("_by", "edge", "inbound", "overwrites_server")
+
+    def __init__(self, *, direction: str, edge: bool, identity: str) -> None:
+        self.edge = edge
+        self.inbound = direction == "inbound"
+        self.overwrites_server = not self.inbound
+        self._by = identity
+
+    def request(self, head: RequestHead, fields: Fields, peer: Peer, fingerprint: str) -> None:
+        """Changes ``head.headers`` and keeps ``fields`` (the last value of each name) in step with it."""
+        headers = head.headers
+        if self.edge:
+            headers = self._from_outside(headers, fields, peer)
+        if b"x-request-id" not in fields:
+            fields[b"x-request-id"] = identifier = request_id()
+            headers.append((b"x-request-id", identifier))
+        if b"x-forwarded-proto" not in fields:
+            headers.append((b"x-forwarded-proto", head.scheme.encode()))
+        if peer.identity or b"x-forwarded-client-cert" in fields:
+            headers = self._client_certificate(headers, fields, peer, fingerprint)
+        head.headers = headers
+
+    def _from_outside(self, headers: Headers, fields: Fields, peer: Peer) -> Headers:
+        if not _EDGE_ONLY.isdisjoint(fields) or any(name.startswith(_INTERNAL) for name in fields):
+            headers = [pair for pair in headers if pair[0] not in _EDGE_ONLY and not pair[0].startswith(_INTERNAL)]
+            for name in [name for name in fields if name in _EDGE_ONLY or name.startswith(_INTERNAL)]:
+                del fields[name]
+        source = peer.source_ip.encode()
+        before = fields.get(b"x-forwarded-for")
+        if before is not None:
+            every = [value for name, value in headers if name == b"x-forwarded-for"]
+            headers = [pair for pair in headers if pair[0] != b"x-forwarded-for"]
+            source = b", ".join((*every, source))
+        fields[b"x-forwarded-for"] = source
+        headers.append((b"x-forwarded-for", source))
+        return headers
+
+    def _client_certificate(self, headers: Headers, fields: Fields, peer: Peer, fingerprint: str) -> Headers:
+        """x-forwarded-client-cert: SANITIZE_SET at the edge, APPEND_FORWARD inbound, stripped outbound (the application may not claim it)."""
+        before = [value for name, value in headers if name == b"x-forwarded-client-cert"]
+        if before:
+            headers = [pair for pair in headers if pair[0] != b"x-forwarded-client-cert"]
+            fields.pop(b"x-forwarded-client-cert", None)
+        if not peer.identity or not (self.edge or self.inbound):
+            return headers
+        by = f"By={self._by};" if self._by else ""
+        element = f'{by}Hash={fingerprint};Subject="";URI={peer.identity}'.encode()
+        kept = before if self.inbound and not self.edge else []
+        headers.append((b"x-forwarded-client-cert", b",".join((*kept, element))))
+        return headers
+
+    def response(self, headers: Headers, fields: Fields, *, service_time_ms: int, stamp: bool) -> Headers:
+        """The upstream's response headers as this hop passes them on. ``stamp``: hops may show their snapshots, also outside."""
+        if self.edge and not stamp and SNAPSHOT in fields:
+            headers = [pair for pair in headers if pair[0] != SNAPSHOT]
+        if self.overwrites_server:
+            if b"server" in fields:
+                headers = [pair for pair in headers if pair[0] != b"server"]
+            headers.append(SERVER)
+        if b"x-envoy-upstream-service-time" in fields:
+            headers = [pair for pair in headers if pair[0] != b"x-envoy-upstream-service-time"]
+        headers.append((b"x-envoy-upstream-service-time", b"%d" % service_time_ms))
+        return headers

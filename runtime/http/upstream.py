@@ -1,0 +1,278 @@
+"""The upstream machine of HTTP/1: one connection, one exchange at a time, back to the pool in between."""
+
+from __future__ import annotations
+
+from policies.head import Headers, RequestHead, ResponseHead
+from runtime.http.pool import ConnectDeadline, Pool
+from runtime.http.stream import ExchangeSide, Waiter
+from runtime.http1 import NEED_DATA, EndOfMessage, Http1Client, Limits, ProtocolError
+from runtime.lane.channel import Channel
+from runtime.lane.wheel import Timer
+from runtime.telemetry import Failure
+
+_SWITCHING = 101
+_OK = 200
+
+
+class Http1Upstream:
+    """One connection, which is also its one stream. Owns its codec, the bytes gathered since the last flush, and its deadlines.
+
+    ``waiter`` is the exchange that it serves, None while it is idle in its pool.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_connecting",
+        "_idle",
+        "_out",
+        "_requests",
+        "_retired",
+        "_tunnel",
+        "capacity",
+        "channel",
+        "host",
+        "local",
+        "pool",
+        "reused",
+        "waiter",
+    )
+
+    channel: Channel
+
+    def __init__(self, pool: Pool) -> None:
+        deadlines = pool.plane.generation.deadlines
+        self.pool = pool
+        self.host = pool.host
+        self.local = ""
+        self.capacity = 0
+        self.waiter: ExchangeSide | None = None
+        self.reused = False
+        self._codec = Http1Client(
+            limits=Limits(max_head_bytes=deadlines.max_head_bytes, max_headers=deadlines.max_headers)
+        )
+        self._out: list[bytes] = []
+        self._requests = 0
+        self._retired = False
+        self._tunnel = False
+        self._idle = Timer(self._idle_expired)
+        self._connecting: ConnectDeadline | None = ConnectDeadline(pool, lambda: self.channel)
+
+    # --- in the pool ---------------------------------------------------------------------------------------------------------
+
+    def open(self, waiter: Waiter) -> None:
+        """See UpstreamConnection."""
+        self.capacity = 0
+        self._idle.due = float("inf")
+        self.reused = self._requests > 0
+        self._requests += 1
+        self.waiter = waiter
+        waiter.on_stream(self)
+
+    def retire(self) -> None:
+        """See UpstreamConnection."""
+        self._retired = True
+        if self.waiter is None and self._connecting is None:
+            self._close()
+
+    def _idle_expired(self) -> None:
+        if self.waiter is None:
+            self._close()
+
+    def _close(self) -> None:
+        self.capacity = 0
+        self.channel.close()
+        self.pool.on_closed(self)
+
+    def _done(self) -> None:
+        """The exchange has its response. The connection goes back where everything about it is clean, else it closes."""
+        pool = self.pool
+        self.waiter = None
+        most = pool.cluster.limits.max_requests_per_connection
+        reusable = self._codec.reusable and not self._retired and not (most and self._requests >= most)
+        if reusable and not self._out and self.channel.drained:
+            self.capacity = 1
+            lane = pool.plane.lane
+            lane.wheel.set(self._idle, lane.now, pool.cluster.limits.idle_timeout_ms / 1000)
+            pool.on_stream_done(self)
+        else:
+            pool.on_stream_done(self)
+            self._close()
+
+    # --- the stream ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """See UpstreamStream."""
+        return self.channel.full
+
+    def send_request(
+        self, head: RequestHead, headers: Headers, *, content_length: int | None, end: bool, upgrade: bytes
+    ) -> None:
+        """See UpstreamStream; raises ProtocolError where configuration made a target that cannot be sent."""
+        self._out.append(
+            self._codec.send_head(
+                head,
+                headers,
+                content_length=content_length,
+                chunked=not end and content_length is None,
+                upgrade=upgrade,
+            )
+        )
+
+    def send_data(self, data: bytes) -> None:
+        """See UpstreamStream."""
+        self._out.append(data if self._tunnel else self._codec.send_data(data))
+
+    def send_end(self, trailers: Headers) -> None:
+        """See UpstreamStream."""
+        if self._tunnel:
+            self.flush()
+            self.channel.finish()
+            return
+        end = self._codec.send_end(trailers)
+        if end:
+            self._out.append(end)
+
+    def flush(self) -> None:
+        """See UpstreamStream."""
+        out = self._out
+        if out:
+            self.channel.send(out[0] if len(out) == 1 else b"".join(out))
+            out.clear()
+
+    def pause(self) -> None:
+        """See UpstreamStream."""
+        self.channel.pause()
+
+    def resume(self) -> None:
+        """See UpstreamStream; what the codec still holds comes before what the socket has."""
+        self.channel.resume()
+
+    def close_tunnel(self) -> None:
+        """See UpstreamStream."""
+        self.waiter = None
+        self.pool.on_stream_done(self)
+        self.channel.close_after_drain()
+        self.pool.on_closed(self)
+
+    def cancel(self) -> None:
+        """See UpstreamStream: HTTP/1 has no other way to give up than to close."""
+        if self.waiter is not None:
+            self.waiter = None
+            self.pool.on_stream_done(self)
+        if not self.channel.closed:
+            self.channel.abort()
+            self.pool.on_closed(self)
+
+    # --- the sink ------------------------------------------------------------------------------------------------------------
+
+    def on_open(self) -> None:
+        """See Sink."""
+        deadline, self._connecting = self._connecting, None
+        if deadline is not None:
+            deadline.timer.cancel()
+        local = self.channel.sock.getsockname()
+        self.local = f"{local[0]}:{local[1]}"
+        self.capacity = 1
+        self.pool.on_connected()
+        self.pool.on_ready(self)
+
+    def on_data(self, data: bytes) -> None:
+        """See Sink."""
+        exchange = self.waiter
+        if exchange is None:
+            # Bytes that nobody asked for: the connection cannot be trusted to be in step (response splitting).
+            self._close()
+            return
+        try:
+            event = self._codec.receive_data(data)
+            while event is not NEED_DATA:
+                if not self._pass_on(exchange, event):
+                    return
+                event = self._codec.next_event()
+        except ProtocolError as error:
+            self._fail(Failure.UPSTREAM_PROTOCOL, str(error))
+            return
+        exchange.flush_downstream()
+
+    def _pass_on(self, exchange: ExchangeSide, event: object) -> bool:
+        """Tells the exchange one event; False where the stream is over or was given up."""
+        codec = self._codec
+        if type(event) is bytes:
+            exchange.on_response_data(event)
+            if not codec.complete:
+                return self.waiter is exchange
+            if self.waiter is exchange:
+                self._end(exchange, codec.trailers)
+            return False
+        if type(event) is ResponseHead:
+            return self._pass_head(exchange, event)
+        if type(event) is EndOfMessage and self.waiter is exchange:
+            self._end(exchange, event.trailers)
+        return False
+
+    def _pass_head(self, exchange: ExchangeSide, head: ResponseHead) -> bool:
+        codec = self._codec
+        if head.status < _OK and head.status != _SWITCHING:
+            exchange.on_informational(head)
+            return self.waiter is exchange
+        if head.status == _SWITCHING:
+            self._tunnel = True
+            exchange.on_tunnel(head)
+            return self.waiter is exchange
+        if codec.complete:
+            self._done()
+            exchange.on_response_head(head, content_length=codec.content_length, end=True)
+            exchange.flush_downstream()
+            return False
+        exchange.on_response_head(head, content_length=codec.content_length, end=False)
+        return self.waiter is exchange
+
+    def _end(self, exchange: ExchangeSide, trailers: Headers) -> None:
+        self._done()
+        exchange.on_response_end(trailers)
+        exchange.flush_downstream()
+
+    def on_eof(self) -> None:
+        """See Sink."""
+        exchange = self.waiter
+        if exchange is None:
+            self._close()
+            return
+        if self._tunnel:
+            exchange.on_response_end([])
+            return
+        try:
+            event = self._codec.receive_eof()
+        except ProtocolError:
+            event = None
+        if isinstance(event, EndOfMessage) and self.channel.clean_eof:
+            self._end(exchange, [])
+        else:
+            self._fail(Failure.UPSTREAM_CLOSED, "connection termination")
+
+    def on_drained(self) -> None:
+        """See Sink."""
+        if self.waiter is not None:
+            self.waiter.on_upstream_drained()
+
+    def on_lost(self, error: OSError) -> None:
+        """See Sink."""
+        if self._connecting is not None:
+            self._connecting.timer.cancel()
+            self._connecting = None
+            self.pool.on_connect_failed(self, error)
+            return
+        self.capacity = 0
+        exchange, self.waiter = self.waiter, None
+        if exchange is not None:
+            self.pool.on_stream_done(self)
+        self.pool.on_closed(self)
+        if exchange is not None:
+            exchange.on_upstream_failed(Failure.UPSTREAM_CLOSED, error.strerror or str(error))
+
+    def _fail(self, failure: Failure, reason: str) -> None:
+        exchange = self.waiter
+        self.cancel()
+        if exchange is not None:
+            exchange.on_upstream_failed(failure, reason)

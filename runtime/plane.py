@@ -1,0 +1,102 @@
+"""What every connection of a worker's data plane shares: the lane, the generation, the pools, the telemetry, the randomness."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from runtime.lane.channel import Channel, Sink
+from runtime.lane.loop import Lane
+from runtime.report import Reporter
+from runtime.telemetry import Instruments, TrafficMetrics
+
+if TYPE_CHECKING:
+    from runtime.accepting import Accepted
+    from runtime.generation import Generation
+    from runtime.http.pool import Pool, Pools, UpstreamConnection
+
+Resolve = Callable[[str, int], Awaitable[tuple[str, ...]]]
+
+
+class Rebindable(Protocol):
+    """A connection that outlives generations."""
+
+    def rebind(self, generation: Generation) -> None:
+        """Another generation serves: go on under it where the connection's own behaviour did not change, else drain."""
+
+    def drain(self) -> None:
+        """Ends as soon as nothing is in flight; tells the peer where its protocol can."""
+
+    def abort(self) -> None:
+        """Ends now."""
+
+
+class RandomDraws:
+    """Draws for resolve and on_response from the process's generator; names only matter to a replay."""
+
+    __slots__ = ()
+
+    def draw(self, name: str) -> float:  # noqa: ARG002  the contract's signature
+        """See Draws."""
+        return random.random()  # noqa: S311  balance, not secrecy
+
+
+class Plane:
+    """The shared state. Owns the set of open downstream connections and the parked tasks' nursery; ``generation`` is replaced by swap alone.
+
+    The machines are what speaks each protocol (``http1``, ``http2``, ``tcp``) on each side; runtime/machines.py names them all. ``stamp`` adds
+    x-weft-snapshot to every reply. ``source_ip`` is what outgoing loopback connections are bound to ("" leaves it to the kernel).
+    """
+
+    __slots__ = (
+        "connections",
+        "downstream_machines",
+        "draining",
+        "draws",
+        "generation",
+        "instruments",
+        "lane",
+        "metrics",
+        "nursery",
+        "pools",
+        "reporter",
+        "resolve_name",
+        "source_ip",
+        "stamp",
+        "upstream_machines",
+        "wall_offset",
+    )
+
+    def __init__(self, lane: Lane, *, resolve_name: Resolve, stamp: bool = False, source_ip: str = "") -> None:
+        self.lane = lane
+        self.draws = RandomDraws()
+        self.stamp = stamp
+        self.source_ip = source_ip
+        self.connections: set[Rebindable] = set()
+        self.draining = False
+        self.metrics = TrafficMetrics()
+        self.instruments = Instruments()
+        self.reporter = Reporter(self)
+        self.resolve_name = resolve_name
+        self.nursery: trio.Nursery | None = None
+        self.wall_offset = 0.0
+        self.upstream_machines: dict[str, Callable[[Pool], UpstreamConnection]] = {}
+        self.downstream_machines: dict[str, Callable[[Plane, Channel, Accepted], Sink]] = {}
+        self.generation: Generation
+        self.pools: Pools
+
+    def set_clock(self) -> None:
+        """Relates the wall clock to Trio's; asked again now and then, because the wall clock is corrected and Trio's is not."""
+        self.wall_offset = time.time() - trio.current_time()
+
+    def park(self, wait: Callable[[], Awaitable[Callable[[], None]]]) -> None:
+        """Runs ``wait`` as a Trio task; the function that it returns is then called in the lane."""
+        assert self.nursery is not None
+        self.nursery.start_soon(self._parked, wait)
+
+    async def _parked(self, wait: Callable[[], Awaitable[Callable[[], None]]]) -> None:
+        self.lane.call(await wait())

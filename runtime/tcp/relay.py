@@ -1,0 +1,250 @@
+"""The downstream machine of a TCP chain: bytes to one upstream and back, half-close passed on, one idle deadline for both directions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.attributes import Asked
+from policies.head import Headers, Principal, ResponseHead
+from runtime.http.stream import UpstreamStream
+from runtime.lane.channel import Channel
+from runtime.lane.wheel import NEVER, Timer
+from runtime.plane import Plane
+from runtime.telemetry import REPLIES, Failure
+from snapshot.decision import Decision
+from snapshot.resolve import resolve
+from snapshot.section import TcpChain
+
+if TYPE_CHECKING:
+    from runtime.accepting import Accepted
+    from runtime.generation import Generation, LiveCluster
+    from runtime.http.pool import Pool
+    from snapshot.section import Endpoint
+
+
+class TcpRelay:
+    """One downstream connection and, once connected, its upstream. Owns the idle timer and the bytes that came before the upstream was there."""
+
+    __slots__ = (
+        "_accepted",
+        "_ended",
+        "_half_closed",
+        "_pending",
+        "_plane",
+        "_pool",
+        "_timer",
+        "_upstream",
+        "bytes_received",
+        "bytes_sent",
+        "channel",
+        "cluster",
+        "endpoint",
+        "flags",
+        "generation",
+        "started",
+        "transport_failure",
+    )
+
+    def __init__(self, plane: Plane, channel: Channel, accepted: Accepted) -> None:
+        self.channel = channel
+        self.generation: Generation = accepted.generation
+        self.started = plane.lane.now
+        self.flags = ""
+        self.transport_failure = ""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.cluster: LiveCluster | None = None
+        self.endpoint: Endpoint | None = None
+        self._plane = plane
+        self._accepted = accepted
+        self._pool: Pool | None = None
+        self._upstream: UpstreamStream | None = None
+        self._pending: list[bytes] = []
+        self._half_closed = False
+        self._ended = False
+        self._timer = Timer(self._expired)
+        plane.connections.add(self)
+        plane.lane.wheel.set(self._timer, plane.lane.now, self.generation.deadlines.idle_ms / 1000)
+        channel.pause()
+        plane.lane.soon(self._connect)
+
+    @property
+    def accepted(self) -> Accepted:
+        """How the connection came in."""
+        return self._accepted
+
+    def _connect(self) -> None:
+        """Decides once, when the connection opens; TCP has no later point at which a decision could change."""
+        if self._ended:
+            return
+        prepared = self._accepted.chain.prepared
+        network = prepared.chain.network
+        assert isinstance(network, TcpChain)
+        peer = self._accepted.peer
+        if prepared.policies is not None:
+            verdict = prepared.policies.evaluate(Asked(None, peer, Principal(peer.identity), prepared.edge))
+            if not verdict.allowed:
+                self._end("", abort=True)
+                return
+        decision = Decision(
+            destinations=network.destinations, total_weight=sum(one.weight for one in network.destinations)
+        )
+        action = resolve(decision, self.generation, self.started, self._plane.draws)
+        if action.reply is not None or action.destination is None or action.endpoint is None:
+            reply = action.reply
+            self._end(reply.flag if reply is not None and reply.flag else "NR", abort=True)
+            return
+        self.endpoint = action.endpoint
+        self.cluster = self.generation.clusters[action.destination.cluster]
+        self._pool = self.cluster.pool(action.endpoint, "", tunnel=True)
+        self._pool.acquire(self)
+
+    # --- the upstream --------------------------------------------------------------------------------------------------------
+
+    def on_stream(self, stream: UpstreamStream) -> None:
+        """See Waiter."""
+        self._upstream = stream
+        for data in self._pending:
+            stream.send_data(data)
+        self._pending.clear()
+        stream.flush()
+        self._plane.reporter.relay_opened(self)
+        self.channel.resume()
+
+    def on_unavailable(self, failure: Failure, reason: str) -> None:
+        """See Waiter."""
+        self.transport_failure = reason
+        self._end(REPLIES[failure].flag, abort=True)
+
+    def on_response_data(self, data: bytes) -> None:
+        """See ExchangeSide."""
+        self.bytes_sent += len(data)
+        self._touch()
+        self.channel.send(data)
+        if self.channel.full and self._upstream is not None:
+            self._upstream.pause()
+
+    def on_response_end(self, trailers: Headers) -> None:
+        """See ExchangeSide."""
+        del trailers
+        self.channel.finish()
+        self._end_side()
+
+    def on_upstream_failed(self, failure: Failure, reason: str) -> None:
+        """See ExchangeSide."""
+        self._upstream = None
+        self.transport_failure = reason
+        self._end(REPLIES[failure].flag, abort=True)
+
+    def on_upstream_drained(self) -> None:
+        """See ExchangeSide."""
+        self.channel.resume()
+
+    def on_tunnel(self, head: ResponseHead) -> None:
+        """See ExchangeSide; nothing was asked."""
+
+    def on_informational(self, head: ResponseHead) -> None:
+        """See ExchangeSide; not on this side."""
+
+    def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
+        """See ExchangeSide; not on this side."""
+
+    def on_request_data(self, data: bytes) -> None:
+        """See ExchangeSide; the relay is its own downstream."""
+
+    def on_request_end(self, trailers: Headers) -> None:
+        """See ExchangeSide; the relay is its own downstream."""
+
+    def on_downstream_drained(self) -> None:
+        """See ExchangeSide; the relay is its own downstream."""
+
+    def on_downstream_failed(self, failure: Failure) -> None:
+        """See ExchangeSide; the relay is its own downstream."""
+
+    def flush_downstream(self) -> None:
+        """See ExchangeSide; every piece was written at once."""
+
+    # --- the downstream's sink -----------------------------------------------------------------------------------------------
+
+    def on_open(self) -> None:
+        """See Sink; the connection was open before."""
+
+    def on_data(self, data: bytes) -> None:
+        """See Sink."""
+        self.bytes_received += len(data)
+        self._touch()
+        upstream = self._upstream
+        if upstream is None:
+            self._pending.append(data)
+            return
+        upstream.send_data(data)
+        upstream.flush()
+        if upstream.full:
+            self.channel.pause()
+
+    def on_eof(self) -> None:
+        """See Sink."""
+        if self._upstream is None:
+            self._end("DC", abort=True)
+            return
+        self._upstream.send_end([])
+        self._end_side()
+
+    def on_drained(self) -> None:
+        """See Sink."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def on_lost(self, error: OSError) -> None:
+        """See Sink."""
+        del error
+        self._end("DC", abort=True)
+
+    # --- ends ----------------------------------------------------------------------------------------------------------------
+
+    def _touch(self) -> None:
+        self._timer.due = self._plane.lane.now + self.generation.deadlines.idle_ms / 1000
+
+    def _end_side(self) -> None:
+        if self._half_closed:
+            self._end("", abort=False)
+        self._half_closed = True
+
+    def _end(self, flag: str, *, abort: bool) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.flags = flag
+        self._timer.due = NEVER
+        self._plane.connections.discard(self)
+        upstream, self._upstream = self._upstream, None
+        if upstream is None and self._pool is not None:
+            self._pool.abandon(self)
+        elif upstream is not None:
+            if abort:
+                upstream.cancel()
+            else:
+                upstream.close_tunnel()
+        if abort:
+            self.channel.abort()
+        else:
+            self.channel.close_after_drain()
+        self._plane.reporter.relay_closed(self)
+
+    def _expired(self) -> None:
+        self._end("SI", abort=True)
+
+    def rebind(self, generation: Generation) -> None:
+        """See Rebindable: a relay goes on while its chain is the same; its upstream was chosen when it opened."""
+        chain = self._accepted.rebound(generation)
+        if chain is None:
+            self._end("", abort=False)
+        else:
+            self._accepted.chain = chain
+
+    def drain(self) -> None:
+        """See Rebindable: bytes have no boundary at which to stop; the drain's deadline ends the relay."""
+
+    def abort(self) -> None:
+        """See Rebindable and Source."""
+        self._end("", abort=True)

@@ -1,0 +1,184 @@
+"""TLS contexts from live key material: one per (settings, purpose) and version of the material, made before anything needs them.
+
+Private keys are handed to OpenSSL through an anonymous memory file: they are never on a disk. Session tickets are off wherever a client is
+identified: a resumed session would skip the check of the certificate (CVE-2022-21654).
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Hashable, Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from snapshot.live import Credential, Svid
+from snapshot.section import DownstreamTls, MeshTls, MeshUpstream, ServerTls, UpstreamTls
+
+MESH_ALPN = frozenset({"istio", "istio-peer-exchange", "istio-http/1.1", "istio-h2"})
+_MESH_SERVER_ALPN = ["istio-h2", "istio-http/1.1", "istio-peer-exchange", "istio", "h2", "http/1.1"]
+_MESH_CLIENT_ALPN = {"http1": ["istio-http/1.1"], "http2": ["istio-h2"], "tcp": ["istio-peer-exchange", "istio"]}
+_VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
+MESH_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+class MaterialError(Exception):
+    """Key material that is missing or does not fit; ``reason`` is closed: ``missing``, ``malformed``, ``key_mismatch``."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class TlsMaterial:
+    """The keys and certificates that this worker holds now. Owns the contexts made of them; new material makes new contexts for new
+    connections and leaves the open ones alone."""
+
+    def __init__(self) -> None:
+        self.svid: Svid | None = None
+        self._credentials: dict[str, Credential] = {}
+        self._contexts: dict[Hashable, ssl.SSLContext] = {}
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The credential slots that are filled."""
+        return frozenset(self._credentials)
+
+    def set_svid(self, svid: Svid) -> None:
+        """Takes a new SVID; raises MaterialError and keeps the old one where it does not work."""
+        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), svid.certificate_chain, svid.private_key, svid.identity)
+        _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), svid.bundle, "the trust bundle")
+        self.svid = svid
+        self._contexts.clear()
+
+    def set_credentials(self, credentials: Sequence[Credential]) -> list[MaterialError]:
+        """Takes what fills the credential slots; one that does not work is reported and the slot keeps its last good one."""
+        problems: list[MaterialError] = []
+        taken: dict[str, Credential] = {}
+        for credential in credentials:
+            try:
+                if credential.certificate_chain or credential.private_key:
+                    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+                    _load(context, credential.certificate_chain, credential.private_key, credential.name)
+                if credential.ca:
+                    _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), credential.ca, credential.name)
+                taken[credential.name] = credential
+            except MaterialError as error:
+                problems.append(error)
+                if credential.name in self._credentials:
+                    taken[credential.name] = self._credentials[credential.name]
+        if taken != self._credentials:
+            self._credentials = taken
+            self._contexts.clear()
+        return problems
+
+    def server(self, tls: DownstreamTls, *, http: bool, http2: bool) -> ssl.SSLContext:
+        """The context for a downstream chain; raises MaterialError where its slots are not filled."""
+        key = ("server", tls, http, http2)
+        context = self._contexts.get(key)
+        if context is None:
+            match tls:
+                case MeshTls():
+                    context = self._mesh_server(http2=http2)
+                case ServerTls():
+                    context = self._edge_server(tls)
+                    if http:
+                        context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
+            self._contexts[key] = context
+        return context
+
+    def client(self, tls: UpstreamTls, protocol: str) -> ssl.SSLContext:
+        """The context towards a cluster; raises MaterialError where its slots are not filled (never plain text instead)."""
+        key = ("client", tls, protocol)
+        context = self._contexts.get(key)
+        if context is None:
+            if isinstance(tls, MeshUpstream):
+                context = self._mesh(ssl.PROTOCOL_TLS_CLIENT)
+                context.set_alpn_protocols(_MESH_CLIENT_ALPN[protocol])
+            else:
+                context = self._origination(tls.ca, tls.credential, skip_verify=tls.skip_verify)
+                if protocol != "tcp":
+                    context.set_alpn_protocols(["h2"] if protocol == "http2" else ["http/1.1"])
+            self._contexts[key] = context
+        return context
+
+    def _mesh(self, purpose: int) -> ssl.SSLContext:
+        svid = self.svid
+        if svid is None:
+            raise MaterialError("missing", "this proxy has no identity yet")
+        context = ssl.SSLContext(purpose)
+        context.check_hostname = False  # SPIFFE IDs are compared instead, after the handshake (secure naming).
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(MESH_CIPHERS)
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+        _load(context, svid.certificate_chain, svid.private_key, svid.identity)
+        _trust(context, svid.bundle, "the trust bundle")
+        return context
+
+    def _mesh_server(self, *, http2: bool) -> ssl.SSLContext:
+        context = self._mesh(ssl.PROTOCOL_TLS_SERVER)
+        context.num_tickets = 0
+        context.set_alpn_protocols([name for name in _MESH_SERVER_ALPN if http2 or "h2" not in name])
+        return context
+
+    def _edge_server(self, tls: ServerTls) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = _VERSIONS[tls.min_version]
+        context.maximum_version = _VERSIONS[tls.max_version]
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        if tls.ciphers:
+            context.set_ciphers(":".join(tls.ciphers))
+        for name in tls.credentials:
+            credential = self._slot(name)
+            _load(context, credential.certificate_chain, credential.private_key, name)
+        if tls.client != "none":
+            slot = tls.client_ca or tls.credentials[0]
+            _trust(context, self._slot(slot).ca, slot)
+            context.verify_mode = ssl.CERT_REQUIRED if tls.client == "require" else ssl.CERT_OPTIONAL
+            context.num_tickets = 0
+            context.options |= ssl.OP_NO_TICKET
+        return context
+
+    def _origination(self, ca: str, credential: str, *, skip_verify: bool) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False  # The names of the cluster are compared after the handshake; they may be URIs.
+        if skip_verify:
+            context.verify_mode = ssl.CERT_NONE
+        elif ca:
+            _trust(context, self._slot(ca).ca, ca)
+        else:
+            context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        if credential:
+            slot = self._slot(credential)
+            _load(context, slot.certificate_chain, slot.private_key, credential)
+        return context
+
+    def _slot(self, name: str) -> Credential:
+        credential = self._credentials.get(name)
+        if credential is None:
+            raise MaterialError("missing", f"credential {name!r} is not there")
+        return credential
+
+
+def _load(context: ssl.SSLContext, chain: bytes, key: bytes, name: str) -> None:
+    """Gives OpenSSL a certificate and key, which it only reads from a path."""
+    fd = os.memfd_create("weft-credential", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, chain.rstrip() + b"\n" + key)
+        context.load_cert_chain(f"/proc/self/fd/{fd}")
+    except ssl.SSLError as error:
+        reason = "key_mismatch" if error.reason == "KEY_VALUES_MISMATCH" else "malformed"
+        raise MaterialError(reason, f"{name}: {error.reason or error}") from None
+    finally:
+        os.close(fd)
+
+
+def _trust(context: ssl.SSLContext, bundle: bytes, name: str) -> None:
+    try:
+        certificates = x509.load_pem_x509_certificates(bundle)
+        context.load_verify_locations(cadata=b"".join(one.public_bytes(Encoding.DER) for one in certificates))
+    except (ValueError, ssl.SSLError) as error:
+        raise MaterialError("malformed", f"{name}: {error}") from None
