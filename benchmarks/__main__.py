@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.certificates import make_certificates
@@ -15,9 +15,11 @@ from benchmarks.report import Report, machine, table, write
 from benchmarks.targets.envoy import Envoy
 from benchmarks.targets.haproxy import Haproxy
 from benchmarks.targets.nginx import Nginx
+from benchmarks.targets.weft import Weft
 from benchmarks.works import WORKS
 
-TARGETS: tuple[Target, ...] = (Envoy(), Nginx(), Haproxy())
+WEFT = Weft()
+TARGETS: tuple[Target, ...] = (WEFT, Envoy(), Nginx(), Haproxy())
 OUTPUT = Path("build") / "bench.json"
 
 
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except RuntimeError as error:
                 print(f"{work.name}: {error}", file=sys.stderr)
                 return 2
+            finally:
+                WEFT.close()
     print(table(rows))
     write(Report(rows=rows, swap=None, machine=machine(), duration_s=options.duration), options.output)
     return 1 if any(row.failed for row in rows) else 0
@@ -65,7 +69,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _chosen(known: list[str]) -> object:
+def _chosen(known: list[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split(",")
         unknown = [name for name in names if name not in known]

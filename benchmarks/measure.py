@@ -46,7 +46,7 @@ class Row(msgspec.Struct, frozen=True):
 def measure(
     work: Work, targets: Sequence[Target], *, duration_s: float, runs: int, certificates: Certificates, folder: Path
 ) -> Iterator[Row]:
-    """Measures a work: every target is started, then loaded in turns so that a drift of the machine hits all alike. ``direct`` is the origin alone."""
+    """Starts every target, then loads them in turns, so that a drift of the machine hits all alike. ``direct`` is the origin alone."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         origin_hop = Hop("origin", free_port(), 0, certificates, tls_in=work.origin_tls, http2=work.http2)

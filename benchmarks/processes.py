@@ -43,7 +43,7 @@ class Server:
             else:
                 return
         tail = self.log.read_text(errors="replace")[-2000:]
-        raise RuntimeError(f"{self.process.args} does not accept on port {port}:\n{tail}")
+        raise RuntimeError(f"{self.log.stem} does not accept on port {port}:\n{tail}")
 
     def cpu_s(self) -> float:
         """User and system time of the process and all its descendants that live, with what reaped children used."""

@@ -1,0 +1,93 @@
+"""weft as its users run it: ``weft proxy sidecar`` with one worker on a signed store, and for mesh TLS a ``weft control`` that issues its SVIDs.
+
+The CPU that counts is the supervisor's and the worker's together. The control plane idles on the load's core and is not counted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.certificates import IDENTITY, TRUST_DOMAIN
+from benchmarks.hop import Hop
+from benchmarks.processes import LOAD_CORE, PROXY_CORE, Server, free_port
+from benchmarks.slices import SLOT, Publisher, sections_of, snapshot_of
+from benchmarks.works import HOST
+from runtime.control import state
+
+WEFT = (sys.executable, "-c", "from weft.cli import main; main()")
+CONTROL_START_S = 20.0
+
+
+class Weft:
+    """weft itself. Owns the control plane that it started, until ``close``."""
+
+    name = "weft"
+
+    def __init__(self) -> None:
+        self._control: tuple[Server, int, Path] | None = None
+        self.publishers: dict[str, Publisher] = {}
+
+    def lacks(self, hop: Hop) -> str:  # noqa: ARG002  it can do everything that is asked here
+        """Nothing."""
+        return ""
+
+    def start(self, hop: Hop, folder: Path) -> Server:
+        """Publishes the hop's slice into a store of its own and starts a sidecar on it."""
+        home = folder / hop.name
+        home.mkdir(parents=True)
+        publisher = Publisher(home)
+        publisher.publish(snapshot_of(sections_of(hop)))
+        self.publishers[hop.name] = publisher
+        secret = home / "credentials" / SLOT
+        secret.mkdir(parents=True)
+        for name, source in (
+            ("tls.crt", hop.certificates.leaf),
+            ("tls.key", hop.certificates.key),
+            ("ca.crt", hop.certificates.root),
+        ):
+            (secret / name).write_bytes(source.read_bytes())
+            (secret / name).chmod(0o600)
+        bootstrap = home / "bootstrap.toml"
+        bootstrap.write_text(self._bootstrap(hop, home, folder))
+        command = [*WEFT, "proxy", "sidecar", "--bootstrap", str(bootstrap)]
+        return Server(command, folder=folder, name=hop.name, core=PROXY_CORE)
+
+    def close(self) -> None:
+        """Stops the control plane, where one was started."""
+        if self._control:
+            self._control[0].stop()
+            self._control = None
+
+    def _bootstrap(self, hop: Hop, home: Path, folder: Path) -> str:
+        lines = [
+            f'store = "{home / "store"}"',
+            f'root = "{home / "keys" / "root.json"}"',
+            'state = "state"',
+            'address = "127.0.0.1"',
+            'credentials = "credentials"',
+        ]
+        if hop.tls_in or (hop.tls_out and not hop.origin):
+            control, port, ledger = self._started(folder)
+            del control
+            token = home / "token"
+            opened = state.open_existing(ledger, now=time.time())
+            token.write_text(opened.ledger.create_token(IDENTITY, now=time.time(), ttl_s=300, uses=1))
+            (home / "control-ca.pem").write_bytes(opened.authority.bundle)
+            opened.ledger.close()
+            lines += [f'control = "https://127.0.0.1:{port}"', 'control_ca = "control-ca.pem"', 'join_token = "token"']
+        lines += ["[selector]", 'name = "bench"', "[ports]"]
+        lines += ["admin = 0", "outbound = -1", "metrics = -1", "merged_metrics = -1", "readiness = -1"]
+        lines += ["[services]", f'"{HOST}:80" = "127.0.0.1:{hop.port}"']
+        return "\n".join(lines) + "\n"
+
+    def _started(self, folder: Path) -> tuple[Server, int, Path]:
+        if self._control is None:
+            port, home = free_port(), folder / "control"
+            command = [*WEFT, "control", "--state", str(home), "--store", str(folder / "unused-store")]
+            command += ["--listen", f"127.0.0.1:{port}", "--monitoring", "127.0.0.1:0", "--trust-domain", TRUST_DOMAIN]
+            server = Server(command, folder=folder, name="control", core=LOAD_CORE)
+            server.wait_port(port)
+            self._control = (server, port, home)
+        return self._control
