@@ -38,6 +38,7 @@ from runtime.ipc import (
     Swap,
     Swapped,
 )
+from runtime.tls.contexts import MaterialError
 from snapshot.encode import FormatError
 from snapshot.index import Slice, slice_blobs
 from snapshot.live import Credential, Registry, Resolved, Svid
@@ -110,8 +111,9 @@ class Worker:
                     await self._obey(plane)
                 finally:
                     nursery.cancel_scope.cancel()
-        except ChannelClosedError as error:
-            log.info("worker ends: %s", error)
+        except* ChannelClosedError:
+            # The supervisor is gone; it has said why where it could.
+            pass
         finally:
             self._channel.close()
 
@@ -182,7 +184,10 @@ class Worker:
 
 def _update(plane: DataPlane, update: LiveUpdate) -> None:
     if update.svid is not None:
-        plane.set_svid(update.svid)
+        try:
+            plane.set_svid(update.svid)
+        except MaterialError as error:
+            log.error("the new certificate cannot be used, the old one stays: %s", error)  # noqa: TRY400  the reason says it all
     if update.credentials is not None:
         plane.set_credentials(list(update.credentials))
     if update.registry is not None:

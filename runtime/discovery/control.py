@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import httpx
 import msgspec
+import trio
 
 from runtime.control.interface import ProxyStatus, Refusal, SignedCertificate, SignRequest, StatusReport
 from snapshot.live import RegisteredWorkload, Registry
@@ -36,10 +37,12 @@ class ControlClient:
         self._ca = ca
         self._client: httpx.AsyncClient | None = None
         self._certificate: Path | None = None
+        self.has_certificate = trio.Event()
 
     async def show(self, certificate: Path) -> None:
         """Shows this client certificate (PEM with its key) from now on."""
         self._certificate = certificate
+        self.has_certificate.set()
         await self.close()
 
     async def close(self) -> None:

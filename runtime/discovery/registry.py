@@ -41,6 +41,7 @@ class RegistryFollower:
         self.registry = await trio.to_thread.run_sync(self._load)
         if self.registry is not None:
             await emit(self.registry)
+        await self._control.has_certificate.wait()
         failures = 0
         while True:
             try:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import trio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -55,7 +56,7 @@ class IdentityKeeper:
             await emit(self.svid)
         while True:
             if self.svid is not None and not self.failures:
-                await self._sleep_until(rotate_at(self.svid, self._draw()))
+                await self._sleep_until(rotate_at(self.svid, now=self._clock(), draw=self._draw()))
             try:
                 self.svid = await self._obtain()
             except (ControlError, SpiffeError, OSError) as error:
@@ -70,6 +71,8 @@ class IdentityKeeper:
         token = "" if current is not None else await trio.to_thread.run_sync(_read_token, self._token_file)
         signed = await self._control.sign(_request(key, current.identity if current else ""), token)
         svid = read_svid(signed.certificate_chain.encode(), _pem(key), signed.bundle.encode())
+        # The authority backdates notBefore; half of the life counts from when it really signed.
+        svid = msgspec.structs.replace(svid, issued_at=signed.issued_at)
         if current is not None and svid.identity != current.identity:
             raise SpiffeError(f"asked to renew {current.identity}, got {svid.identity}")
         try:

@@ -29,7 +29,9 @@ def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> Regi
     workload = facts.proxy.workload
     return RegisteredWorkload(
         namespace=workload.namespace,
-        name=workload.name,
+        # One name per instance: two replicas of a workload are two registrations.
+        name=f"{workload.name}-{bootstrap.address}",
+        workload=workload.name,
         address=bootstrap.address,
         labels=tuple(sorted(bootstrap.selector.labels)),
         identity=svid.identity,

@@ -58,7 +58,6 @@ class Supervisor:
     ) -> None:
         self.bootstrap = with_real_ports(bootstrap)
         self.running = Running(clock=clock)
-        self._clock = clock
         self._state = Path(bootstrap.state)
         self._sockets = Sockets(workers=bootstrap.workers)
         self.fleet = Fleet(self.bootstrap, self._sockets, command=command)
@@ -66,6 +65,11 @@ class Supervisor:
         self._credentials = CredentialFiles(bootstrap.credentials)
         self._control = ControlClient(bootstrap.control, bootstrap.control_ca) if bootstrap.control else None
         self._registration = Registration(self._control) if self._control else None
+        self._keeper = (
+            IdentityKeeper(self._control, SavedIdentity(self._state), bootstrap.join_token, clock=clock)
+            if self._control
+            else None
+        )
         self._stopping = trio.Event()
         self._was_ready = False
         self.pages: dict[str, tuple[str, int]] = {}
@@ -196,8 +200,8 @@ class Supervisor:
         nursery.start_soon(self._take_news, news_in)
 
     def _follow_control(self, nursery: trio.Nursery, control: ControlClient) -> None:
-        keeper = IdentityKeeper(control, SavedIdentity(self._state), self.bootstrap.join_token, clock=self._clock)
-        nursery.start_soon(keeper.run, self._take_svid)
+        assert self._keeper is not None
+        nursery.start_soon(self._keeper.run, self._take_svid)
         registry = RegistryFollower(control, self._state / "registry.json")
         nursery.start_soon(registry.follow, self._take_registry)
         assert self._registration is not None
@@ -246,13 +250,17 @@ class Supervisor:
         if deployed is None:
             return "no snapshot serves yet"
         if deployed.facts.mesh and self._control is not None and self.running.svid is None:
-            return "no certificate yet"
+            return f"no certificate yet: {self.identity_problem() or 'asking for one'}"
         svid, wanted = self.running.svid, deployed.facts.proxy.workload.identity
         if deployed.facts.mesh and svid is not None and wanted and svid.identity != wanted:
             return f"the certificate is for {svid.identity}, the snapshot's workload is {wanted}"
         if self.fleet.workers_up == 0:
             return "no worker is up"
         return "draining" if self._stopping.is_set() else ""
+
+    def identity_problem(self) -> str:
+        """Why there is no new certificate, "" where the last attempt was good."""
+        return self._keeper.problem if self._keeper is not None else ""
 
     def listeners(self) -> dict[str, str]:
         """The bound addresses by listener name."""
