@@ -60,15 +60,26 @@ body = st.sampled_from(
 )
 target = st.sampled_from(["/", "/a/b?c=d", "/%41", "http://h/x", "*", "/a b", "h:1", "/x#y"])
 
+FRAMED = [
+    ([], ""),
+    (["Content-Length: 3"], "abc"),
+    (["Content-Length: 003", "Expect: 100-continue"], "abcGET"),
+    (["Transfer-Encoding: chunked"], "3\r\nabc\r\n0\r\n\r\n"),
+    (["TRANSFER-ENCODING:\tChunked "], "03;a=b;c\r\nabc\r\n1\r\nd\r\n0\r\nT: 1\r\n\r\nGET"),
+]
+
 
 @st.composite
 def request(draw: st.DrawFn) -> bytes:
     method = draw(st.sampled_from(["GET", "POST", "OPTIONS", "CONNECT", "HEAD", "G@T"]))
     lines = [f"{method} {draw(target)} HTTP/{draw(st.sampled_from(['1.1', '1.1', '1.1', '1.0']))}", "Host: h"]
     lines += [f"{name}:{text}" for name, text in draw(st.lists(field, max_size=4))]
-    lines += draw(st.lists(odd_line, max_size=2))
+    framing, framed = draw(st.sampled_from(FRAMED))
+    lines += framing
+    if draw(st.booleans()):
+        lines += draw(st.lists(odd_line, max_size=2))
     end = draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n"]))
-    return (end.join(lines) + "\r\n\r\n" + draw(body)).encode("latin-1")
+    return (end.join(lines) + "\r\n\r\n" + (framed or draw(body))).encode("latin-1")
 
 
 def ours(pieces: list[bytes]) -> tuple[RequestHead, bytes, list[tuple[bytes, bytes]], bool] | None:
