@@ -101,6 +101,6 @@ def _endpoint(workload: RegisteredWorkload, port: int) -> Endpoint:
         identity=workload.identity,
         labels=workload.labels,
         locality=workload.locality,
-        workload=workload.workload or workload.name,
+        workload=workload.name,
         namespace=workload.namespace,
     )

@@ -11,7 +11,7 @@ import msgspec
 
 class RegisteredWorkload(msgspec.Struct, frozen=True, omit_defaults=True):
     """A workload that a sidecar registered. ``identity`` is the SPIFFE ID of the registering connection's certificate, set by the
-    control plane and never by the registrant. ``name`` is one instance's; ``workload`` what it is an instance of, for metric labels ("": the name). ``ports`` maps names and numbers of target ports to the numbers that the sidecar serves."""
+    control plane and never by the registrant. ``ports`` maps names and numbers of target ports to the numbers that the sidecar serves."""
 
     namespace: str
     name: str
@@ -22,7 +22,6 @@ class RegisteredWorkload(msgspec.Struct, frozen=True, omit_defaults=True):
     ports: tuple[tuple[str, int], ...] = ()
     locality: str = ""
     cluster: str = "Kubernetes"
-    workload: str = ""
 
 
 class Registry(msgspec.Struct, frozen=True):

@@ -29,9 +29,7 @@ def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> Regi
     workload = facts.proxy.workload
     return RegisteredWorkload(
         namespace=workload.namespace,
-        # One name per instance: two replicas of a workload are two registrations.
-        name=f"{workload.name}-{bootstrap.address}",
-        workload=workload.name,
+        name=workload.name,
         address=bootstrap.address,
         labels=tuple(sorted(bootstrap.selector.labels)),
         identity=svid.identity,
