@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from runtime.generation import Generation
+from snapshot.encode import decode
+from snapshot.index import ProvenanceRow
 
 
 def config_page(generation: Generation) -> dict[str, object]:
@@ -20,10 +22,18 @@ def config_page(generation: Generation) -> dict[str, object]:
                 "name": name,
                 "digest": prepared.digests[kind, name],
                 "position": str(position) if position is not None else None,
+                "positions": positions(prepared.provenance.get((kind, name))),
                 "section": msgspec.to_builtins(section),
             }
         )
     return {"snapshot": prepared.snapshot, "behaviour": prepared.behaviour, "sections": sections}
+
+
+def positions(table: bytes | None) -> dict[str, str]:
+    """Where each source that a section names stands: its rules, routes and policies, by SourceRef."""
+    if table is None:
+        return {}
+    return {str(row.source): str(row.position) for row in decode(table, tuple[ProvenanceRow, ...])}
 
 
 def clusters_page(generation: Generation) -> list[dict[str, object]]:

@@ -31,6 +31,7 @@ def write_bootstrap(folder: Path, proxy: ProxyPlan) -> Path:
         f'state = "state/{proxy.name}"',
         f'join_token = "tokens/{proxy.account}"',
         'credentials = "credentials"',
+        "stamp = true",
         "",
         "[selector]",
         f'namespace = "{proxy.namespace}"',

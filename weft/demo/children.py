@@ -123,6 +123,10 @@ class Children:
                 for name in reversed(list(self._running)):
                     nursery.start_soon(self.stop, name)
 
+    def tail(self, name: str) -> str:
+        """The end of a running process's log."""
+        return self._running[name].tail
+
     def pids(self) -> list[int]:
         """The leaders' process ids."""
         return [child.process.pid for child in self._running.values()]

@@ -88,7 +88,7 @@ class Pipeline:
         host, port = CONTROL_API
         store = f"https://{host}:{port}/store"
         command = weft_command("publish", ".", "--rev", "HEAD", "--store", store, "--keys", str(self._keys))
-        command += ["--store-ca", str(self._ca), "--token", str(self._token)]
+        command += ["--store-ca", str(self._ca), "--token-file", str(self._token)]
         done = await require(command, cwd=self.folder)
         version = re.search(r"\bversion:?\s+(\d+)", done.output)
         digest = re.search(r"\b[0-9a-f]{64}\b", done.output)

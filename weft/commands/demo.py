@@ -1,0 +1,51 @@
+"""``weft demo``."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+import trio
+from rich.console import Console
+
+from weft.demo.demonstration import Told, addresses, demonstrate, stop, summary
+from weft.demo.plan import DemoError
+from weft.demo.screen import LiveScreen, PlainScreen, Screen
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave it running at the end and print the addresses.")
+@click.option("--stop", "stopping", is_flag=True, help="End what an earlier --keep left running.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="build/demo",
+    show_default=True,
+    help="Where repository, keys, store and logs go; emptied at the start.",
+)
+def command(keep: bool, stopping: bool, folder: Path) -> int:
+    """Run the bookshop demonstration on this machine: a mesh, a steady load, and eight things that happen to it."""
+    if stopping:
+        click.echo(f"asked {stop(folder)} processes to end")
+        return 0
+    console = Console()
+    screen: Screen = LiveScreen(console) if console.is_terminal else PlainScreen(click.echo)
+    try:
+        with screen:
+            told: Told = trio.run(partial(demonstrate, folder.resolve(), screen, keep=keep))
+    except* DemoError as errors:
+        raise click.ClickException(f"{first_of(errors)}\nThe logs are in {folder / 'logs'}") from None
+    except* KeyboardInterrupt:
+        raise click.Abort from None
+    click.echo("\n".join(summary(told)))
+    if keep:
+        click.echo("\nStill running; weft demo --stop ends it. For example:")
+        click.echo("\n".join(f"  {line}" for line in addresses()))
+    return 0
+
+
+def first_of(errors: BaseExceptionGroup[DemoError]) -> DemoError:
+    """The first error of a group, however deep the nurseries that it came through."""
+    first = errors.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

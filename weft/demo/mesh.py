@@ -1,0 +1,145 @@
+"""The whole mesh of the demonstration, brought up: keys, control plane, tokens, first publication, applications, proxies."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+import trio
+
+from weft.demo.bootstraps import write_bootstrap, write_certificate
+from weft.demo.children import Children, require, weft_command
+from weft.demo.observer import Observer, wait_control
+from weft.demo.pipeline import Pipeline, Publication
+from weft.demo.plan import (
+    APPLICATION_PORT,
+    CONTROL_API,
+    CONTROL_MONITORING,
+    OUTBOUND,
+    PROXIES,
+    PUBLISHER,
+    TRUST_DOMAIN,
+    DemoError,
+    ProxyPlan,
+    example,
+    require_free,
+)
+from weft.demo.screen import Screen
+
+
+class DemoMesh:
+    """Owns the folder of the demonstration and everything that runs from it."""
+
+    def __init__(self, folder: Path, screen: Screen) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+        self.children = Children(folder / "logs")
+        self.observer = Observer(self.children)
+        self.pipeline = Pipeline(
+            folder / "repository",
+            keys=folder / "keys",
+            store=self.store,
+            token=folder / "publish-token",
+            ca=folder / "bundle.pem",
+        )
+        self._screen = screen
+
+    async def bring_up(self) -> Publication:
+        """Everything up to ready proxies; returns the first publication. Raises DemoError."""
+        self._clear()
+        say = self._screen.say
+        say("a Git repository from examples/bookshop, signing keys, the control plane")
+        await self.pipeline.create(example())
+        await require(weft_command("keys", "init", str(self.folder / "keys")))
+        shutil.copy(self.folder / "keys" / "root.json", self.folder / "root.json")
+        await self.start_control()
+        await self._trust()
+        say("the pipeline: weft check, weft publish")
+        checked = await self.pipeline.check()
+        if checked.code != 0:
+            raise DemoError(f"weft check finds mistakes in the bookshop:\n{checked.output}{checked.errors}")
+        published = await self.pipeline.publish()
+        say(
+            f"version {published.version}, snapshot {published.digest[:12]}; now {len(PROXIES)} proxies and their applications"
+        )
+        await self._start_applications()
+        for proxy in PROXIES:
+            await self.start_proxy(proxy)
+        await self.observer.wait_ready(*(proxy.name for proxy in PROXIES))
+        await self.observer.look()
+        return published
+
+    def _clear(self) -> None:
+        require_free()
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        for name in ("logs", "tokens", "state"):
+            (self.folder / name).mkdir(parents=True, mode=0o700)
+
+    async def start_control(self) -> None:
+        """Starts the control plane and waits until it is ready."""
+        token = self.folder / "publish-token"
+        if not token.exists():
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_urlsafe(32))
+        (self.store).mkdir(exist_ok=True)
+        command = weft_command("control", "--state", str(self.folder / "control"), "--store", str(self.store))
+        command += ["--listen", "{}:{}".format(*CONTROL_API), "--monitoring", "{}:{}".format(*CONTROL_MONITORING)]
+        command += [
+            "--trust-domain",
+            TRUST_DOMAIN,
+            "--online-keys",
+            str(self.folder / "keys"),
+            "--publish-token",
+            str(token),
+        ]
+        await self.children.start("control", command)
+        await wait_control(CONTROL_MONITORING, self.children)
+
+    async def _trust(self) -> None:
+        """The bundle that proxies check the control plane by, a join token per service account, the ingress's certificate."""
+        bundle = await require(weft_command("ca", "bundle", "--state", str(self.folder / "control")))
+        (self.folder / "bundle.pem").write_text(bundle.output)
+        async with trio.open_nursery() as nursery:
+            for namespace, account in sorted({(proxy.namespace, proxy.account) for proxy in PROXIES}):
+                nursery.start_soon(self._token, namespace, account)
+        write_certificate(self.folder / "credentials", "bookshop.example", now=dt.datetime.now(dt.UTC))
+        for proxy in PROXIES:
+            write_bootstrap(self.folder, proxy)
+
+    async def _token(self, namespace: str, account: str) -> None:
+        uses = sum(proxy.account == account for proxy in PROXIES)
+        command = weft_command("ca", "token", "--state", str(self.folder / "control"))
+        made = await require([*command, "--identity", f"{namespace}/{account}", "--uses", str(uses)])
+        file = self.folder / "tokens" / account
+        file.touch(mode=0o600)
+        file.write_text(made.output)
+
+    async def _start_applications(self) -> None:
+        app = str(example() / "app.py")
+        await self.children.start(
+            "publisher-api", [sys.executable, app, "publisher-api", "--listen", "{}:{}".format(*PUBLISHER)]
+        )
+        for proxy in PROXIES:
+            if proxy.application:
+                command = [sys.executable, app, proxy.role, "--version", proxy.version]
+                command += [
+                    "--listen",
+                    f"{proxy.application}:{APPLICATION_PORT}",
+                    "--proxy",
+                    f"{proxy.address}:{OUTBOUND}",
+                ]
+                await self.children.start(f"app-{proxy.name}", command)
+
+    async def start_proxy(self, proxy: ProxyPlan) -> None:
+        """Starts one proxy, without waiting until it is ready."""
+        file = str(self.folder / f"{proxy.name}.toml")
+        await self.children.start(proxy.name, weft_command("proxy", proxy.kind, "--bootstrap", file))
+
+    def remember(self) -> None:
+        """Writes down what runs, for ``weft demo --stop``."""
+        (self.folder / "running.json").write_text(json.dumps(self.children.pids()))

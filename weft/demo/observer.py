@@ -1,0 +1,138 @@
+"""What the proxies say that they run, read from their admin pages, and how long each publication took to get there."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from weft.demo.children import Children
+from weft.demo.load_client import BadReplyError, LoadClient, Reply
+from weft.demo.pipeline import Publication
+from weft.demo.plan import ADMIN, BY_NAME, PROXIES, READINESS, DemoError
+
+LOOK_S = 0.05
+LIVE_S = 15.0
+READY_S = 60.0
+
+T = TypeVar("T")
+
+
+class Running(msgspec.Struct, frozen=True):
+    """The part of ``/snapshot`` about what serves."""
+
+    version: int
+    commit: str
+    digest: str
+    since_s: float
+    fresh: bool
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What went wrong last."""
+
+    reason: str
+    message: str
+
+
+class ProxyView(msgspec.Struct, frozen=True):
+    """``/snapshot`` of one proxy."""
+
+    running: Running | None = None
+    problem: Problem | None = None
+    refused: Problem | None = None
+
+
+class Observer:
+    """Looks at every proxy again and again. ``views`` holds what each said last, None for one that did not answer."""
+
+    def __init__(self, children: Children) -> None:
+        self.views: dict[str, ProxyView | None] = {proxy.name: None for proxy in PROXIES}
+        self.propagation_ms: list[float] = []
+        self._children = children
+
+    async def watch(self) -> None:
+        """Keeps ``views`` up to date; runs until cancelled."""
+        while True:
+            await self.look()
+            await trio.sleep(4 * LOOK_S)
+
+    async def look(self) -> None:
+        """Reads all proxies once, one after the other: this is cheap and must not be a load of its own."""
+        for proxy in PROXIES:
+            reply = await _quietly(LoadClient((proxy.address, ADMIN)), "/snapshot")
+            self.views[proxy.name] = None if reply is None else msgspec.json.decode(reply.body, type=ProxyView)
+
+    async def wait_ready(self, *names: str) -> None:
+        """Waits until these proxies say that they are ready; raises DemoError for one that ended or takes longer than READY_S."""
+        with trio.move_on_after(READY_S):
+            for name in names:
+                while not await _is_ready(BY_NAME[name].address, READINESS, "/healthz/ready"):
+                    self._children.require_alive()
+                    await trio.sleep(LOOK_S)
+            return
+        raise DemoError(f"not ready after {READY_S:.0f} s: {name}\n{self._children.tail(name)}")
+
+    async def wait_live(self, published: Publication) -> list[float]:
+        """Waits until every proxy serves this publication; returns how many milliseconds after it became visible each did."""
+        with trio.move_on_after(LIVE_S):
+            while not all(self._serves(name, published) for name in self.views):
+                await self.look()
+                await trio.sleep(LOOK_S / 2)
+            times = [self._since(name) - published.visible_at for name in self.views]
+            took = [max(0.0, seconds * 1000) for seconds in times]
+            self.propagation_ms += took
+            return took
+        self._children.require_alive()
+        late = [f"{name}: {self.views[name]}" for name in self.views if not self._serves(name, published)]
+        raise DemoError(f"version {published.version} is not live everywhere after {LIVE_S:.0f} s:\n" + "\n".join(late))
+
+    def digests(self) -> dict[str, str]:
+        """What each proxy serves; "" where it does not say."""
+        return {name: view.running.digest if view and view.running else "" for name, view in self.views.items()}
+
+    def _serves(self, name: str, published: Publication) -> bool:
+        view = self.views[name]
+        return bool(view and view.running and view.running.version == published.version)
+
+    def _since(self, name: str) -> float:
+        view = self.views[name]
+        assert view is not None
+        assert view.running is not None
+        return view.running.since_s
+
+    async def page(self, name: str, path: str, shape: type[T]) -> T:
+        """An admin page of one proxy as a type; raises DemoError where it does not answer."""
+        reply = await _quietly(LoadClient((BY_NAME[name].address, ADMIN)), path)
+        if reply is None or reply.status != 200:
+            raise DemoError(
+                f"{name} does not answer {path}: {reply.body[:200]!r}" if reply else f"{name} does not answer"
+            )
+        return msgspec.json.decode(reply.body, type=shape)
+
+
+async def wait_control(address: tuple[str, int], children: Children) -> None:
+    """Waits until the control plane is ready; raises DemoError."""
+    with trio.move_on_after(READY_S):
+        while not await _is_ready(*address, "/ready"):
+            children.require_alive()
+            await trio.sleep(LOOK_S)
+        return
+    raise DemoError(f"the control plane is not ready after {READY_S:.0f} s")
+
+
+async def _is_ready(host: str, port: int, path: str) -> bool:
+    reply = await _quietly(LoadClient((host, port)), path)
+    return reply is not None and reply.status == 200
+
+
+async def _quietly(client: LoadClient, path: str) -> Reply | None:
+    try:
+        with trio.move_on_after(2.0):
+            return await client.get("localhost", path)
+    except (OSError, trio.BrokenResourceError, trio.TooSlowError, BadReplyError, ValueError):
+        return None
+    finally:
+        await client.close()
+    return None
