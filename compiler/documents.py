@@ -52,9 +52,8 @@ class _Loading:
                 else:
                     others.append(node)
         if others:
-            message = "the document has neither apiVersion nor kind; it is skipped"
-            if len(others) > 1:
-                message = f"{len(others)} documents of this file have neither apiVersion nor kind; they are skipped"
+            number = f"{len(others)} documents of this file are" if len(others) > 1 else "the document is"
+            message = f"{number} no resource (apiVersion, kind and metadata are missing); skipped"
             self.found.append(diagnostic("WFT0009", message, _head(others[0])))
 
     def note_skipped(self) -> None:
@@ -110,9 +109,8 @@ def _objects(root: Node) -> Iterator[Node]:
 
 
 def _means_a_resource(root: Mapping) -> bool:
-    """Whether somebody wrote this as an object of Kubernetes, if incompletely; other tools keep YAML in repositories too."""
-    written = root.key_spans
-    return "apiVersion" in written or "kind" in written or ("metadata" in written and "spec" in written)
+    """Whether somebody wrote this as a resource, if incompletely: other tools keep YAML in repositories too, some with an apiVersion."""
+    return sum(field in root.key_spans for field in ("apiVersion", "kind", "metadata", "spec")) > 1
 
 
 def id_of(document: Document) -> ResourceId:

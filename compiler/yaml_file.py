@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+import msgspec
 import yaml
 
 from compiler.catalog import diagnostic
@@ -46,7 +47,8 @@ def read_yaml(file: str, text: str, *, place: Place | None = None) -> YamlFile:
             break
         nodes = composer.nodes
         starts = line_starts(text) if starts is None else starts
-        resumed = _next_document(text, starts, skipped + fault)
+        # What is wrong may be noticed only at the line that starts the next document.
+        resumed = _next_document(text, starts, skipped + max(fault, 1))
         if resumed is None:
             break
         skipped = resumed
@@ -63,8 +65,11 @@ def _run(composer: Composer, text: str) -> int | None:
             event = parser.get_event()
             composer.feed(event)
     except RefusedError as refused:
-        composer.diagnostics.append(refused.found)
-        return None if refused.whole_file else int(event.start_mark.line)
+        line, column = event.start_mark.line, event.start_mark.column
+        advice = _advice(text, line, column)
+        found = refused.found if advice is None else msgspec.structs.replace(refused.found, help=advice)
+        composer.diagnostics.append(found)
+        return None if refused.whole_file else int(line)
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark is not None else (0, 0)
@@ -75,8 +80,8 @@ def _run(composer: Composer, text: str) -> int | None:
     return None
 
 
-def _next_document(text: str, starts: list[int], after_line: int) -> int | None:
-    for line in range(after_line + 1, len(starts)):
+def _next_document(text: str, starts: list[int], from_line: int) -> int | None:
+    for line in range(from_line, len(starts)):
         if _DOCUMENT_START.match(text, starts[line]):
             return line
     return None

@@ -36,7 +36,7 @@ THIRD_PARTY = {
     "compiler.composer": {"yaml"},
     "compiler.lineage": {"pygit2"},
     "compiler.worktree": {"pygit2"},
-    "compiler.yaml_file": {"yaml"},
+    "compiler.yaml_file": {"msgspec", "yaml"},
     "compiler.schemas": {"msgspec", "jsonschema_rs"},
     "compiler.mistakes": {"msgspec", "jsonschema_rs"},
     "compiler.render": {"msgspec", "rich"},
