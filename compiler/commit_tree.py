@@ -12,18 +12,18 @@ from pygit2.enums import FileMode
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Span
+from compiler.repository import find_repository
 from compiler.tree import (
     LINK_OUT,
     LINK_TO_FOLDER,
     LINK_TO_NOTHING,
     MAX_FILE_BYTES,
+    MAX_LINKS,
     SUFFIXES,
     TreeError,
     enters,
     is_configuration,
 )
-
-_MAX_LINKS = 8
 
 
 class CommitTree:
@@ -88,7 +88,7 @@ def _leads_to_folder(top: pygit2.Tree, path: str, link: pygit2.Object) -> bool:
 def _follow(top: pygit2.Tree, path: str, link: pygit2.Object) -> pygit2.Object | str:
     """The blob that a link leads to inside the tree, or why it leads to none."""
     entry, here = link, path
-    for _ in range(_MAX_LINKS):
+    for _ in range(MAX_LINKS):
         assert isinstance(entry, pygit2.Blob)
         target = entry.data.decode("utf-8", "surrogateescape")
         here = posixpath.normpath(posixpath.join(posixpath.dirname(here), target))
@@ -108,10 +108,10 @@ def _follow(top: pygit2.Tree, path: str, link: pygit2.Object) -> pygit2.Object |
 
 
 def _open(path: Path) -> pygit2.Repository:
-    found = pygit2.discover_repository(str(path)) if path.exists() else None
-    if found is None:
+    repository = find_repository(path)
+    if repository is None:
         raise TreeError(f"{path} is not in a Git repository; run `git init` there, or give the path of one")
-    return pygit2.Repository(found)
+    return repository
 
 
 def _commit(repository: pygit2.Repository, rev: str, path: Path) -> pygit2.Commit:

@@ -14,6 +14,7 @@ from typing import Protocol
 from compiler.diagnostic import Diagnostic
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_LINKS = 8
 SUFFIXES = (".yaml", ".yml", ".json")
 ASIDE = frozenset({"tests", "guardrails"})
 

@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-import pygit2
-
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Span
+from compiler.repository import find_repository
 from compiler.tree import (
     LINK_OUT,
     LINK_TO_FOLDER,
     LINK_TO_NOTHING,
     MAX_FILE_BYTES,
+    MAX_LINKS,
     SUFFIXES,
     TreeError,
     digest_of,
@@ -87,25 +87,31 @@ def _walk(root: Path, ignored: _Ignores) -> Iterator[tuple[str, Path]]:
             raise TreeError(f"cannot read the folder {root / prefix}: {error.strerror}") from None
         for entry in entries:
             relative, path = f"{prefix}{entry.name}", Path(entry.path)
-            is_link = entry.is_symlink()
-            if not (enters(relative) if entry.is_dir() else is_configuration(relative)) or ignored(path):
+            if not (enters(relative) if path.is_dir() else is_configuration(relative)) or ignored(path):
                 continue
-            if entry.is_dir() and not is_link and not (path / ".git").exists():
+            if path.is_dir() and not path.is_symlink() and not (path / ".git").exists():
                 folders.append(f"{relative}/")
             else:
                 yield relative, path
 
 
 def _link_problem(path: Path, real_root: Path) -> str:
-    """Why a path may not be read, or "" where it may."""
-    if not path.is_symlink():
-        return ""
-    target = path.resolve()
-    if not target.is_relative_to(real_root):
+    """Why a path may not be read, or "" where it may. A link's text counts as in a commit, where nothing absolute is inside the tree."""
+    step = path
+    for _ in range(MAX_LINKS):
+        if not step.is_symlink():
+            break
+        target = step.readlink()
+        if target.is_absolute():
+            return LINK_OUT
+        step = step.parent / target
+    # Unlike Path.resolve, realpath takes links that lead to themselves.
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(real_root):
         return LINK_OUT
-    if target.is_dir():
+    if real.is_dir():
         return LINK_TO_FOLDER
-    return "" if target.is_file() and target.name.endswith(SUFFIXES) else LINK_TO_NOTHING
+    return "" if real.is_file() and real.name.endswith(SUFFIXES) else LINK_TO_NOTHING
 
 
 def _content(path: Path) -> bytes:
@@ -118,11 +124,8 @@ def _content(path: Path) -> bytes:
 
 def _ignores(root: Path) -> _Ignores:
     """Whether Git ignores a path; nothing is ignored outside a repository."""
-    found = pygit2.discover_repository(str(root))
-    if found is None:
-        return lambda path: False  # noqa: ARG005  the same signature
-    repository = pygit2.Repository(found)
-    if repository.workdir is None:
+    repository = find_repository(root)
+    if repository is None or repository.workdir is None:
         return lambda path: False  # noqa: ARG005  the same signature
     top = Path(repository.workdir).resolve()
 

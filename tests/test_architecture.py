@@ -35,7 +35,7 @@ THIRD_PARTY = {
     "compiler.commit_tree": {"pygit2"},
     "compiler.composer": {"yaml"},
     "compiler.lineage": {"pygit2"},
-    "compiler.worktree": {"pygit2"},
+    "compiler.repository": {"pygit2"},
     "compiler.yaml_file": {"msgspec", "yaml"},
     "compiler.schemas": {"msgspec", "jsonschema_rs"},
     "compiler.mistakes": {"msgspec", "jsonschema_rs"},
