@@ -1,4 +1,4 @@
-"""HTTP/2 without I/O: frames, header blocks, flow control and budgets of our own, HPACK decoding by the library.
+"""HTTP/2 without I/O: frames, header blocks, flow control and budgets of our own.
 
 ``Http2Server`` is one downstream connection, ``Http2Client`` one upstream connection. Both take bytes and return a list of events
 (``runtime.http2.events``), each of which names its stream; what they send is collected until ``data_to_send``, which a caller asks once per

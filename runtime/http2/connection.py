@@ -14,11 +14,12 @@ import msgspec
 from policies.head import Headers
 from runtime.http1.framing import HOP_BY_HOP
 from runtime.http2 import frames
-from runtime.http2.blocks import EMPTY_TABLE, BlockReader, CompressionError, TooLargeError, encode_fields
+from runtime.http2.blocks import EMPTY_TABLE, encode_fields
 from runtime.http2.budget import Budget
 from runtime.http2.error import ErrorCode, MalformedError, ProtocolError, Reason
 from runtime.http2.events import DataReceived, Event, GoAwayReceived, SettingsReceived, StreamReset, WindowOpened
 from runtime.http2.fields import read_trailers
+from runtime.http2.reading import BlockReader, CompressionError, TooLargeError
 from runtime.http2.stream import NO_LENGTH, Stream
 
 _REMEMBERED_CLOSED = 256
