@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -28,13 +29,14 @@ _ANY = RouteMatch()
 
 
 class MemoryStore:
-    """Named bytes in a dict. ``fail_at`` counts writes down and raises at the one that reaches zero, before it changes anything."""
+    """Named bytes in a dict. From write number ``fail_at`` on, every write raises before it changes anything: the publisher is dead."""
 
     def __init__(self, files: Mapping[str, bytes] | None = None, *, fail_at: int = 0) -> None:
         self.files = dict(files or {})
         self.writes = 0
         self.reads: list[str] = []
         self._fail_at = fail_at
+        self._counting = threading.Lock()
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
         self.reads.append(name)
@@ -67,9 +69,10 @@ class MemoryStore:
         return require_name(name) in self.files
 
     def _count_write(self) -> None:
-        self.writes += 1
-        if self.writes == self._fail_at:
-            raise StoreError("the publisher was killed here")
+        with self._counting:
+            self.writes += 1
+            if 0 < self._fail_at <= self.writes:
+                raise StoreError("the publisher was killed here")
 
 
 def signing_keys(party: str = "ours") -> SigningKeys:

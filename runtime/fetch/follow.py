@@ -7,7 +7,6 @@ A problem never ends the loop and never takes back what was told: the last verif
 
 from __future__ import annotations
 
-import logging
 import random
 import tempfile
 from collections.abc import Callable
@@ -22,8 +21,6 @@ from runtime.fetch.session import Now, Session, wall_clock
 from snapshot.store import Store, StoreError
 from snapshot.stores import open_store
 from snapshot.trust.failure import Reason, Untrusted
-
-log = logging.getLogger(__name__)
 
 Step = Callable[[], VerifiedSlice | None]
 
@@ -100,7 +97,6 @@ class _Follower:
             problem = FetchProblem(Reason.UNREACHABLE, str(error))
         if problem != self._problem:
             self._problem = problem
-            log.warning("fetch problem, %s: %s", problem.reason, problem.message)
             await self._send.send(problem)
         return problem
 
@@ -109,6 +105,5 @@ class _Follower:
         if verified.release.version == self._told_version:
             return False
         self._told_version = verified.release.version
-        log.info("verified version %d, snapshot %s", verified.release.version, verified.release.snapshot)
         await self._send.send(verified)
         return True

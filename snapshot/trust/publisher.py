@@ -7,6 +7,7 @@ compare-and-swap on timestamp.json lets one win, and the other gets Conflict wit
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TypeVar
 
@@ -26,6 +27,8 @@ from snapshot.trust.source import read_from
 
 MAX_LEFT_OVERS = 1_000
 """How many files of publishers that died are skipped in search of a free version."""
+
+_PARALLEL_WRITES = 8
 
 T = TypeVar("T", Timestamp, Snapshot, Targets)
 Versioned = TypeVar("Versioned", Snapshot, Targets)
@@ -92,9 +95,11 @@ def publish(
     it cannot be written. Blobs come first, timestamp.json last.
     """
     assert draft.snapshot == snapshot.digest, "a release names the snapshot that it publishes"
-    put_blob(store, snapshot.digest, encode(snapshot.index))
-    for name, raw in snapshot.blobs.items():
-        put_blob(store, name, raw)
+    blobs = {**snapshot.blobs, snapshot.digest: encode(snapshot.index)}
+    with ThreadPoolExecutor(_PARALLEL_WRITES) as pool:
+        # A write waits for the disk, or for a server, most of its time; going through the results raises the first failure.
+        for _ in pool.map(lambda name: put_blob(store, name, blobs[name]), blobs):
+            pass
     return publish_release(store, keys, draft, published=published, now=now)
 
 
