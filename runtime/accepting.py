@@ -62,6 +62,18 @@ class Accepted:
             return None
         return generation.chains[listener.name, chain.name]
 
+    def pinned(self, serving: Generation) -> tuple[Generation, Chain]:
+        """What one request is decided under: the serving generation, or the one before where this connection is about to be drained.
+
+        A request may begin between a swap and this connection's turn to be moved over. A chain of the old generation must not be
+        decided on, and cached, by the new one.
+        """
+        if self.generation is not serving:
+            chain = self.rebound(serving)
+            if chain is not None:
+                self.chain, self.generation = chain, serving
+        return self.generation, self.chain
+
 
 class Acceptor:
     """One listening socket in the lane. Does not own the socket: the supervisor does."""

@@ -143,9 +143,9 @@ class Http1Downstream:
         self.content_length = codec.content_length
         self.upgrade = codec.upgrade
         self.protocol = codec.http_version
-        generation = plane.generation
+        generation, chain = self._accepted.pinned(plane.generation)
         self._set_timer(generation.deadlines.stream_idle_ms)
-        self._exchange = exchange = Exchange(plane, generation, self._accepted.chain, self, head)
+        self._exchange = exchange = Exchange(plane, generation, chain, self, head)
         exchange.start()
 
     def _end_request(self, trailers: Headers) -> None:

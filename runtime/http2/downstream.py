@@ -290,7 +290,8 @@ class Http2Downstream:
         self._streams[request.stream_id] = stream
         self._timer.due = NEVER
         stream.touch()
-        stream.exchange = exchange = Exchange(plane, plane.generation, self.accepted.chain, stream, head)
+        generation, chain = self.accepted.pinned(plane.generation)
+        stream.exchange = exchange = Exchange(plane, generation, chain, stream, head)
         exchange.start()
 
     def on_eof(self) -> None:
