@@ -131,7 +131,11 @@ def backend_problem(mesh: Mesh, route: HttpRoute, target: ObjectRef, port: int) 
     """Why a backendRef must not be followed (its share of requests is then answered 500)."""
     if (target.group, target.kind) != ("", "Service"):
         return f"backendRefs must name a Service, not {target.kind}"
-    if not mesh.granted("HTTPRoute", route.meta.namespace, target):
+    # In the mesh a route may lead to where its own parent Service is: its clients could go there without it (GAMMA's consumer routes).
+    beside_parent = any(
+        (parent.target.kind, parent.target.namespace) == ("Service", target.namespace) for parent in route.parents
+    )
+    if not beside_parent and not mesh.granted("HTTPRoute", route.meta.namespace, target):
         return (
             f"no ReferenceGrant lets HTTPRoutes of {route.meta.namespace} use Service {target.namespace}/{target.name}"
         )

@@ -12,12 +12,15 @@ from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.gateway_api import ApiGateway, ApiListener
 from compiler.resources.http_route import HttpRoute
+from policies.match import RouteMatch
+from policies.traffic import DirectResponse
 from snapshot.section import (
     FilterChain,
     GatewayPort,
     HttpChain,
     Listener,
     MeshTls,
+    Route,
     RouteTable,
     Section,
     ServerTls,
@@ -59,10 +62,10 @@ def _port(
     for name in dict.fromkeys(tables.values()):
         sections.append(RouteTable(name, gateway.meta.source))
     for listener in listeners:
-        # On plain ports all listeners share a table and its hosts; TLS has chosen the listener by name already.
-        rivals = listeners if listener.protocol == "HTTP" else [listener]
         attached = attachments(mesh, gateway, listener)
-        sections += _virtual_hosts(view, listener, rivals, attached, tables[listener.name])
+        sections += _virtual_hosts(view, listener, listeners, attached, tables[listener.name])
+        if listener.protocol != "HTTP":
+            sections += _misdirected(listener, listeners, tables[listener.name])
     chains = _chains(listeners, tables, policies)
     bind = GatewayPort(number)
     sections.append(Listener(f"gateway:{number}", listeners[0].source, "gateway", bind, "http", chains))
@@ -110,6 +113,18 @@ def _virtual_hosts(
         source = by_host[host][0].meta.source if by_host[host] else listener.source
         section = VirtualHost(table, f"{host}:{listener.port}", (host,), source)
         sections += virtual_host_sections(section, sorted_routes(view, by_host[host], listener))
+    return sections
+
+
+def _misdirected(listener: ApiListener, listeners: list[ApiListener], table: str) -> list[Section]:
+    """Virtual hosts for what other listeners of a TLS port serve: a connection that was made for this one gets 421 (RFC 9110 15.5.20)."""
+    sections: list[Section] = []
+    for other in listeners:
+        host = other.hostname or "*"
+        if host != (listener.hostname or "*"):
+            section = VirtualHost(table, f"{host}:{listener.port}:misdirected", (host,), other.source)
+            route = Route(other.source, RouteMatch(), DirectResponse(421), name="misdirected")
+            sections += virtual_host_sections(section, [route])
     return sections
 
 

@@ -118,9 +118,10 @@ def _retry(retry: Cursor | None, per_try_ms: int) -> Retry | None:
         return msgspec.structs.replace(DEFAULT_RETRY, per_try_timeout_ms=per_try_ms) if per_try_ms else None
     codes = tuple(int(code) for code in retry.texts("codes"))
     backoff = retry.duration_ms("backoff") or DEFAULT_RETRY.base_backoff_ms
+    # Written retries also cover resets and a backend's time-out (HTTPRouteRetry: connection errors of every kind).
     return Retry(
         attempts=retry.number("attempts", 1),
-        on=DEFAULT_RETRY.on,
+        on=(*DEFAULT_RETRY.on, "reset"),
         statuses=codes or DEFAULT_RETRY.statuses,
         per_try_timeout_ms=per_try_ms,
         base_backoff_ms=backoff,
