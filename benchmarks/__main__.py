@@ -11,7 +11,9 @@ from pathlib import Path
 from benchmarks.certificates import make_certificates
 from benchmarks.hop import Target
 from benchmarks.measure import Row, measure
-from benchmarks.report import Report, machine, table, write
+from benchmarks.report import Report, machine, swap_lines, table, write
+from benchmarks.swap import SWAPS, SwapResult, measure_swaps
+from benchmarks.swap import WORK as SWAP_WORK
 from benchmarks.targets.envoy import Envoy
 from benchmarks.targets.haproxy import Haproxy
 from benchmarks.targets.nginx import Nginx
@@ -20,6 +22,7 @@ from benchmarks.works import WORKS
 
 WEFT = Weft()
 TARGETS: tuple[Target, ...] = (WEFT, Envoy(), Nginx(), Haproxy())
+SWAP = SWAP_WORK.name
 OUTPUT = Path("build") / "bench.json"
 
 
@@ -27,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what was asked for; exit 1 where a reply failed, 2 where a target could not be run."""
     options = _options(arguments)
     rows: list[Row] = []
+    swap: SwapResult | None = None
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as name:
         folder = Path(name)
         certificates = make_certificates(folder)
@@ -50,13 +54,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return 2
             finally:
                 WEFT.close()
+        if SWAP in options.work and WEFT.name in options.target:
+            print(f"{SWAP}: {SWAP_WORK.about}", file=sys.stderr)
+            try:
+                swap = measure_swaps(certificates, folder / SWAP, swaps=options.swaps)
+            except RuntimeError as error:
+                print(f"{SWAP}: {error}", file=sys.stderr)
+                return 2
     print(table(rows))
-    write(Report(rows=rows, swap=None, machine=machine(), duration_s=options.duration), options.output)
-    return 1 if any(row.failed for row in rows) else 0
+    if swap is not None:
+        print(swap_lines(swap))
+    write(Report(rows=rows, swap=swap, machine=machine(), duration_s=options.duration), options.output)
+    return 1 if any(row.failed for row in rows) or (swap is not None and swap.failed) else 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    works = [work.name for work in WORKS]
+    works = [*(work.name for work in WORKS), SWAP]
     targets = [*(target.name for target in TARGETS), "direct"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--work", type=_chosen(works), default=works, help=f"comma-separated, of {', '.join(works)}")
@@ -65,6 +78,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--duration", type=float, default=3.0, help="seconds of each load (3)")
     parser.add_argument("--runs", type=int, default=3, help="loads per row, of which the median counts (3)")
+    parser.add_argument("--swaps", type=int, default=SWAPS, help=f"publishes of the swap row ({SWAPS})")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"the JSON file ({OUTPUT})")
     return parser.parse_args(arguments)
 

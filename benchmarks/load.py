@@ -58,7 +58,11 @@ def _h2load(url: str, duration_s: float, folder: Path) -> Load:
     log.unlink(missing_ok=True)
     command = ["h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", f"-D{duration_s:g}", "-t1"]
     command += [f"--log-file={log}", f"--header=:authority: {HOST}", url]
-    output = _run(command)
+    return h2load_result(_run(command), log)
+
+
+def h2load_result(output: str, log: Path) -> Load:
+    """What h2load's output and its log of requests say; raises RuntimeError where it says nothing."""
     found = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", output)
     rate = re.search(r"finished in [\d.]+m?s, ([\d.]+) req/s", output)
     if not found or not rate:

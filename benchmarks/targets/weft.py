@@ -28,6 +28,7 @@ class Weft:
     def __init__(self) -> None:
         self._control: tuple[Server, int, Path] | None = None
         self.publishers: dict[str, Publisher] = {}
+        self.admin: dict[str, int] = {}
 
     def lacks(self, hop: Hop) -> str:  # noqa: ARG002  it can do everything that is asked here
         """Nothing."""
@@ -69,8 +70,7 @@ class Weft:
             'credentials = "credentials"',
         ]
         if hop.tls_in or (hop.tls_out and not hop.origin):
-            control, port, ledger = self._started(folder)
-            del control
+            _, port, ledger = self._started(folder)
             token = home / "token"
             opened = state.open_existing(ledger, now=time.time())
             token.write_text(opened.ledger.create_token(IDENTITY, now=time.time(), ttl_s=300, uses=1))
@@ -78,7 +78,14 @@ class Weft:
             opened.ledger.close()
             lines += [f'control = "https://127.0.0.1:{port}"', 'control_ca = "control-ca.pem"', 'join_token = "token"']
         lines += ["[selector]", 'name = "bench"', "[ports]"]
-        lines += ["admin = 0", "outbound = -1", "metrics = -1", "merged_metrics = -1", "readiness = -1"]
+        self.admin[hop.name] = free_port()
+        lines += [
+            f"admin = {self.admin[hop.name]}",
+            "outbound = -1",
+            "metrics = -1",
+            "merged_metrics = -1",
+            "readiness = -1",
+        ]
         lines += ["[services]", f'"{HOST}:80" = "127.0.0.1:{hop.port}"']
         return "\n".join(lines) + "\n"
 
