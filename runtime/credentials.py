@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
-from watchfiles import awatch
+from watchfiles import watch
 
 from snapshot.live import Credential
 
@@ -43,10 +45,13 @@ class CredentialFiles:
             return
         while not self._folder.is_dir():  # noqa: ASYNC110  a missing directory sets no event
             await trio.sleep(POLL_MS / 1000)
-        async for _ in awatch(self._folder, rust_timeout=POLL_MS, yield_on_timeout=True, debounce=200, step=50):
-            if await trio.to_thread.run_sync(self._reread):
-                log.info("credentials changed: %s", ", ".join(sorted(self._read)) or "none")
-                await emit(self.all())
+        changed, watched = trio.open_memory_channel[None](1)
+        async with trio.open_nursery() as nursery, watched:
+            nursery.start_soon(_watch, self._folder, changed)
+            async for _ in watched:
+                if await trio.to_thread.run_sync(self._reread):
+                    log.info("credentials changed: %s", ", ".join(sorted(self._read)) or "none")
+                    await emit(self.all())
 
     def _reread(self) -> bool:
         before = dict(self._read)
@@ -77,6 +82,27 @@ class CredentialFiles:
             # OpenSSL says whether the two belong together.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / "tls.crt", folder / "tls.key")
         return Credential(name=name, certificate_chain=certificate, private_key=key, ca=ca)
+
+
+async def _watch(folder: Path, changed: trio.MemorySendChannel[None]) -> None:
+    """Sends at every change and every POLL_MS, until cancelled, and then at once: watchfiles' own async form takes seconds to cancel."""
+    stop = threading.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def tell() -> None:
+        with suppress(trio.WouldBlock, trio.BrokenResourceError):
+            changed.send_nowait(None)
+
+    def block() -> None:
+        watching = watch(folder, rust_timeout=POLL_MS, yield_on_timeout=True, debounce=200, step=50, stop_event=stop)
+        with suppress(trio.RunFinishedError):
+            for _ in watching:
+                token.run_sync_soon(tell)
+
+    try:
+        await trio.to_thread.run_sync(block, abandon_on_cancel=True)
+    finally:
+        stop.set()
 
 
 def _read(path: Path) -> bytes:
