@@ -115,6 +115,13 @@ CATALOG: tuple[Code, ...] = (
         "The kind is known, but not in this version of its API.",
         "Change apiVersion to one that is served.",
     ),
+    Code(
+        "WFT0013",
+        "BooleanKey",
+        WARNING,
+        "An unquoted key such as y, on or no is a boolean in Kubernetes YAML, so the key becomes `true` or `false`.",
+        "Quote the key.",
+    ),
     # --- resources, mesh and analysis --------------------------------------------------------------------------------------------
     Code(
         "IST0101",

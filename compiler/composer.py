@@ -140,6 +140,9 @@ class Composer:
         stack = self._stack
         if stack and stack[-1].key is None and type(stack[-1].node) is Mapping:
             self._key(stack[-1], value, span, merging=text == "<<" and event.implicit[0])
+            if isinstance(value, bool) and text.lower() not in ("true", "false"):
+                message = f"the key `{text}` reads as `{stack[-1].key}`"
+                self.diagnostics.append(diagnostic("WFT0013", message, span))
             if event.anchor is not None:
                 self._anchors[event.anchor] = _Anchored(Scalar(value, span), 1, 0)
             return

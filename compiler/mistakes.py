@@ -44,7 +44,7 @@ def describe(
 ) -> list[Diagnostic]:
     """The findings for a document's errors, in the order of their positions."""
     mistakes = [mistake for error in errors for mistake in _mistakes(document, schema, error)]
-    kept = {(mistake.span, mistake.message): mistake for mistake in _without_consequences(mistakes)}
+    kept = {(mistake.span, mistake.message): mistake for mistake in _outermost(list(_without_consequences(mistakes)))}
     about = ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
     return [
         diagnostic("IST0106", mistake.message, mistake.span, resource=about, help=mistake.help)
@@ -89,6 +89,14 @@ def _without_consequences(mistakes: list[_Mistake]) -> Iterator[_Mistake]:
                 yield mistake
 
 
+def _outermost(mistakes: list[_Mistake]) -> Iterator[_Mistake]:
+    """Of those that point at one place, leaves the ones about the outermost value: what may not be there need not be right."""
+    depth: dict[Span, int] = {}
+    for mistake in mistakes:
+        depth[mistake.span] = min(depth.get(mistake.span, len(mistake.path)), len(mistake.path))
+    return (mistake for mistake in mistakes if len(mistake.path) == depth[mistake.span])
+
+
 def _order(mistake: _Mistake) -> int:
     return _ORDER.index(mistake.keyword) if mistake.keyword in _ORDER else len(_ORDER)
 
@@ -104,6 +112,8 @@ def _mistakes(document: Document, schema: dict[str, Any], error: jsonschema_rs.V
         yield _wrong_key(document, path, value.instance, said)
     elif keyword in ("not", "anyOf"):
         yield _wrong_fields(document, path, keyword, rule[keyword], said)
+    elif document.kind == "Secret" and path[:1] in (("data",), ("stringData",)):
+        yield _secret(document, path)
     else:
         message, advice = wording(keyword, value, error.instance)
         if said and keyword == "type":
@@ -112,6 +122,15 @@ def _mistakes(document: Document, schema: dict[str, Any], error: jsonschema_rs.V
             message, advice = f"{shown(error.instance)} cannot stand here: {said}", ""
         place = f"{dotted(path)}: " if path else ""
         yield _Mistake(path, keyword, place + message, where(document, path), advice)
+
+
+def _secret(document: Document, path: Path) -> _Mistake:
+    """Content of a secret that is wrong. It is not repeated, since findings end up in logs."""
+    parent = find(document.root, path[:-1])
+    span = parent.key_spans[str(path[-1])] if isinstance(parent, Mapping) else where(document, path)
+    return _Mistake(
+        path, "type", f"{dotted(path)}: expected a string", span, "Quote the value, in base64 under `data`."
+    )
 
 
 def _rule(schema: dict[str, Any], schema_path: list[str | int]) -> tuple[dict[str, Any], str]:

@@ -34,11 +34,11 @@ def validate(document: Document) -> list[Diagnostic]:
     """
     kind = kind_of(document.api_version, document.kind)
     plain = document.plain()
-    validator = _validator(kind.schema)
-    found: list[Diagnostic] = []
+    schema, validator = _schema(kind.schema), _validator(kind.schema)
+    found = check_rules(document, schema)
     if not validator.is_valid(plain):
-        found = describe(document, _schema(kind.schema), validator.iter_errors(plain))
-    return found or check_rules(document, _schema(kind.schema))
+        found += describe(document, schema, validator.iter_errors(plain))
+    return sorted(found, key=lambda diagnostic: diagnostic.span)
 
 
 def known_kinds() -> tuple[Kind, ...]:

@@ -6,7 +6,7 @@ import io
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from compiler.diagnostic import Diagnostic, Severity, Span
+from compiler.diagnostic import Diagnostic, Severity
 from compiler.render.sources import Sources
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
@@ -42,7 +42,7 @@ def _paragraph(item: Diagnostic, sources: Sources) -> Iterator[Piece]:
     width = len(str(item.span.line))
     yield f"{item.severity.name.lower()}[{item.code}]", style
     yield f": {item.message}\n", _STRONG
-    yield from _quoted(item.span, sources, style, width)
+    yield from _quoted(item, sources, style, width)
     gutter = f"{' ' * width} = "
     if item.resource is not None:
         yield gutter, _FAINT
@@ -55,13 +55,17 @@ def _paragraph(item: Diagnostic, sources: Sources) -> Iterator[Piece]:
         yield f"help: {item.help}\n", _PLAIN
 
 
-def _quoted(span: Span, sources: Sources, style: str, width: int) -> Iterator[Piece]:
+def _quoted(item: Diagnostic, sources: Sources, style: str, width: int) -> Iterator[Piece]:
+    span = item.span
     pad = " " * width
     yield f"{pad}--> ", _FAINT
     yield f"{span.file}:{span.line}:{span.column}\n", _PLAIN
     line = sources.line(span.file, span.line)
     if line is None or not line.strip():
         return
+    if item.resource is not None and item.resource.kind == "Secret":
+        # What stands behind the mark may be the secret itself.
+        line = line[: span.end_column - 1]
     until = span.end_column if span.end_line == span.line else len(line) + 1
     before, marked = line[: span.column - 1], line[span.column - 1 : until - 1]
     if len(before) > _LONGEST_LINE:

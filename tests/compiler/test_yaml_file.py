@@ -126,9 +126,9 @@ def test_columns_count_characters_and_lines_count_every_yaml_break() -> None:
     [
         ("a: &x {b: 1}\nc: *x\n", {"a": {"b": 1}, "c": {"b": 1}}),
         ("p: &p {b: 1, c: 2}\nq: {<<: *p, c: 3}\n", {"p": {"b": 1, "c": 2}, "q": {"c": 3, "b": 1}}),
-        ("x: &x {b: 1}\ny: &y {b: 2, d: 4}\nz: {<<: [*x, *y]}\n", {"z": {"b": 1, "d": 4}}),
+        ("x: &x {b: 1}\nw: &w {b: 2, d: 4}\nz: {<<: [*x, *w]}\n", {"z": {"b": 1, "d": 4}}),
         ("? a\n: 1\n? 80\n: 2\n", {"a": 1, "80": 2}),
-        ("on: 1\n", {"true": 1}),
+        ("true: 1\n", {"true": 1}),
         ('{"a": [1, 2.0, "3"], "b": null, "c": {}}', {"a": [1, 2, "3"], "c": {}}),
         ("a: '<<'\n'<<': 1\n", {"a": "<<", "<<": 1}),
         ("&k a: 1\nb: *k\n", {"a": 1, "b": "a"}),
@@ -155,7 +155,7 @@ def test_what_yaml_can_say_reads_as_kubernetes_reads_it(text: str, plain: Plain)
         ("a: *nobody\n", [("WFT0006", 1, 4)]),
         ("a: &a [*a]\n", [("WFT0006", 1, 8)]),
         ("a: !vault x\n", [("WFT0006", 1, 4)]),
-        ("a: !set {x, y}\n", [("WFT0006", 1, 4)]),
+        ("a: !set {x, z}\n", [("WFT0006", 1, 4)]),
         ("a: .nan\n", [("WFT0006", 1, 4)]),
         ("{a: 1}: b\n", [("WFT0006", 1, 1)]),
         ("a: {<<: 1}\n", [("WFT0006", 1, 9)]),
@@ -164,6 +164,12 @@ def test_what_yaml_can_say_reads_as_kubernetes_reads_it(text: str, plain: Plain)
 )
 def test_a_mistake_of_the_text_is_found_where_it_is(text: str, faults_at: list[tuple[str, int, int]]) -> None:
     assert faults(text) == faults_at
+
+
+def test_a_key_that_becomes_a_boolean_is_warned_of() -> None:
+    roots, found = read_yaml("a.yaml", "y: 1\n'on': 2\n")
+    assert roots[0].plain() == {"true": 1, "on": 2}
+    assert [(item.code, item.severity.name, item.span.line) for item in found] == [("WFT0013", "WARNING", 1)]
 
 
 def test_a_duplicate_key_points_at_the_first_and_keeps_its_value() -> None:
