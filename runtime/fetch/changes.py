@@ -14,7 +14,7 @@ import watchfiles
 from snapshot.store import Store
 from snapshot.store_directory import DirectoryStore
 
-MAX_DELAY_S = 15.0
+MAX_DELAY_S = 5.0
 _JITTER = 0.1
 _STEP_MS = 20
 """How often watchfiles looks whether there was a change; news is late by up to two steps, and each costs a wake-up."""
@@ -44,8 +44,8 @@ class Changes:
             await trio.sleep(poll_s)
 
     async def wait_due(self, delay_s: float) -> None:
-        """Waits for the bell, at most ``delay_s`` (none or less is now): polling goes on beside watching, since not every file system tells of changes."""
-        with trio.move_on_after(delay_s):
+        """Waits for the bell, at most ``delay_s`` (none or less is now), since not every file system tells of changes."""
+        with trio.move_on_after(max(delay_s, 0.0)):
             await self._bell.wait()
         self._bell = trio.Event()
 
