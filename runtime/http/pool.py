@@ -132,8 +132,13 @@ class Pool:
             return
         self._pending.append(waiter)
         load.pending += 1
-        if may_connect and self._connecting < len(self._pending):
+        if may_connect and self._lacks_connections():
             self._connect()
+
+    def _lacks_connections(self) -> bool:
+        """Each waiter has a connection under way, but over HTTP/2 one is enough for all: it will carry many."""
+        enough = 1 if self.key.protocol == "http2" else len(self._pending)
+        return bool(self._pending) and self._connecting < enough
 
     def abandon(self, waiter: Waiter) -> None:
         """The waiter waits no more."""
@@ -226,7 +231,7 @@ class Pool:
         self._forget(connection)
         if connection in self._free:
             self._free.remove(connection)
-        if self._pending and self._connecting < len(self._pending):
+        if self._lacks_connections():
             self._connect()
 
     def _forget(self, connection: UpstreamConnection) -> None:
@@ -279,6 +284,11 @@ class Pools:
         """Retires every pool that is not used any more."""
         for key in [key for key in self._pools if not uses(key)]:
             self._pools.pop(key).retire()
+
+    @property
+    def active(self) -> int:
+        """Streams in use, of all pools."""
+        return sum(load.requests for load in self._loads.values())
 
     @property
     def connections(self) -> int:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from runtime.bootstrap import Bootstrap
+from runtime.bootstrap import Bootstrap, Ports
 from runtime.proxy import Proxy
 from snapshot.index import Selector
 from snapshot.section import Section
@@ -65,5 +65,19 @@ async def proxying(
         running = Running(proxy, real)
         await running.swap(*sections)
         yield running
+        assert proxy.lane.bugs == 0, "a bug was caught in the lane: see the log"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def outbound(*sections: Section) -> AsyncIterator[str]:
+    """Runs a proxy whose slice has an explicit-proxy listener; the block gets its URL."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    port = sock.getsockname()[1]
+    proxy = Proxy(Bootstrap(Selector(), "", "", "", ports=Ports(outbound=port)), {f"127.0.0.1:{port}": sock})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(proxy.run)
+        proxy.swap(await proxy.prepare(slice_of(*sections)))
+        yield f"http://127.0.0.1:{port}"
         assert proxy.lane.bugs == 0, "a bug was caught in the lane: see the log"
         nursery.cancel_scope.cancel()
