@@ -89,7 +89,7 @@ def prepare_policies(policies: tuple[AuthorizationPolicy, ...], *, http: bool) -
         allow=allow,
         unmatched=unmatched,
         reads_identity=bool(keys & IDENTITY_ATTRIBUTES),
-        reads_more=bool(keys - IDENTITY_ATTRIBUTES - PATH_ATTRIBUTES - {"destination.port", "connection.sni"}),
+        reads_more=bool(keys - IDENTITY_ATTRIBUTES - PATH_ATTRIBUTES - {"destination.port"}),
     )
 
 

@@ -1,0 +1,85 @@
+"""Real proxies inside a test's own process: the data plane of a worker on sockets of its own, fed by hand instead of by a supervisor."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from runtime.bootstrap import Bootstrap, Ports
+from runtime.proxy import Proxy
+from snapshot.index import Selector, Slice, Snapshot, assemble
+from snapshot.live import Credential, RegisteredWorkload, Registry
+from snapshot.prepared import prepare
+from snapshot.section import GatewayPort, ProxyPort, ServicePort, WorkloadPort
+
+
+class Running:
+    """One proxy that serves. ``ports`` says which real port each of the slice's listener ports (or ``outbound``) became."""
+
+    def __init__(self, proxy: Proxy, bootstrap: Bootstrap, ports: dict[str, int]) -> None:
+        self.proxy = proxy
+        self.bootstrap = bootstrap
+        self.ports = ports
+
+    async def load(self, slice_: Slice) -> None:
+        """Prepares and swaps to another slice with the same listeners."""
+        self.proxy.swap(await self.proxy.prepare(slice_))
+
+
+def slice_named(snapshot: Snapshot, name: str) -> Slice:
+    """One slice of a snapshot."""
+    entry = next(entry for entry in snapshot.index.slices if entry.name == name)
+    return assemble(snapshot.digest, entry, snapshot.blobs)
+
+
+@asynccontextmanager
+async def running(
+    slice_: Slice,
+    workloads: Sequence[RegisteredWorkload] = (),
+    credentials: Sequence[Credential] = (),
+    *,
+    application_ports: dict[str, int] | None = None,
+) -> AsyncIterator[Running]:
+    """Runs a proxy with this slice for the duration of a block, each listener on a free port of 127.0.0.1."""
+    sockets: dict[str, socket.socket] = {}
+    port_map: dict[str, int] = {}
+    ports: dict[str, int] = {}
+    services: dict[str, str] = {}
+    outbound = -1
+    for listener in prepare(slice_).listeners.values():
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(128)
+        sock.setblocking(False)
+        port = sock.getsockname()[1]
+        match listener.bind:
+            case GatewayPort(number) | WorkloadPort(number):
+                port_map[str(number)] = ports[str(number)] = port
+            case ProxyPort():
+                outbound = ports["outbound"] = port
+            case ServicePort(host, number):
+                services[f"{host}:{number}"] = f"127.0.0.1:{port}"
+                ports[f"{host}:{number}"] = port
+        sockets[f"127.0.0.1:{port}"] = sock
+    bootstrap = Bootstrap(
+        selector=Selector(name=slice_.entry.name),
+        store="",
+        root="",
+        state="",
+        port_map=port_map,
+        services=services,
+        application_ports=application_ports or {},
+        ports=Ports(admin=-1, outbound=outbound, metrics=-1, merged_metrics=-1, readiness=-1),
+    )
+    proxy = Proxy(bootstrap, sockets)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: proxy.run(task_status=task_status))
+        proxy.set_credentials(list(credentials))
+        proxy.set_registry(Registry(1, tuple(workloads)))
+        proxy.swap(await proxy.prepare(slice_))
+        yield Running(proxy, bootstrap, ports)
+        nursery.cancel_scope.cancel()
