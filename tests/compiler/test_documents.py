@@ -182,10 +182,10 @@ def test_istios_config_map_is_a_mesh_config_with_the_positions_of_the_file() -> 
 
 
 def test_a_mesh_config_in_a_quoted_scalar_points_at_the_scalar() -> None:
-    text = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: "a: 1\\ntrustDomain: [x]"\n'
+    text = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata:\n  mesh: "a: 1\\ntrustDomain: x"\n'
     documents, found = load(text)
     assert found == []
-    assert told(validate(documents[0])) == [("IST0106", "0.yaml", 5, 9), ("IST0106", "0.yaml", 5, 9)]
+    assert told(validate(documents[0])) == [("IST0106", "0.yaml", 5, 9)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""``weft check`` as users and CI call it: what is written where, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pygit2
+import pytest
+from click.testing import CliRunner, Result
+
+from weft.cli import main, weft
+
+GOOD = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
+BAD = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, lables: {a: b}}\n"
+NOTED = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\n"
+
+
+@pytest.fixture(autouse=True)
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return tmp_path
+
+
+def check(*arguments: str) -> Result:
+    return CliRunner().invoke(weft, ["check", *arguments], standalone_mode=False)
+
+
+def commit(root: Path) -> None:
+    repository = pygit2.init_repository(str(root))
+    repository.index.add_all()
+    author = pygit2.Signature("a", "a@example.org", 0, 0)
+    parents = [] if repository.head_is_unborn else [repository.head.target]
+    repository.create_commit("HEAD", author, author, "a change", repository.index.write_tree(), parents)
+
+
+def test_a_mesh_without_mistakes_exits_0(repository: Path) -> None:
+    (repository / "a.yaml").write_text(GOOD)
+    result = check()
+    assert (result.return_value, result.stdout, result.stderr) == (0, "nothing to report in 1 file\n", "")
+
+
+def test_an_error_exits_1_and_is_on_standard_output(repository: Path) -> None:
+    (repository / "mesh").mkdir()
+    (repository / "mesh" / "a.yaml").write_text(BAD)
+    result = check("mesh")
+    assert result.return_value == 1
+    assert "unknown field `lables` in metadata, did you mean `labels`?\n --> mesh/a.yaml:3:24\n" in result.stdout
+    assert result.stdout.endswith("1 error in 1 file\n")
+    assert "\x1b[" not in result.stdout
+
+
+def test_notes_are_no_reason_to_fail(repository: Path) -> None:
+    (repository / "a.yaml").write_text(NOTED)
+    result = check()
+    assert result.return_value == 0
+    assert "1 note in 1 file" in result.stdout
+
+
+def test_several_paths_are_one_mesh(repository: Path) -> None:
+    for name, text in (("one/a.yaml", GOOD), ("two.yaml", BAD), ("three/c.yaml", BAD)):
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).write_text(text)
+    result = check("one", "two.yaml", "--format", "json")
+    assert [entry["file"] for entry in json.loads(result.stdout)] == ["two.yaml"]
+    assert result.return_value == 1
+
+
+def test_a_commit_is_checked_as_it_was_committed(repository: Path) -> None:
+    (repository / "a.yaml").write_text(BAD)
+    commit(repository)
+    (repository / "a.yaml").write_text(GOOD)
+    assert check().return_value == 0
+    assert check("--rev", "HEAD").return_value == 1
+    commit(repository)
+    assert check("--rev", "HEAD").return_value == 0
+    assert check("--rev", "HEAD~1").return_value == 1
+
+
+def test_github_gets_annotations(repository: Path) -> None:
+    (repository / "a.yaml").write_text(BAD)
+    assert check("--format", "github").stdout.startswith("::error file=a.yaml,line=3,endLine=3,col=24,endColumn=30,")
+
+
+def test_colour_is_for_who_asks_or_has_a_terminal(repository: Path) -> None:
+    (repository / "a.yaml").write_text(BAD)
+    assert "\x1b[" in check("--color", "always").stdout
+    assert "\x1b[" not in check("--color", "auto").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        (["--rev", "v9"], "not in a Git repository"),
+        (["--rev", "HEAD", "a", "b"], "give one PATH"),
+        (["--format", "xml"], "xml"),
+    ],
+)
+def test_what_cannot_run_exits_2_with_one_sentence(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", *arguments])
+    output = capsys.readouterr()
+    assert ended.value.code == 2
+    assert words in output.err
+    assert output.out == ""
+    assert "Traceback" not in output.err
