@@ -3,13 +3,15 @@
 A name is relative, with ``/`` between its parts (``metadata/timestamp.json``, ``blobs/ab/ab12...zst``). Nothing read here is trusted:
 ``snapshot.trust`` and the blobs' digests decide that. All calls block; callers in Trio run them in a thread.
 
-Over HTTP a store is four requests under one URL; ``weft control`` serves them, and any file host serves the first two:
+Over HTTP a store is these requests under one URL; ``weft control`` serves them, and any file host serves the first two:
 
     GET  /store/<name>                         200 with the bytes and an ETag; 404 where there is no such file
     GET  /store/<name>  If-None-Match: "tag"   304 where the file still has that ETag
+    GET  ...?wait=20    If-None-Match: "tag"   the same, but 304 only after so many seconds without a change
     PUT  /store/<name>  If-None-Match: *       201 for a new file; 412 where the name is taken by other bytes, 204 where by the same
     PUT  /store/<name>  If-Match: "tag"        204 where the file had that ETag and is replaced now; 412 where it had another
 
+``wait`` is asked only of a server whose replies carry ``weft-long-poll: <most seconds>``, so a plain file host never sees a query.
 PUT carries ``Authorization: Bearer <token>`` (401 without, 403 with a wrong one) and answers with the new ETag.
 """
 
@@ -54,8 +56,11 @@ class Store(Protocol):
         """The file's bytes; raises NotFound, TooLarge or StoreError."""
         ...
 
-    def read_unless(self, name: str, version: str, *, max_bytes: int) -> Found | None:
-        """The file and its version, or None where it still has ``version`` ("" always reads); raises as ``read`` does."""
+    def read_unless(self, name: str, version: str, *, max_bytes: int, wait_s: float = 0.0) -> Found | None:
+        """The file and its version, or None where it still has ``version`` ("" always reads); raises as ``read`` does.
+
+        A store that can waits up to ``wait_s`` for the file to change before it answers None; others answer at once.
+        """
         ...
 
     def put(self, name: str, content: bytes) -> None:
@@ -68,6 +73,10 @@ class Store(Protocol):
 
     def contains(self, name: str) -> bool:
         """Whether a file of that name is there; raises StoreError where that cannot be said."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of connections; calls under way in other threads fail, and the store must not be used afterwards."""
         ...
 
 

@@ -36,8 +36,8 @@ class DirectoryStore:
             raise TooLarge(f"{self._file(name)} is larger than {max_bytes} bytes")
         return content
 
-    def read_unless(self, name: str, version: str, *, max_bytes: int) -> Found | None:
-        """The file and its version (the sha256 of its bytes), or None where it still has ``version``."""
+    def read_unless(self, name: str, version: str, *, max_bytes: int, wait_s: float = 0.0) -> Found | None:  # noqa: ARG002
+        """The file and its version (the sha256 of its bytes), or None, at once, where it still has ``version``."""
         content = self.read(name, max_bytes=max_bytes)
         found = _version(content)
         return None if found == version else Found(content, found)
@@ -73,6 +73,9 @@ class DirectoryStore:
             return self._file(name).is_file()
         except OSError as error:
             raise StoreError(f"cannot look for {self._file(name)}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Nothing: a directory is opened anew for each call."""
 
     def _file(self, name: str) -> Path:
         return self.path / require_name(name)

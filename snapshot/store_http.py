@@ -12,6 +12,7 @@ from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, requ
 
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
+MAX_WAIT_S = 60.0
 WHOLE_READ_S = 60.0
 """A server that trickles bytes may not hold a reader for longer than this."""
 
@@ -26,6 +27,7 @@ class HttpStore:
     ) -> None:
         self.url = url.rstrip("/")
         self._token = token
+        self._longest_wait_s = 0.0
         try:
             verify = ssl.create_default_context(cafile=ca) if ca else ssl.create_default_context()
         except OSError as error:
@@ -43,20 +45,25 @@ class HttpStore:
         assert found is not None
         return found.content
 
-    def read_unless(self, name: str, version: str, *, max_bytes: int) -> Found | None:
+    def read_unless(self, name: str, version: str, *, max_bytes: int, wait_s: float = 0.0) -> Found | None:
         """The file and its ETag, or None where it still has ``version``. A host without ETags is asked for the bytes every time."""
         conditional = version and not version.startswith(_OWN_TAG)
         headers = {"if-none-match": version} if conditional else {}
         # Transport compression would let a short answer inflate beyond max_bytes before we count it.
         headers["accept-encoding"] = "identity"
+        wait_s = min(wait_s, self._longest_wait_s) if conditional else 0.0
+        url = self._url(name) + (f"?wait={wait_s:g}" if wait_s > 0 else "")
+        timeout = httpx.Timeout(READ_TIMEOUT_S + wait_s, connect=CONNECT_TIMEOUT_S)
         try:
-            with self._client.stream("GET", self._url(name), headers=headers) as response:
+            with self._client.stream("GET", url, headers=headers, timeout=timeout) as response:
+                self._longest_wait_s = _longest_wait_s(response)
                 if response.status_code == httpx.codes.NOT_MODIFIED and conditional:
                     return None
                 self._require(response, name)
                 content = _drain(response, max_bytes=max_bytes)
                 tag = response.headers.get("etag") or _OWN_TAG + hashlib.sha256(content).hexdigest()
-        except httpx.HTTPError as error:
+        # A client that is closed under a waiting call says so with RuntimeError.
+        except (httpx.HTTPError, RuntimeError) as error:
             raise StoreError(f"cannot read {self._url(name)}: {error or type(error).__name__}") from None
         return None if tag == version else Found(content, tag)
 
@@ -104,6 +111,11 @@ class HttpStore:
 
     def _url(self, name: str) -> str:
         return f"{self.url}/{require_name(name)}"
+
+
+def _longest_wait_s(response: httpx.Response) -> float:
+    announced = response.headers.get("weft-long-poll", "")
+    return min(float(announced), MAX_WAIT_S) if announced.isdecimal() else 0.0
 
 
 def _drain(response: httpx.Response, *, max_bytes: int) -> bytes:

@@ -47,7 +47,7 @@ class MemoryStore:
             raise TooLarge(f"{name} is larger than {max_bytes} bytes")
         return content
 
-    def read_unless(self, name: str, version: str, *, max_bytes: int) -> Found | None:
+    def read_unless(self, name: str, version: str, *, max_bytes: int, wait_s: float = 0.0) -> Found | None:
         content = self.read(name, max_bytes=max_bytes)
         found = hashlib.sha256(content).hexdigest()
         return None if found == version else Found(content, found)
@@ -67,6 +67,9 @@ class MemoryStore:
 
     def contains(self, name: str) -> bool:
         return require_name(name) in self.files
+
+    def close(self) -> None:
+        pass
 
     def _count_write(self) -> None:
         with self._counting:

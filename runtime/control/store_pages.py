@@ -12,7 +12,7 @@ from collections.abc import Callable
 import trio
 
 from runtime.control.board import Board
-from runtime.control.interface import Reason
+from runtime.control.interface import MAX_WAIT_S, Reason
 from runtime.control.refusal import Refused
 from runtime.control.routing import Access, Page, header, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
@@ -20,6 +20,8 @@ from snapshot.store import Conflict, Found, NotFound, Store, StoreError, require
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 TIMESTAMP = "metadata/timestamp.json"
+LONG_POLL = (b"weft-long-poll", str(int(MAX_WAIT_S)).encode())
+"""Tells a client that ``wait`` is understood here, so that it never asks it of a plain file host."""
 _VERSION = re.compile(rb'(?:W/)?"([\x21\x23-\x7e]{1,256})"\Z')
 
 
@@ -49,10 +51,12 @@ class StorePages:
             seen = self._changed.version
             found = await self._found(name, known)
             if found is not None:
-                return ServiceResponse(headers=(_content_type(name), _etag(found.version)), body=found.content)
+                return ServiceResponse(
+                    headers=(_content_type(name), _etag(found.version), LONG_POLL), body=found.content
+                )
             left_s = deadline - trio.current_time()
             if left_s <= 0 or not await self._changed.wait_other(seen, wait_s=left_s):
-                return ServiceResponse(status=304, headers=(_etag(known),))
+                return ServiceResponse(status=304, headers=(_etag(known), LONG_POLL))
 
     async def _found(self, name: str, known: str) -> Found | None:
         def read() -> Found | None:

@@ -35,9 +35,10 @@ async def follow(
 ) -> None:
     """Sends news of the bootstrap's channel until cancelled, and closes ``send``.
 
-    A VerifiedSlice is sent for every new release, and again (same ``release.version``) when a problem is over. A FetchProblem is sent
-    once per change of reason or message. The first news comes from the store; where the store fails, the problem comes first and then
-    the slice saved by an earlier run, if it verifies. ``task_status.started()`` is called after that first look. Raises StoreError only
+    A VerifiedSlice is sent for every new release, and again (same ``release.version``) when its signatures were renewed or a problem is
+    over. A FetchProblem is sent when its reason or message changes, and after a slice where it still holds. The first news comes from
+    the store; where the store fails, the problem comes first and then the slice saved by an earlier run, if it verifies.
+    ``task_status.started()`` is called after that first look. A ``store`` that is given is closed at the end too. Raises StoreError only
     for a bootstrap that names no store; everything later is news.
     """
     opened = store or open_store(bootstrap.store, ca=bootstrap.control_ca)
@@ -46,64 +47,86 @@ async def follow(
         follower = _Follower(Session(bootstrap, opened, Path(folder), now=now), send)
         async with send, trio.open_nursery() as nursery:
             nursery.start_soon(changes.watch, bootstrap.poll_s)
-            await follower.start()
-            task_status.started()
-            while True:
-                await changes.wait_due(next_delay_s(bootstrap.poll_s, follower.failures, random.random()))  # noqa: S311  jitter
-                await follower.look()
+            try:
+                await follower.start()
+                task_status.started()
+                while True:
+                    # A store that held its last answer back has done the waiting.
+                    pause_s = next_delay_s(bootstrap.poll_s, follower.failures, random.random())  # noqa: S311  jitter
+                    await changes.wait_due(pause_s - follower.looked_s)
+                    await follower.look()
+            finally:
+                follower.end()
 
 
 class _Follower:
-    """Owns what was told last, so that nothing is told twice. ``failures`` counts failed looks in a row."""
+    """Owns the session, and what was told last. ``failures`` counts failed looks in a row, ``looked_s`` is how long the last one took."""
 
     def __init__(self, session: Session, send: trio.MemorySendChannel[News]) -> None:
         self.failures = 0
+        self.looked_s = 0.0
         self._session = session
         self._send = send
-        self._told_version = 0
         self._unsaved = False
         self._problem: FetchProblem | None = None
+        self._in_thread = False
+        self._ended = False
 
     async def start(self) -> None:
         """Restores the saved slice, which is told only where the store has nothing better to say."""
         restored = await self._attempt(self._session.restore)
-        await self.look()
-        if isinstance(restored, VerifiedSlice) and not self._told_version:
-            await self._tell(restored)
+        if not await self.look() and isinstance(restored, VerifiedSlice):
+            await self._send.send(restored)
 
-    async def look(self) -> None:
-        """Looks at the store once, tells what is new and keeps it on disk, again and again until the disk takes it."""
+    async def look(self) -> bool:
+        """Looks at the store once, tells what is new and keeps it on disk, again and again until the disk takes it; whether any was told."""
+        begin = trio.current_time()
         outcome = await self._attempt(self._session.refresh)
+        self.looked_s = trio.current_time() - begin
         if isinstance(outcome, FetchProblem):
             self.failures += 1
-            return
+            return False
         self.failures = 0
-        told = outcome is not None and await self._tell(outcome)
-        self._unsaved = self._unsaved or outcome is not None
+        if outcome is not None:
+            # A slice says that all is well, so what is still wrong must be told after it.
+            self._problem = None
+            await self._send.send(outcome)
+            self._unsaved = True
         if self._unsaved and isinstance(await self._attempt(self._session.persist), FetchProblem):
-            return
+            return outcome is not None
         self._unsaved = False
         recovered, self._problem = self._problem is not None, None
-        if recovered and not told and self._session.verified is not None:
+        if recovered and self._session.verified is not None:
             await self._send.send(self._session.verified)
+        return outcome is not None
+
+    def end(self) -> None:
+        """Closes the store, or leaves that to the thread that is still waiting for it: a socket may not be closed under a reader."""
+        self._ended = True
+        if not self._in_thread:
+            self._session.store.close()
 
     async def _attempt(self, step: Step) -> VerifiedSlice | FetchProblem | None:
         """Runs one blocking step in a thread (abandoned on cancellation; it only reads, or replaces one file whole)."""
+        self._in_thread = True
         try:
-            return await trio.to_thread.run_sync(step, abandon_on_cancel=True)
+            result = await trio.to_thread.run_sync(self._run, step, abandon_on_cancel=True)
         except Untrusted as error:
             problem = FetchProblem(error.reason, str(error))
         except StoreError as error:
             problem = FetchProblem(Reason.UNREACHABLE, str(error))
+        else:
+            self._in_thread = False
+            return result
+        self._in_thread = False
         if problem != self._problem:
             self._problem = problem
             await self._send.send(problem)
         return problem
 
-    async def _tell(self, verified: VerifiedSlice) -> bool:
-        """Sends a release that was not told yet; returns whether it was one."""
-        if verified.release.version == self._told_version:
-            return False
-        self._told_version = verified.release.version
-        await self._send.send(verified)
-        return True
+    def _run(self, step: Step) -> VerifiedSlice | None:
+        try:
+            return step()
+        finally:
+            if self._ended:
+                self._session.store.close()

@@ -17,6 +17,9 @@ from snapshot.trust.client import fetch_release, remember
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
 
+LONG_POLL_S = 10.0
+"""How long a store that can wait may hold the answer "nothing new"; expiry is noticed at most so much late."""
+
 Now = Callable[[], datetime]
 
 
@@ -64,7 +67,7 @@ class Session:
         Returns the same release again where only its signatures were renewed; compare ``release.version``.
         """
         try:
-            found = self.store.read_unless(TIMESTAMP, self._seen, max_bytes=MAX_BYTES["timestamp"])
+            found = self.store.read_unless(TIMESTAMP, self._seen, max_bytes=MAX_BYTES["timestamp"], wait_s=LONG_POLL_S)
         except NotFound:
             raise Untrusted(
                 Reason.MISSING, f"{TIMESTAMP} is missing: nothing is published at {self._bootstrap.store}"

@@ -129,11 +129,11 @@ async def test_a_full_disk_is_told_and_is_tried_again(tmp_path: Path) -> None:
     state = trio.Path(bootstrap.state)
     await state.write_text("a file where the directory should be")
     async with following(bootstrap) as news:
-        # The saved slice cannot be looked for either: there is none, which is no problem.
         assert await next_release(news) == first
         assert await next_problem(news) is Reason.STATE
         second = release_mesh(store, mesh("two"))
         assert await next_release(news) == second
+        assert await next_problem(news) is Reason.STATE
         await state.unlink()
         assert await next_release(news) == second
         assert await (state / "last-slice.weft").exists()
