@@ -10,6 +10,7 @@ Kubernetes' YAML library resolves them: written keys win, then earlier sources.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import yaml
@@ -105,23 +106,34 @@ class Composer:
         self._stack: list[_Open] = []
         self._anchors: dict[str, _Anchored] = {}
         self._end = (1, 1)
+        self._first_line = place.lines + 1
+        self._first_column = place.columns + 1
+        self._takes: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.MappingStartEvent: self._mapping,
+            yaml.SequenceStartEvent: self._sequence,
+            yaml.MappingEndEvent: self._close,
+            yaml.SequenceEndEvent: self._close,
+            yaml.AliasEvent: self._alias,
+            yaml.DocumentStartEvent: self._start,
+            yaml.DocumentEndEvent: _nothing,
+            yaml.StreamStartEvent: _nothing,
+            yaml.StreamEndEvent: _nothing,
+        }
 
     def feed(self, event: Any) -> None:
-        """Takes one event of yaml.CParser; raises RefusedError where a bound is passed or an alias names nothing."""
-        kind = type(event)
-        if kind is yaml.ScalarEvent:
-            self._scalar(event)
-        elif kind is yaml.MappingStartEvent:
-            self._open(event, Mapping({}, {}, self._span(event)))
-        elif kind is yaml.SequenceStartEvent:
-            self._open(event, Sequence([], self._span(event)))
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-            self._close(event)
-        elif kind is yaml.AliasEvent:
-            self._alias(event)
-        elif kind is yaml.DocumentStartEvent:
-            self._anchors.clear()
-            self._stack.clear()
+        """Takes one event of yaml.CLoader; raises RefusedError where a bound is passed or an alias names nothing."""
+        self._takes[type(event)](event)
+
+    def _start(self, _: Any) -> None:
+        self._anchors.clear()
+        self._stack.clear()
+
+    def _mapping(self, event: Any) -> None:
+        self._open(event, Mapping({}, {}, self._span(event)))
+
+    def _sequence(self, event: Any) -> None:
+        self._open(event, Sequence([], self._span(event)))
 
     def _scalar(self, event: Any) -> None:
         span = self._span(event)
@@ -269,5 +281,13 @@ class Composer:
             raise RefusedError(diagnostic("WFT0005", message, span), whole_file=True)
 
     def _span(self, event: Any) -> Span:
+        if self.place.within is not None:
+            return self.place.within
         start, end = event.start_mark, event.end_mark
-        return self.place.span(start.line, start.column, end.line, end.column)
+        # Place.span, written out: this runs for every event.
+        line, column = self._first_line, self._first_column
+        return Span(self.place.file, start.line + line, start.column + column, end.line + line, end.column + column)
+
+
+def _nothing(_: Any) -> None:
+    """What a composer does about the ends of streams and documents."""

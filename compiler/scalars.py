@@ -21,6 +21,8 @@ _WORDS: dict[str, Value] = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), -math.inf),
 }
 _NUMBER_START = frozenset("+-.0123456789")
+# Most scalars are strings, which their first character tells.
+_NO_STRING_START = frozenset({word[:1] for word in _WORDS} | _NUMBER_START)
 _INTEGER = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))\Z")
 _FLOAT = re.compile(r"[+-]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][+-]?[0-9]+)?\Z")
 _LARGEST_DECIMAL = {"": 2**64 - 1, "+": 2**63 - 1, "-": 2**63}
@@ -33,14 +35,14 @@ class UnresolvableError(ValueError):
 
 def resolve_plain(text: str) -> Value:
     """The value of an unquoted scalar without a tag; raises UnresolvableError for what JSON cannot hold (``.nan``, ``.inf``)."""
+    if text[:1] not in _NO_STRING_START:
+        return text
     if text in _WORDS:
         value = _WORDS[text]
         if isinstance(value, float):
             raise UnresolvableError(f"`{text}` is not a finite number, which JSON cannot hold")
         return value
-    if text[0] in _NUMBER_START:
-        return _number(text)
-    return text
+    return _number(text) if text[0] in _NUMBER_START else text
 
 
 def resolve_tagged(tag: str, text: str) -> Value:
