@@ -27,7 +27,7 @@ from weft.demo.screen import LiveScreen, PlainScreen, Screen
 def command(keep: bool, stopping: bool, folder: Path) -> int:
     """Run the bookshop demonstration on this machine: a mesh, a steady load, and eight things that happen to it."""
     if stopping:
-        click.echo(f"asked {stop(folder)} processes to end")
+        click.echo(f"ended {stop(folder)} processes")
         return 0
     console = Console()
     screen: Screen = LiveScreen(console) if console.is_terminal else PlainScreen(click.echo)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import trio
 
+from weft.demo.children import STOP_S
 from weft.demo.generator import Generator
 from weft.demo.load import Report
 from weft.demo.load_client import BadReplyError, LoadClient
@@ -117,20 +120,27 @@ def addresses() -> list[str]:
 
 
 def stop(folder: Path) -> int:
-    """Ends what a demonstration with ``keep`` left running; returns how many processes it asked to end."""
+    """Ends what a demonstration with ``keep`` left running, and waits for its end; returns how many processes it ended."""
     record = folder / "running.json"
     if not record.exists():
         return 0
-    ended = 0
-    for pid in json.loads(record.read_text()):
-        try:
-            if (
-                b"weft" in Path(f"/proc/{pid}/cmdline").read_bytes()
-                or b"app.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-            ):
-                os.killpg(pid, signal.SIGTERM)
-                ended += 1
-        except (ProcessLookupError, FileNotFoundError):
-            continue
+    leaders = [pid for pid in json.loads(record.read_text()) if _is_ours(pid)]
+    for pid in leaders:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline and any(_is_ours(pid) for pid in leaders):
+        time.sleep(0.05)
+    for pid in leaders:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
     record.unlink()
-    return ended
+    return len(leaders)
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether this process still runs and is one that a demonstration starts: numbers are used again."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"\0weft\0" in command or b"bookshop/app.py" in command

@@ -13,7 +13,7 @@ from weft.demo.pipeline import Publication
 from weft.demo.plan import ADMIN, BY_NAME, PROXIES, READINESS, DemoError
 
 LOOK_S = 0.05
-LIVE_S = 15.0
+LIVE_S = 20.0
 READY_S = 60.0
 
 T = TypeVar("T")
@@ -87,6 +87,16 @@ class Observer:
         self._children.require_alive()
         late = [f"{name}: {self.views[name]}" for name in self.views if not self._serves(name, published)]
         raise DemoError(f"version {published.version} is not live everywhere after {LIVE_S:.0f} s:\n" + "\n".join(late))
+
+    async def wait_content(self) -> None:
+        """Waits until no proxy has anything to say against the store any more; raises DemoError."""
+        with trio.move_on_after(LIVE_S):
+            while any(view is None or view.problem is not None for view in self.views.values()):
+                await trio.sleep(LOOK_S)
+                await self.look()
+            return
+        told = [f"{name}: {view.problem if view else 'no answer'}" for name, view in self.views.items()]
+        raise DemoError(f"the proxies did not find back to the store within {LIVE_S:.0f} s:\n" + "\n".join(told))
 
     def digests(self) -> dict[str, str]:
         """What each proxy serves; "" where it does not say."""

@@ -18,6 +18,8 @@ from weft.demo.plan import BY_NAME, INGRESS, OUTBOUND, DemoError
 from weft.demo.screen import Screen, share_text
 
 LEAST_REQUESTS = 20_000
+PUBLICATIONS = 20
+ROLLOUT_S = 25.0
 EVERYBODY_V1 = """      route:
         - destination:
             host: reviews
@@ -74,6 +76,7 @@ class Story:
         self._load = load
         self._screen = screen
         self._serving: Publication | None = None
+        self._published = 0
 
     async def tell(self, first: Publication) -> Report:
         """All steps in order, then what is missing to LEAST_REQUESTS; returns the load's last count. Raises DemoError."""
@@ -86,6 +89,7 @@ class Story:
             ("(e) somebody tampers with the store", self._tamper),
             ("(f) the control plane stops; a sidecar restarts from its disk", self._outage),
             ("(g) git revert, publish: back", self._revert),
+            ("(h) reviews v2, a commit at a time", self._rollout),
         )
         for title, step in steps:
             self._screen.title(title)
@@ -104,6 +108,7 @@ class Story:
         published = await self._mesh.pipeline.publish()
         took = await self._mesh.observer.wait_live(published)
         self._serving = published
+        self._published += 1
         self._say(
             f"$ weft publish   commit {published.commit} is version {published.version}, snapshot {published.digest[:12]}; "
             f"live on all {len(took)} proxies in {max(took):.0f} ms"
@@ -205,7 +210,8 @@ class Story:
         self._say(f"{len(self._problems())} of {len(mesh.observer.views)} proxies refuse it; {name} says: {told}")
         await self._same_as_before()
         file.write_bytes(honest)
-        self._say("the honest file is back")
+        await mesh.observer.wait_content()
+        self._say("the honest file is back, and every proxy is content with it")
 
     def _problems(self) -> dict[str, str]:
         views = self._mesh.observer.views
@@ -238,7 +244,8 @@ class Story:
             f"out through it: 200 with mutual TLS; in through it: a page with reviews v3; meanwhile {sent:,} requests of the load"
         )
         await mesh.start_control()
-        self._say("the control plane is back")
+        await mesh.observer.wait_content()
+        self._say("the control plane is back, and every proxy has found it")
 
     async def _revert(self) -> None:
         commit = await self._mesh.pipeline.revert(2)
@@ -253,6 +260,27 @@ class Story:
         after = (await self._load.wait_fresh()).reviews
         require(after.get("v2") == before.get("v2"), "reviews v2 is still asked")
         self._say("storefront -> ratings: 200 again; every page has reviews v1 again")
+
+    async def _rollout(self) -> None:
+        """Commit after commit until PUBLICATIONS, or until the audience has waited long enough."""
+        pipeline, observer = self._mesh.pipeline, self._mesh.observer
+        begin = trio.current_time()
+        routing = EVERYBODY_V1
+        for number in range(self._published, PUBLICATIONS):
+            if trio.current_time() - begin > ROLLOUT_S:
+                break
+            share = 5 * (number - 3)
+            changed = EVERYBODY_80_20.replace("80", str(100 - share)).replace("20", str(share))
+            pipeline.replace("reviews-routing.yaml", routing, changed)
+            routing = changed
+            await pipeline.commit(f"Reviews: {share} % see v2")
+            published = await pipeline.publish()
+            took = await observer.wait_live(published)
+            self._serving = published
+            self._published += 1
+            self._say(
+                f"version {published.version}: {share} % see v2, live on all {len(took)} proxies in {max(took):.0f} ms"
+            )
 
     async def _same_as_before(self) -> None:
         """Every proxy still serves the publication that served before."""
