@@ -19,6 +19,7 @@ from runtime.discovery.control import ControlClient, ControlError
 
 SCHEMA_VERSION = 1
 POLL_S = 0.2
+WIDE = 240
 LOST_S = 15.0
 """A proxy that has said nothing for this long (it reports every 5 s) is shown as lost and is not waited for."""
 
@@ -132,15 +133,18 @@ def _print(report: StatusReport, output: str) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(body), indent=2))
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("PROXY", "VERSION", "SNAPSHOT", "COMMIT", "SINCE", "STATE", "LAST ERROR"):
-        table.add_column(name, overflow="fold" if name == "LAST ERROR" else "ellipsis", no_wrap=name != "LAST ERROR")
+    for name in ("PROXY", "VERSION", "SNAPSHOT", "COMMIT", "SINCE", "STATE"):
+        table.add_column(name, no_wrap=True, min_width=len(name))
+    table.add_column("LAST ERROR", overflow="fold")
     now = time.time()
     for one in report.proxies:
         cells = (str(one.version or "-"), one.snapshot[:12] or "-", one.commit[:10] or "-", _ago(now, one.swapped_at))
         table.add_row(one.proxy, *cells, _state(report, one, now), one.error)
     for channel, version in sorted(report.published.items()):
         click.echo(f"published on {channel}: version {version}")
-    Console(file=sys.stdout).print(table)
+    # A pipe has no width of its own; cutting a digest there would only break what reads it.
+    console = Console(file=sys.stdout)
+    (console if console.is_terminal else Console(file=sys.stdout, width=WIDE)).print(table)
 
 
 def _state(report: StatusReport, proxy: ProxyStatus, now: float) -> str:
