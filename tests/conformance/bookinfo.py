@@ -12,6 +12,8 @@ from tests.conformance.corpus import DATA, Tally
 
 ROOT = DATA / "golden" / "samples" / "bookinfo"
 APPLICATION = ("platform/kube/bookinfo.yaml", "platform/kube/bookinfo-versions.yaml")
+LACKS_ITS_SERVICE = ("networking/certmanager-gateway.yaml",)
+"""Routes to a service that cert-manager brings: IST0101, and 503 at run time."""
 NEEDS_SUBSETS = ("networking/destination-rule-all.yaml",)
 
 
@@ -37,13 +39,13 @@ def run() -> Tally:
     """Compiles each set and prepares each of its slices."""
     tally = Tally()
     for name, tree in sets().items():
-        tally.count(name, problem(tree))
+        tally.count(name, problem(tree, allow_partial=name in LACKS_ITS_SERVICE))
     return tally
 
 
-def problem(tree: dict[str, bytes]) -> str | None:
+def problem(tree: dict[str, bytes], *, allow_partial: bool) -> str | None:
     """What went wrong with one set, or None."""
-    compilation = compile_tree(MemoryTree(tree))
+    compilation = compile_tree(MemoryTree(tree), allow_partial=allow_partial)
     if compilation.snapshot is None:
         found = [item for item in compilation.diagnostics if item.severity is not Severity.NOTE]
         return "; ".join(f"{item.span.file}:{item.span.line} {item.code} {item.message}" for item in found[:3])
