@@ -7,17 +7,16 @@ leaf that is no authority. The URI is compared as parsed bytes, so an embedded N
 from __future__ import annotations
 
 import hashlib
-import re
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from policies.spiffe import SpiffeError, require_svid
+from runtime.identity.certificate import leaf_facts
 
 MAX_KNOWN = 4096
 """How many distinct certificates stay parsed; certificates live for hours and are shown on every connection."""
-
-_SPIFFE = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[A-Za-z0-9._-]+)+)\Z")
 
 
 class PeerRefusedError(Exception):
@@ -87,12 +86,10 @@ def certificate_der(pem: bytes) -> bytes:
 def _parse(der: bytes, fingerprint: str) -> PeerCertificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
-        extensions = certificate.extensions
+        names = _alternative_names(certificate.extensions)
     except ValueError as error:
         raise PeerRefusedError("malformed", f"the peer's certificate cannot be read: {error}") from None
-    try:
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    if names is None:
         return PeerCertificate("", "", (), fingerprint)
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     others = (
@@ -102,35 +99,15 @@ def _parse(der: bytes, fingerprint: str) -> PeerCertificate:
     )
     if not any(uri.lower().startswith("spiffe:") for uri in uris):
         return PeerCertificate("", "", others, fingerprint)
-    violation = _violation(extensions, uris)
-    identity = uris[0]
-    shape = _SPIFFE.match(identity)
-    if not violation and (shape is None or len(identity) > 2048 or _dotted(identity)):
-        violation = f"{identity!r} is not a SPIFFE ID of a workload"
-    if violation or shape is None:
-        return PeerCertificate("", "", others, fingerprint, violation)
-    return PeerCertificate(identity, shape.group(1), others, fingerprint)
+    try:
+        identity = require_svid(leaf_facts(certificate))
+    except SpiffeError as error:
+        return PeerCertificate("", "", others, fingerprint, str(error))
+    return PeerCertificate(str(identity), identity.trust_domain, others, fingerprint)
 
 
-def _dotted(identity: str) -> bool:
-    return any(segment in (".", "..") for segment in identity.split("/"))
-
-
-def _violation(extensions: x509.Extensions, uris: list[str]) -> str:
-    """Which rule of X.509-SVID a leaf breaks (SPIFFE X509-SVID sections 2, 4.1 to 4.4), or ""."""
-    if len(uris) != 1:
-        return f"the certificate bears {len(uris)} URI names; an X.509-SVID bears exactly one"
-    for extension in extensions:
-        value = extension.value
-        if isinstance(value, x509.BasicConstraints) and value.ca:
-            return "the leaf certificate is a certificate authority"
-        if isinstance(value, x509.KeyUsage):
-            if value.key_cert_sign or value.crl_sign:
-                return "the leaf certificate may sign certificates or revocation lists"
-            if not value.digital_signature:
-                return "the leaf certificate may not sign (digitalSignature is missing)"
-        if isinstance(value, x509.ExtendedKeyUsage):
-            usages = set(value)
-            if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= usages:
-                return "the leaf certificate is not for both server and client authentication"
-    return ""
+def _alternative_names(extensions: x509.Extensions) -> x509.SubjectAlternativeName | None:
+    try:
+        return extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
