@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,7 @@ class _Follower:
         self._send = send
         self._unsaved = False
         self._problem: FetchProblem | None = None
+        self._lock = threading.Lock()
         self._in_thread = False
         self._ended = False
 
@@ -102,31 +104,31 @@ class _Follower:
 
     def end(self) -> None:
         """Closes the store, or leaves that to the thread that is still waiting for it: a socket may not be closed under a reader."""
-        self._ended = True
-        if not self._in_thread:
-            self._session.store.close()
+        with self._lock:
+            self._ended = True
+            if not self._in_thread:
+                self._session.store.close()
 
     async def _attempt(self, step: Step) -> VerifiedSlice | FetchProblem | None:
         """Runs one blocking step in a thread (abandoned on cancellation; it only reads, or replaces one file whole)."""
-        self._in_thread = True
         try:
-            result = await trio.to_thread.run_sync(self._run, step, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(self._run, step, abandon_on_cancel=True)
         except Untrusted as error:
             problem = FetchProblem(error.reason, str(error))
         except StoreError as error:
             problem = FetchProblem(Reason.UNREACHABLE, str(error))
-        else:
-            self._in_thread = False
-            return result
-        self._in_thread = False
         if problem != self._problem:
             self._problem = problem
             await self._send.send(problem)
         return problem
 
     def _run(self, step: Step) -> VerifiedSlice | None:
+        with self._lock:
+            self._in_thread = True
         try:
             return step()
         finally:
-            if self._ended:
-                self._session.store.close()
+            with self._lock:
+                self._in_thread = False
+                if self._ended:
+                    self._session.store.close()
