@@ -73,6 +73,8 @@ def _log_to_stderr() -> None:
     to_stderr.setFormatter(form)
     logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
     logging.getLogger("weft").setLevel(logging.INFO)
+    # What fetching has to say comes as news, and the supervisor tells it.
+    logging.getLogger("runtime.fetch").setLevel(logging.CRITICAL)
 
 
 def _first(error: BaseException) -> BaseException:
