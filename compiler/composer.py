@@ -18,7 +18,7 @@ import yaml
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, Span
 from compiler.node import Mapping, Node, Scalar, Sequence
-from compiler.scalars import UnresolvableError, Value, key_text, resolve_plain, resolve_tagged
+from compiler.scalars import UnresolvableError, Value, is_string, key_text, resolve_plain, resolve_tagged
 
 MAX_DEPTH = 100
 MAX_NODES = 500_000
@@ -78,14 +78,15 @@ class _Anchored:
 class _Open:
     """A collection whose end has not been seen."""
 
-    __slots__ = ("anchor", "before", "deepest", "flow", "key", "key_span", "merges", "merging", "node")
+    __slots__ = ("anchor", "before", "deepest", "flow", "key", "key_span", "merges", "merging", "node", "takes_keys")
 
-    def __init__(self, node: Mapping | Sequence, *, anchor: str | None, flow: bool, depth: int, before: int) -> None:
+    def __init__(self, node: Mapping | Sequence, event: Any, depth: int, before: int) -> None:
         self.node = node
-        self.anchor = anchor
-        self.flow = flow
+        self.anchor: str | None = event.anchor
+        self.flow: bool = event.flow_style
         self.before = before
         self.deepest = depth
+        self.takes_keys = type(node) is Mapping
         self.key: str | None = None
         self.key_span = node.span
         self.merging = False
@@ -105,7 +106,7 @@ class Composer:
         self.nodes = nodes
         self._stack: list[_Open] = []
         self._anchors: dict[str, _Anchored] = {}
-        self._end = (1, 1)
+        self._end = place.span(0, 0, 0, 0)
         self._first_line = place.lines + 1
         self._first_column = place.columns + 1
         self._takes: dict[type, Callable[[Any], None]] = {
@@ -136,22 +137,13 @@ class Composer:
         self._open(event, Sequence([], self._span(event)))
 
     def _scalar(self, event: Any) -> None:
-        span = self._span(event)
-        self._end = (span.end_line, span.end_column)
+        span = self._end = self._span(event)
         text: str = event.value
-        try:
-            if event.implicit[0]:
-                value = resolve_plain(text)
-            elif event.implicit[1]:
-                value = text
-            else:
-                value = resolve_tagged(event.tag, text)
-        except UnresolvableError as error:
-            self.diagnostics.append(diagnostic("WFT0006", str(error), span))
-            value = text
+        plain, quoted = event.implicit
+        value = text if quoted or (plain and is_string(text)) else self._resolved(event, text, span)
         stack = self._stack
-        if stack and stack[-1].key is None and type(stack[-1].node) is Mapping:
-            self._key(stack[-1], value, span, merging=text == "<<" and event.implicit[0])
+        if stack and stack[-1].key is None and stack[-1].takes_keys:
+            self._key(stack[-1], value, span, merging=plain and text == "<<")
             if isinstance(value, bool) and text.lower() not in ("true", "false"):
                 message = f"the key `{text}` reads as `{stack[-1].key}`"
                 self.diagnostics.append(diagnostic("WFT0013", message, span))
@@ -164,13 +156,19 @@ class Composer:
             self._anchors[event.anchor] = _Anchored(node, 1, 0)
         self._add(node)
 
-    def _key(self, parent: _Open, value: Value, span: Span, *, merging: bool) -> None:
+    def _resolved(self, event: Any, text: str, span: Span) -> Value:
         try:
-            key = key_text(value)
+            return resolve_plain(text) if event.implicit[0] else resolve_tagged(event.tag, text)
         except UnresolvableError as error:
             self.diagnostics.append(diagnostic("WFT0006", str(error), span))
-            key = "null"
-        parent.key = key
+            return text
+
+    def _key(self, parent: _Open, value: Value, span: Span, *, merging: bool) -> None:
+        try:
+            parent.key = value if type(value) is str else key_text(value)
+        except UnresolvableError as error:
+            self.diagnostics.append(diagnostic("WFT0006", str(error), span))
+            parent.key = "null"
         parent.key_span = span
         parent.merging = merging
 
@@ -181,21 +179,18 @@ class Composer:
         if event.tag not in _COLLECTION_TAGS:
             message = f"the tag {event.tag} has no meaning in Kubernetes YAML"
             self.diagnostics.append(diagnostic("WFT0006", message, node.span))
-        if stack and stack[-1].key is None and type(stack[-1].node) is Mapping:
+        if stack and stack[-1].key is None and stack[-1].takes_keys:
             raise RefusedError(diagnostic("WFT0006", "a key must be a scalar, not a mapping or a sequence", node.span))
         self._count(1, node.span)
-        stack.append(
-            _Open(node, anchor=event.anchor, flow=event.flow_style, depth=len(stack) + 1, before=self.nodes - 1)
-        )
+        stack.append(_Open(node, event, len(stack) + 1, self.nodes - 1))
 
     def _close(self, event: Any) -> None:
         done = self._stack.pop()
         node = done.node
         if done.flow:
-            end = self._span(event)
-            self._end = (end.end_line, end.end_column)
-        start = node.span
-        node.span = Span(start.file, start.line, start.column, self._end[0], self._end[1])
+            self._end = self._span(event)
+        start, end = node.span, self._end
+        node.span = Span(start.file, start.line, start.column, end.end_line, end.end_column)
         for source in done.merges:
             self._merge(node, source)
         if done.anchor is not None:
@@ -213,11 +208,11 @@ class Composer:
             what = "stands inside what it repeats" if inside else "names no anchor before it in this document"
             raise RefusedError(diagnostic("WFT0006", f"the alias *{event.anchor} {what}", span))
         self._count(anchored.size, span)
-        self._end = (span.end_line, span.end_column)
+        self._end = span
         if not self._stack:
             return
         parent = self._stack[-1]
-        if parent.key is None and type(parent.node) is Mapping:
+        if parent.key is None and parent.takes_keys:
             if not isinstance(anchored.node, Scalar):
                 raise RefusedError(diagnostic("WFT0006", "a key must be a scalar, not a mapping or a sequence", span))
             self._key(parent, anchored.node.value, span, merging=False)

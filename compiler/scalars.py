@@ -33,9 +33,14 @@ class UnresolvableError(ValueError):
     """A scalar that its tag does not allow, or that JSON cannot hold; the message says which."""
 
 
+def is_string(text: str) -> bool:
+    """Whether the first character alone tells that an unquoted scalar is a string. False says nothing."""
+    return text[:1] not in _NO_STRING_START
+
+
 def resolve_plain(text: str) -> Value:
     """The value of an unquoted scalar without a tag; raises UnresolvableError for what JSON cannot hold (``.nan``, ``.inf``)."""
-    if text[:1] not in _NO_STRING_START:
+    if is_string(text):
         return text
     if text in _WORDS:
         value = _WORDS[text]
