@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import zstandard
 
 from runtime.bootstrap import Bootstrap
-from runtime.fetch.saved import NAME
+from runtime.fetch.saved import NAME, Saved
 from runtime.fetch.session import Now, Session, wall_clock
-from snapshot.encode import FORMAT
+from snapshot.blobs import inflate
+from snapshot.encode import FORMAT, decode, encode
 from snapshot.index import Selector, Snapshot
 from snapshot.store import Store
 from snapshot.trust.failure import Reason, Untrusted
@@ -152,6 +154,22 @@ def test_a_damaged_saved_slice_is_refused(bootstrap: Bootstrap, place: int) -> N
     path.write_bytes(damaged)
     with pytest.raises(Untrusted):
         open_session(bootstrap, MemoryStore()).restore()
+
+
+def test_a_saved_slice_under_another_ones_name_is_refused(bootstrap: Bootstrap) -> None:
+    store = MemoryStore()
+    release_mesh(store, mesh("one"))
+    session = open_session(bootstrap, store)
+    session.refresh()
+    session.persist()
+    path = Path(bootstrap.state) / NAME
+    saved = decode(inflate(path.read_bytes(), max_bytes=1 << 24), Saved)
+    forged, name = mesh("forged"), mesh("one").digest
+    blobs = {**saved.blobs, **forged.blobs, name: encode(forged.index)}
+    path.write_bytes(zstandard.compress(encode(msgspec.structs.replace(saved, blobs=blobs))))
+    with pytest.raises(Untrusted) as caught:
+        open_session(bootstrap, MemoryStore()).restore()
+    assert caught.value.reason is Reason.MISSING
 
 
 def test_a_saved_slice_of_another_root_is_refused(bootstrap: Bootstrap) -> None:
