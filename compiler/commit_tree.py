@@ -108,7 +108,9 @@ def _follow(top: pygit2.Tree, path: str, link: pygit2.Object) -> pygit2.Object |
 
 
 def _open(path: Path) -> pygit2.Repository:
-    repository = find_repository(path)
+    # The folder may be gone from the work tree and still be in the commit.
+    standing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    repository = find_repository(standing)
     if repository is None:
         raise TreeError(f"{path} is not in a Git repository; run `git init` there, or give the path of one")
     return repository

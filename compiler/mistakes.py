@@ -14,6 +14,7 @@ import jsonschema_rs
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
+from compiler.misplaced import misplaced
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.wording import nearest, shown, wording
 
@@ -105,7 +106,7 @@ def _mistakes(document: Document, schema: dict[str, Any], error: jsonschema_rs.V
     path, keyword, value = tuple(error.instance_path), error.kind.name, error.kind.value
     rule, said = _rule(schema, error.schema_path)
     if keyword == "additionalProperties":
-        yield from _unknown_fields(document, path, value, sorted(rule.get("properties", ())))
+        yield from _unknown_fields(document, schema, path, value, sorted(rule.get("properties", ())))
     elif keyword == "required":
         yield _missing(document, path, value, said)
     elif keyword == "propertyNames":
@@ -148,15 +149,21 @@ def _rule(schema: dict[str, Any], schema_path: list[str | int]) -> tuple[dict[st
     return rule, own or said
 
 
-def _unknown_fields(document: Document, path: Path, names: list[str], known: list[str]) -> Iterator[_Mistake]:
+def _unknown_fields(
+    document: Document, schema: dict[str, Any], path: Path, names: list[str], known: list[str]
+) -> Iterator[_Mistake]:
     parent = find(document.root, path)
     assert isinstance(parent, Mapping)
+    place = f" in {dotted(path)}" if path else ""
     for name in names:
-        meant = nearest(name, known)
-        place = f" in {dotted(path)}" if path else ""
-        question = f", did you mean `{meant}`?" if meant else ""
-        message = f"unknown field `{name}`{place}{question}"
-        advice = "" if meant or len(known) > _MOST_LISTED else f"Known here: {', '.join(known)}."
+        home, meant = misplaced(schema, path, name), nearest(name, known)
+        message, advice = f"unknown field `{name}`{place}", ""
+        if home is not None:
+            message += f"; it belongs in {dotted(home) or 'the resource itself'}"
+        elif meant:
+            message += f", did you mean `{meant}`?"
+        elif len(known) <= _MOST_LISTED:
+            advice = f"Known here: {', '.join(known)}."
         fields = frozenset({meant} if meant else ())
         yield _Mistake(path, "additionalProperties", message, parent.key_spans[name], advice, fields)
 

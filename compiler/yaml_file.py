@@ -70,6 +70,11 @@ def _run(composer: Composer, text: str) -> int | None:
         found = refused.found if advice is None else msgspec.structs.replace(refused.found, help=advice)
         composer.diagnostics.append(found)
         return None if refused.whole_file else int(line)
+    except yaml.reader.ReaderError:
+        # A file's text was looked through before; what is unfolded from a quoted scalar may still hold control characters.
+        message = "the text holds control characters, which YAML forbids"
+        composer.diagnostics.append(diagnostic("WFT0003", message, composer.place.span(0, 0, 0, 1)))
+        return None
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark is not None else (0, 0)

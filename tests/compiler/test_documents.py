@@ -203,6 +203,11 @@ def test_a_mistake_in_the_text_of_a_mesh_config_is_found_in_the_file(
     assert [(item.code, item.span.line, item.span.column) for item in found][:1] == [(code, *position)]
 
 
+def test_control_characters_in_the_text_of_a_mesh_config_are_refused() -> None:
+    _, found = load('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata: {mesh: "a: \\x07"}\n')
+    assert told(found) == [("WFT0003", "0.yaml", 4, 14)]
+
+
 def test_an_empty_mesh_config_and_a_document_of_its_own_are_read() -> None:
     empty = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio}\ndata: {mesh: ''}\n"
     own = "apiVersion: weft/v1\nkind: MeshConfig\nspec: {trustDomain: example.org}\n"

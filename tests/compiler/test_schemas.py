@@ -89,6 +89,23 @@ ROUTE = "- route: [{destination: {host: b}}]\n"
         ),
         (
             "VirtualService",
+            "hosts: [a]\nhttp:\n- route:\n  - host: b\n    destination: {host: b}\n    timeout: 5s",
+            [
+                (
+                    4,
+                    5,
+                    "unknown field `host` in spec.http[0].route[0]; it belongs in spec.http[0].route[0].destination",
+                ),
+                (6, 5, "unknown field `timeout` in spec.http[0].route[0]; it belongs in spec.http[0]"),
+            ],
+        ),
+        (
+            "Service",
+            "labels: {a: b}",
+            [(1, 1, "unknown field `labels` in spec")],
+        ),
+        (
+            "VirtualService",
             f"hosts: a\nhttp:\n{ROUTE}",
             [(1, 8, "spec.hosts: expected a list, found the string `a`")],
         ),

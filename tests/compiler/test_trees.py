@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pygit2
@@ -93,6 +94,13 @@ def test_a_folder_of_a_repository_is_a_tree_of_its_own(tmp_path: Path) -> None:
     assert names(tree) == ["a.yaml"]
     top = pygit2.Repository(str(tmp_path)).head.peel(pygit2.Commit).tree
     assert tree.digest == str(top["mesh"].id)
+
+
+def test_a_folder_that_is_gone_is_still_in_its_commit(tmp_path: Path) -> None:
+    write(tmp_path, {"mesh/old/a.yaml": "1"})
+    commit(tmp_path)
+    shutil.rmtree(tmp_path / "mesh")
+    assert names(CommitTree(tmp_path / "mesh" / "old")) == ["a.yaml"]
 
 
 def test_a_bare_repository_is_read_too(tmp_path: Path) -> None:

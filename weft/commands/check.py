@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def command(paths: tuple[str, ...], rev: str | None, output: str, color: str) ->
 
     Exits 0 where there is no error (warnings and notes are no errors), 1 where there is one, 2 where the check could not run.
     """
+    # What a check makes lives until it ends, so collecting cycles costs a third of the time and frees nothing.
+    gc.disable()
     try:
         tree = _tree(paths, rev)
         found = check(tree)
