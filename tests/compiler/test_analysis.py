@@ -140,7 +140,7 @@ BAD = [
             "}]", "}, {name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: far}]}}]"
         ),
         "WFT0112",
-        "1.yaml:6:81",
+        "1.yaml:6:76",
     ),
     (api("HTTPRoute", f"  parentRefs: [{{name: gone}}]\n  rules: {BACKEND}"), "WFT0110", "1.yaml:5:16"),
     (

@@ -1,0 +1,89 @@
+"""The same tree is the same bytes, whatever the machine; what does not run does not change what runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compiler.pipeline import compile_tree
+from compiler.tree import MemoryTree
+from snapshot.encode import decode, encode
+from snapshot.index import Snapshot, SnapshotIndex
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "bookshop" / "mesh"
+
+
+def files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(EXAMPLE.glob("*.yaml"))}
+
+
+def snapshot(tree: dict[str, bytes]) -> Snapshot:
+    result = compile_tree(MemoryTree(tree))
+    assert result.snapshot is not None, result.diagnostics
+    return result.snapshot
+
+
+def behaviours(found: Snapshot) -> dict[str, str]:
+    return {entry.name: entry.behaviour for entry in found.index.slices}
+
+
+def test_the_example_compiles_without_findings() -> None:
+    assert compile_tree(MemoryTree(files())).diagnostics == ()
+
+
+def test_the_order_of_files_changes_nothing() -> None:
+    first = snapshot(files())
+    renamed = {f"{99 - number:02}.yaml": content for number, content in enumerate(files().values())}
+    assert behaviours(snapshot(renamed)) == behaviours(first)
+
+
+def test_a_comment_changes_provenance_and_no_behaviour() -> None:
+    first = snapshot(files())
+    commented = {name: b"# A line that moves everything below it.\n" + content for name, content in files().items()}
+    second = snapshot(commented)
+    assert behaviours(second) == behaviours(first)
+    assert second.digest != first.digest
+
+
+def test_a_changed_weight_changes_only_the_slices_that_it_concerns() -> None:
+    first = behaviours(snapshot(files()))
+    changed = {name: content.replace(b"weight: 100", b"weight: 99") for name, content in files().items()}
+    if changed == files():
+        changed = {name: content.replace(b"timeout: 10s", b"timeout: 11s") for name, content in files().items()}
+    second = behaviours(snapshot(changed))
+    assert set(first) == set(second)
+    assert 0 < sum(first[name] != second[name] for name in first) < len(first)
+
+
+def test_every_blob_is_named_by_its_digest_and_every_blob_is_reached() -> None:
+    found = snapshot(files())
+    assert all(hashlib.sha256(raw).hexdigest() == name for name, raw in found.blobs.items())
+    assert decode(encode(found.index), SnapshotIndex) == found.index
+
+
+@pytest.mark.integration
+def test_hash_seed_locale_time_zone_and_folder_do_not_enter_the_digest(tmp_path: Path) -> None:
+    digests = set()
+    for number, (seed, zone, locale) in enumerate(
+        [("0", "UTC", "C"), ("7", "Asia/Tokyo", "C.UTF-8"), ("4711", "EST", "POSIX")]
+    ):
+        clone = tmp_path / f"clone{number}"
+        clone.mkdir()
+        for name, content in files().items():
+            (clone / name).write_bytes(content)
+        ran = subprocess.run(
+            [sys.executable, "-m", "weft", "compile", str(clone), "--worktree"],
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone, "LC_ALL": locale},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        digests.add(ran.stdout)
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
