@@ -12,7 +12,7 @@ import msgspec
 from runtime.identity.certificate import read_certificates
 from runtime.service import Handler, ServiceRequest, ServiceResponse
 from runtime.supervisor.running import Running
-from runtime.telemetry import MetricsSnapshot, exposition, merge
+from runtime.telemetry import Instruments, MetricsSnapshot, exposition, merge
 from runtime.telemetry.exposition import CONTENT_TYPE
 from snapshot.encode import FORMAT
 
@@ -36,6 +36,9 @@ class Asked(Protocol):
     @property
     def restarts(self) -> int:
         """How often a worker was started again."""
+
+    def measure(self) -> Instruments:
+        """The supervisor's own metrics, brought up to now."""
 
     async def ask(self, page: str) -> list[bytes]:
         """A page of every worker."""
@@ -149,7 +152,7 @@ async def clusters(asked: Asked) -> ServiceResponse:
 
 async def prometheus(asked: Asked) -> ServiceResponse:
     """All metrics of all workers and of the supervisor, in the Prometheus text format."""
-    own = asked.running.measure(asked.restarts).samples()
+    own = asked.measure().samples()
     parts = [msgspec.msgpack.decode(body, type=MetricsSnapshot) for body in await asked.ask("metrics")]
     text = exposition(merge([MetricsSnapshot(own=own), *parts]), version=importlib.metadata.version("weft"))
     return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text)

@@ -56,6 +56,10 @@ class ControlClient:
         body = msgspec.json.encode(SignRequest(csr=csr.decode(), token=token))
         return _read(await self._call("POST", "/ca/sign", body=body), SignedCertificate)
 
+    async def read_bundle(self) -> bytes:
+        """The trust bundle, PEM."""
+        return await self._call("GET", "/ca/bundle") or b""
+
     async def read_registry(self, version: int, *, wait_s: float) -> Registry | None:
         """The registry when it is not ``version``; None where that did not happen within ``wait_s``."""
         query = f"/registry?version={version}&wait={wait_s:g}" if version >= 0 else "/registry"

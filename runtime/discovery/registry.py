@@ -99,13 +99,17 @@ class Registration:
                 await self._changed.wait()
             self._changed = trio.Event()
 
-    async def withdraw(self) -> None:
-        """Leaves the registry, so that nobody is sent here any more; does not insist."""
-        if self._workload is not None:
-            try:
-                await self._control.withdraw(self._workload)
-            except ControlError as error:
-                log.info("the registration ends with its lease: %s", error)
+    async def withdraw(self) -> bool:
+        """Leaves the registry, so that nobody is sent here any more; does not insist. False where it was not in it, or nobody was told."""
+        workload, self._workload = self._workload, None
+        if workload is None:
+            return False
+        try:
+            await self._control.withdraw(workload)
+        except ControlError as error:
+            log.info("the registration ends with its lease: %s", error)
+            return False
+        return True
 
     async def _refresh(self, workload: RegisteredWorkload) -> None:
         try:

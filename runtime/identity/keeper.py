@@ -16,10 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from policies.spiffe import SpiffeError
 from runtime.discovery.control import ControlClient, ControlError
-from runtime.identity.certificate import read_svid
+from runtime.identity.certificate import read_certificates, read_svid
 from runtime.identity.rotation import retry_after, rotate_at
 from runtime.identity.saved import SavedIdentity
 from snapshot.live import Svid
+
+BUNDLE_S = 4.0
+"""How often the trust bundle is asked for; it must not be older than 5 s."""
 
 LONGEST_NAP_S = 30.0
 """The wall clock is looked at this often, because a suspended machine's sleep is longer than asked for."""
@@ -28,7 +31,7 @@ log = logging.getLogger("weft.proxy")
 
 
 class IdentityKeeper:
-    """Owns the current SVID. ``problem`` is what went wrong last ("" since the last success)."""
+    """Owns the current SVID. ``problem`` is what went wrong last ("" since the last success), ``failures`` how often in a row."""
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class IdentityKeeper:
         self.svid: Svid | None = None
         self.problem = ""
         self.failures = 0
+        self.failed_total = 0
         self._control = control
         self._saved = saved
         self._token_file = token_file
@@ -65,6 +69,23 @@ class IdentityKeeper:
             self.failures, self.problem = 0, ""
             await emit(self.svid)
 
+    async def follow_bundle(self, emit: Callable[[Svid], Awaitable[None]]) -> None:
+        """Takes up a changed trust bundle between rotations: a root that is added, or taken away, counts within BUNDLE_S."""
+        while True:
+            await trio.sleep(BUNDLE_S)
+            if self.svid is None:
+                continue
+            try:
+                bundle = await self._control.read_bundle()
+                read_certificates(bundle)
+            except (ControlError, SpiffeError):
+                continue
+            if self.svid is not None and bundle != self.svid.bundle:
+                self.svid = msgspec.structs.replace(self.svid, bundle=bundle)
+                log.info("the trust bundle changed")
+                await self._keep(self.svid)
+                await emit(self.svid)
+
     async def _obtain(self) -> Svid:
         key = ec.generate_private_key(ec.SECP256R1())
         current = self.svid if self.svid is not None and self.svid.expires_at > self._clock() else None
@@ -75,17 +96,21 @@ class IdentityKeeper:
         svid = msgspec.structs.replace(svid, issued_at=signed.issued_at)
         if current is not None and svid.identity != current.identity:
             raise SpiffeError(f"asked to renew {current.identity}, got {svid.identity}")
+        await self._keep(svid)
+        log.info("identity %s until %s", svid.identity, _when(svid.expires_at))
+        return svid
+
+    async def _keep(self, svid: Svid) -> None:
         try:
             await trio.to_thread.run_sync(self._saved.save, svid)
             await self._control.show(self._saved.certificate)
         except OSError as error:
             # A full or read-only disk costs the next restart its identity, not this process.
             log.warning("the certificate could not be saved: %s", error)
-        log.info("identity %s until %s", svid.identity, _when(svid.expires_at))
-        return svid
 
     async def _wait_after(self, error: Exception) -> None:
         self.failures += 1
+        self.failed_total += 1
         left = self.svid.expires_at - self._clock() if self.svid is not None else 0.0
         state = f"the certificate is valid for {left:.0f} s more" if left > 0 else "there is no valid certificate"
         if str(error) != self.problem:

@@ -9,6 +9,7 @@ import msgspec
 
 from runtime.control.interface import ProxyStatus
 from runtime.fetch.news import FetchProblem, VerifiedSlice
+from runtime.identity.certificate import read_certificates
 from runtime.supervisor.facts import SliceFacts
 from runtime.supervisor.fleet import Outcome
 from runtime.telemetry import Instruments
@@ -44,6 +45,7 @@ class Running:
         self.problem: Problem | None = None
         self.refused: Problem | None = None
         self.svid: Svid | None = None
+        self.expiries: dict[str, float] = {}
         self.instruments = Instruments()
 
     def took(self, verified: VerifiedSlice, facts: SliceFacts, *, took_ms: float, outcome: Outcome) -> None:
@@ -58,6 +60,15 @@ class Running:
         self.instruments.raise_to("weft_lane_pause_seconds", outcome.pause_ms / 1000)
         self._announce(verified)
 
+    def identified(self, svid: Svid) -> None:
+        """A certificate came; the bundle counts with the root that ends first, the chain with its intermediate."""
+        self.svid = svid
+        chain = [one.not_valid_after_utc.timestamp() for one in read_certificates(svid.certificate_chain)]
+        roots = [one.not_valid_after_utc.timestamp() for one in read_certificates(svid.bundle)]
+        self.expiries = {"svid": svid.expires_at, "bundle": min(roots)}
+        if len(chain) > 1:
+            self.expiries["intermediate"] = min(chain[1:])
+
     def renewed(self, verified: VerifiedSlice) -> None:
         """The serving slice was verified again, or published again under another version."""
         assert self.deployed is not None
@@ -65,11 +76,13 @@ class Running:
         self.problem = None
         self._announce(verified)
 
-    def refuse(self, reason: str, message: str) -> None:
-        """A slice could not be prepared; what served goes on."""
+    def refuse(self, reason: str, message: str) -> bool:
+        """A slice could not be prepared; what served goes on. True where that is not what was said last."""
+        known = self.refused
         self.refused = Problem(reason, message, self.clock())
         self.instruments.add("weft_swap_total", "refused")
         self.instruments.add("weft_prepare_failed_total", reason)
+        return known is None or known.message != message
 
     def fetch_failed(self, problem: FetchProblem) -> bool:
         """The store had a problem; True where it is another one than last time."""
@@ -117,8 +130,8 @@ class Running:
         own.set("weft_snapshot_fresh", 1 if self.fresh() else 0)
         if self.deployed is not None:
             own.set("weft_snapshot_age_seconds", now - self.deployed.swapped_at)
-        if self.svid is not None:
-            own.set("weft_cert_expiry_seconds", self.svid.expires_at - now, "svid")
+        for role, expires_at in self.expiries.items():
+            own.set("weft_cert_expiry_seconds", expires_at - now, role)
         return own
 
     def _announce(self, verified: VerifiedSlice) -> None:

@@ -6,6 +6,8 @@ import errno
 import socket
 from collections.abc import Iterable
 
+import msgspec
+
 from runtime.bootstrap import Bootstrap
 from snapshot.section import Listener
 
@@ -43,6 +45,14 @@ def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dic
     if len(wanted) > MAX_ADDRESSES:
         raise BindError(f"the slice wants {len(wanted)} addresses; at most {MAX_ADDRESSES} are bound")
     return wanted
+
+
+def with_real_ports(bootstrap: Bootstrap) -> Bootstrap:
+    """The bootstrap with an outbound port of 0 replaced by a free one, so that every worker binds the same."""
+    if bootstrap.ports.outbound != 0:
+        return bootstrap
+    ports = msgspec.structs.replace(bootstrap.ports, outbound=free_port(bootstrap.address))
+    return msgspec.structs.replace(bootstrap, ports=ports)
 
 
 class Sockets:

@@ -7,14 +7,13 @@ it to every worker. Nothing that fails here stops what serves.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import trio
 
-from runtime import admin
 from runtime.bootstrap import Bootstrap
 from runtime.credentials import CredentialFiles
 from runtime.discovery.control import ControlClient
@@ -25,22 +24,24 @@ from runtime.fetch.news import FetchProblem, News, VerifiedSlice
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
-from runtime.service import ServiceListener
-from runtime.service_server import serve
-from runtime.supervisor.addresses import admin_host, with_real_ports
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Fleet, Outcome
+from runtime.supervisor.pages import open_pages
 from runtime.supervisor.reports import registration_of, report_forever
 from runtime.supervisor.running import Running
-from runtime.supervisor.sockets import BindError, Sockets, listening_socket, wanted_addresses
+from runtime.supervisor.sockets import Address, BindError, Sockets, wanted_addresses, with_real_ports
+from runtime.telemetry import Instruments
 from snapshot.encode import FormatError
 from snapshot.live import Credential, Registry, Resolved, Svid
 
-RETRY_S = 1.0
-RETRIES = 3
-"""A slice whose workers died, or whose port was taken, is tried again; one that does not load is not."""
+ATTEMPTS = {"bind": 1_000_000, "worker": 2}
+"""How often a slice is tried that was refused by a circumstance: a taken port may become free, and a worker may have been killed by chance;
+but a slice that kills workers costs their connections each time. What does not load is never tried again."""
 
-TRY_AGAIN = frozenset({"worker", "bind"})
+LONGEST_RETRY_S = 15.0
+WITHDRAW_S = 0.3
+"""How long peers get to hear that this workload has left the registry, before it stops to accept."""
+
 DRAIN_S = 30.0
 
 log = logging.getLogger("weft.proxy")
@@ -72,14 +73,14 @@ class Supervisor:
         )
         self._stopping = trio.Event()
         self._was_ready = False
-        self.pages: dict[str, tuple[str, int]] = {}
+        self.pages: dict[str, Address] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until ``stop``; then drains and returns. Starts when the admin pages answer. Raises BindError for a taken page port."""
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             async with trio.open_nursery() as nursery:
-                await self._open_pages(nursery)
+                self.pages = await open_pages(nursery, self.bootstrap, self)
                 self._start_tasks(nursery)
                 task_status.started()
                 await self._stopping.wait()
@@ -103,29 +104,34 @@ class Supervisor:
     # --- news ----------------------------------------------------------------------------------------------------------------
 
     async def _take_news(self, news_in: trio.MemoryReceiveChannel[News]) -> None:
-        async for news in news_in:
+        """Deploys each slice that comes. One that only a circumstance refused is tried again until a newer one comes."""
+        pending: VerifiedSlice | None = None
+        attempts = 0
+        while True:
+            news: News | None = pending
+            with trio.move_on_after(_retry_s(attempts) if pending is not None else math.inf):
+                news, attempts = await news_in.receive(), 0
             if isinstance(news, FetchProblem):
                 if self.running.fetch_failed(news):
                     log.warning("store: %s: %s; what serves goes on", news.reason.value, news.message)
-            else:
-                await self._take_slice(news)
+            elif news is not None:
+                attempts += 1
+                reason = await self._take_slice(news)
+                pending = news if attempts < ATTEMPTS.get(reason, 0) else None
 
-    async def _take_slice(self, verified: VerifiedSlice) -> None:
+    async def _take_slice(self, verified: VerifiedSlice) -> str:
+        """Deploys one slice; returns why it was refused, "" where it serves."""
         deployed = self.running.deployed
         if deployed is not None and deployed.verified.slice.snapshot == verified.slice.snapshot:
             self.running.renewed(verified)
-            return
-        for attempt in range(1, RETRIES + 1):
-            outcome = await self._deploy(verified)
-            if not outcome.reason:
-                return
-            release = verified.release
+            return ""
+        outcome = await self._deploy(verified)
+        if outcome.reason:
             place = f" ({outcome.source})" if outcome.source else ""
-            log.error("refused version %d: %s: %s%s", release.version, outcome.reason, outcome.message, place)
-            self.running.refuse(outcome.reason, f"version {release.version}: {outcome.message}{place}")
-            if outcome.reason not in TRY_AGAIN or attempt == RETRIES:
-                return
-            await trio.sleep(RETRY_S)
+            message = f"version {verified.release.version}: {outcome.message}{place}"
+            if self.running.refuse(outcome.reason, message):
+                log.error("refused %s: %s; what serves goes on", outcome.reason, message)
+        return outcome.reason
 
     async def _deploy(self, verified: VerifiedSlice) -> Outcome:
         """Everything that can fail first, then the fleet's swap, then what is not needed any more is let go."""
@@ -159,7 +165,7 @@ class Supervisor:
         await self.fleet.update(LiveUpdate(resolved=self._names.all(), credentials=self._credentials.all()))
 
     async def _take_svid(self, svid: Svid) -> None:
-        self.running.svid = svid
+        self.running.identified(svid)
         await self.fleet.update(LiveUpdate(svid=svid))
         self._on_change()
 
@@ -202,29 +208,12 @@ class Supervisor:
     def _follow_control(self, nursery: trio.Nursery, control: ControlClient) -> None:
         assert self._keeper is not None
         nursery.start_soon(self._keeper.run, self._take_svid)
+        nursery.start_soon(self._keeper.follow_bundle, self._take_svid)
         registry = RegistryFollower(control, self._state / "registry.json")
         nursery.start_soon(registry.follow, self._take_registry)
         assert self._registration is not None
         nursery.start_soon(self._registration.refresh_forever)
         nursery.start_soon(report_forever, control, self.bootstrap, self.running)
-
-    async def _open_pages(self, nursery: trio.Nursery) -> None:
-        ports = self.bootstrap.ports
-        tables = (
-            ("admin", admin_host(self.bootstrap), ports.admin, admin.ADMIN),
-            ("metrics", self.bootstrap.address, ports.metrics, admin.METRICS),
-            ("merged metrics", self.bootstrap.address, ports.merged_metrics, admin.MERGED),
-            ("readiness", self.bootstrap.address, ports.readiness, admin.READINESS),
-        )
-        for name, host, port, table in tables:
-            if port < 0:
-                continue
-            try:
-                listener = ServiceListener(listening_socket((host, port), shared=False))
-            except OSError as error:
-                raise BindError(f"the {name} port {host}:{port} cannot be bound: {error.strerror}") from None
-            answer = partial(serve, admin.pages(table, self), [listener], max_body_bytes=1024)
-            (self.pages[name],) = await nursery.start(answer)
 
     async def _end(self) -> None:
         """Leaves the registry first, so that no new request is sent here; then finishes what is in flight."""
@@ -232,8 +221,8 @@ class Supervisor:
         limit_s = deployed.facts.proxy.deadlines.drain_ms / 1000 if deployed else DRAIN_S
         log.info("draining for at most %g s", limit_s)
         with trio.move_on_after(limit_s + 2.0):
-            if self._registration is not None:
-                await self._registration.withdraw()
+            if self._registration is not None and await self._registration.withdraw():
+                await trio.sleep(WITHDRAW_S)
             await self.fleet.drain(limit_s)
         log.info("drained")
 
@@ -276,6 +265,16 @@ class Supervisor:
         """Process ids by worker."""
         return self.fleet.pids()
 
+    def measure(self) -> Instruments:
+        """The supervisor's own metrics, brought up to now."""
+        failed = self._keeper.failed_total if self._keeper is not None else 0
+        self.running.instruments.set("weft_cert_rotation_failed_total", failed)
+        return self.running.measure(self.fleet.restarts)
+
     async def ask(self, page: str) -> list[bytes]:
         """A page of every worker."""
         return await self.fleet.ask(page)
+
+
+def _retry_s(attempts: int) -> float:
+    return min(0.5 * 2.0**attempts, LONGEST_RETRY_S)

@@ -1,0 +1,45 @@
+"""Opens the proxy's own ports and serves its pages there."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import partial
+
+import trio
+
+from runtime import admin
+from runtime.bootstrap import Bootstrap
+from runtime.service import ServiceListener
+from runtime.service_server import serve
+from runtime.supervisor.sockets import Address, BindError, listening_socket
+
+MAX_BODY_BYTES = 1024
+
+
+async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: admin.Asked) -> dict[str, Address]:
+    """Serves all pages in a nursery and returns where; raises BindError for a port that cannot be bound."""
+    ports = bootstrap.ports
+    tables = (
+        ("admin", admin_host(bootstrap), ports.admin, admin.ADMIN),
+        ("metrics", bootstrap.address, ports.metrics, admin.METRICS),
+        ("merged metrics", bootstrap.address, ports.merged_metrics, admin.MERGED),
+        ("readiness", bootstrap.address, ports.readiness, admin.READINESS),
+    )
+    opened: dict[str, Address] = {}
+    for name, host, port, table in tables:
+        if port < 0:
+            continue
+        try:
+            listener = ServiceListener(listening_socket((host, port), shared=False))
+        except OSError as error:
+            raise BindError(f"the {name} port {host}:{port} cannot be bound: {error.strerror}") from None
+        answer = partial(serve, admin.pages(table, asked), [listener], max_body_bytes=MAX_BODY_BYTES)
+        (opened[name],) = await nursery.start(answer)
+    return opened
+
+
+def admin_host(bootstrap: Bootstrap) -> str:
+    """Where the admin pages listen: loopback whatever the proxy's address is, because they show the whole configuration."""
+    if ipaddress.ip_address(bootstrap.address).is_loopback:
+        return bootstrap.address
+    return "127.0.0.1"
