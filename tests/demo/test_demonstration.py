@@ -54,7 +54,10 @@ def test_the_story_is_told_without_a_failed_request_and_nothing_is_left_running(
 
 @pytest.mark.integration
 def test_a_taken_address_is_a_sentence_and_not_a_traceback(tmp_path: Path) -> None:
-    holder = "import socket,sys\ns=socket.socket()\ns.bind(('127.20.0.1',15012))\ns.listen()\nprint('held',flush=True)\nsys.stdin.read()"
+    holder = (
+        "import socket, sys; held = socket.socket(); held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); "
+        "held.bind(('127.20.0.1', 15012)); held.listen(); print('held', flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen([sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

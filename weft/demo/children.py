@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -80,10 +81,13 @@ class Child(msgspec.Struct):
 
 
 class Children:
-    """Owns every long-running process, by name; ``stop_all`` leaves none."""
+    """Owns every long-running process, by name; ``stop_all`` leaves none.
 
-    def __init__(self, logs: Path) -> None:
+    Unless they are to outlive us, they are also told to end when this process dies, however it dies."""
+
+    def __init__(self, logs: Path, *, outlive: bool) -> None:
         self._logs = logs
+        self._outlive = outlive
         self._running: dict[str, Child] = {}
 
     async def start(self, name: str, command: Sequence[str], *, cwd: Path | None = None) -> Child:
@@ -98,6 +102,7 @@ class Children:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=None if self._outlive else _end_with_parent,
             )
         child = self._running[name] = Child(name, list(command), log, process)
         return child
@@ -139,6 +144,11 @@ class Children:
         except ProcessLookupError:
             pass
         await child.process.wait()
+
+
+def _end_with_parent() -> None:
+    """Runs in the child before its program: SIGTERM when the demonstration is gone (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _signal(child: Child, number: int) -> None:

@@ -34,7 +34,7 @@ class Told(msgspec.Struct, frozen=True):
 
 async def demonstrate(folder: Path, screen: Screen, *, keep: bool) -> Told:
     """Runs it all in ``folder``, which is emptied first. Raises DemoError; whatever happens, processes are ended unless ``keep``."""
-    mesh = DemoMesh(folder, screen)
+    mesh = DemoMesh(folder, screen, keep=keep)
     kept = False
     try:
         screen.title("a mesh on this machine, from nothing")

@@ -34,10 +34,10 @@ from weft.demo.screen import Screen
 class DemoMesh:
     """Owns the folder of the demonstration and everything that runs from it."""
 
-    def __init__(self, folder: Path, screen: Screen) -> None:
+    def __init__(self, folder: Path, screen: Screen, *, keep: bool) -> None:
         self.folder = folder
         self.store = folder / "store"
-        self.children = Children(folder / "logs")
+        self.children = Children(folder / "logs", outlive=keep)
         self.observer = Observer(self.children)
         self.pipeline = Pipeline(
             folder / "repository",
