@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from compiler.resources.mesh_config import CLUSTER_DOMAIN
 
 
@@ -34,11 +32,6 @@ def overlap(a: str, b: str) -> str | None:
 def specificity(pattern: str) -> tuple[bool, int, str]:
     """Sorts patterns from the most specific: exact names, then longer wildcards, then ``*``; equals by name."""
     return pattern.startswith("*"), -len(pattern), pattern
-
-
-def best_match(patterns: Iterable[str], name: str) -> str | None:
-    """The most specific pattern that covers a name, or None."""
-    return min((pattern for pattern in patterns if covers(pattern, name)), key=specificity, default=None)
 
 
 def is_visible(export_to: tuple[str, ...], owner: str, namespace: str) -> bool:

@@ -15,6 +15,7 @@ from compiler.analysis import (
     gateway_hosts,
     gateway_references,
     name_decides,
+    partly_carried,
     patterns,
     port_names,
     rule_hosts,
@@ -43,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     api_parents.check,
     api_backends.check,
     name_decides.check,
+    partly_carried.check,
     patterns.check,
 )
 

@@ -8,7 +8,6 @@ import msgspec
 
 from compiler.link.clusters import PASSTHROUGH
 from compiler.resources.cursor import Labels
-from policies.source import SourceRef
 from policies.traffic import Destination, Forward
 from snapshot.section import (
     ROUTES_PER_BLOCK,
@@ -26,6 +25,8 @@ from snapshot.section import (
     VirtualHost,
     section_key,
 )
+
+SectionKey = tuple[str, str]
 
 
 class ProxyShape(msgspec.Struct, frozen=True):
@@ -45,15 +46,18 @@ class LinkedSlice(msgspec.Struct, frozen=True):
 
 
 class SliceDraft:
-    """Owns the sections of one slice until ``finish``. The first section of a name stays; the compiler has ordered competitors before."""
+    """Owns the sections of one slice until ``finish``; ``shared`` are some that other slices have too, keyed once for all.
 
-    def __init__(self) -> None:
-        self._sections: dict[tuple[str, str], Section] = {}
+    The first section of a name stays; the compiler has ordered competitors before.
+    """
+
+    def __init__(self, shared: dict[SectionKey, Section] | None = None) -> None:
+        self._sections = dict(shared or {})
 
     def add(self, sections: Iterable[Section]) -> None:
         """Takes sections in."""
-        for section in sections:
-            self._sections.setdefault(section_key(section), section)
+        for key, section in keyed(sections).items():
+            self._sections.setdefault(key, section)
 
     def finish(self, shape: ProxyShape, proxy: Proxy) -> LinkedSlice:
         """The slice, its proxy section completed with the credential slots that listeners and clusters name."""
@@ -76,6 +80,14 @@ class SliceDraft:
                         slots.setdefault(chain.tls.client_ca, set())
         slots.pop("", None)
         return slots
+
+
+def keyed(sections: Iterable[Section]) -> dict[SectionKey, Section]:
+    """Sections by kind and name, the first of each."""
+    found: dict[SectionKey, Section] = {}
+    for section in sections:
+        found.setdefault(section_key(section), section)
+    return found
 
 
 def virtual_host_sections(host: VirtualHost, routes: Sequence[Route]) -> list[Section]:
@@ -111,13 +123,3 @@ def _destinations(section: Section) -> Iterable[Destination]:
                     yield from chain.network.destinations
         case _:
             return
-
-
-def default_destination(cluster: Cluster | None, weight: int = 1) -> Destination:
-    """A destination of a cluster; of no cluster, a share of requests that is answered 503."""
-    return Destination(cluster.name, weight) if cluster else Destination("", weight, status=503)
-
-
-def source_or(found: SourceRef | None, fallback: SourceRef) -> SourceRef:
-    """The first source that there is."""
-    return found if found is not None else fallback

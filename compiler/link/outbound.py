@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from compiler.hosts import covers, specificity
 from compiler.link.clusters import PASSTHROUGH
-from compiler.link.draft import default_destination, used_clusters, virtual_host_sections
+from compiler.link.draft import SectionKey, keyed, used_clusters, virtual_host_sections
 from compiler.link.http_routes import mesh_routes
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, binds, connection_rule, hosts_of, http_routes, link_targets
@@ -55,8 +55,8 @@ class Outbound:
         self._wildcards = sorted((host for host in self._by_host if host.startswith("*")), key=specificity)
         self._attached = mesh_routes(view)
 
-    def link(self) -> list[Section]:
-        """All outbound sections: tables, virtual hosts, routes, listeners and the clusters that they name."""
+    def link(self) -> dict[SectionKey, Section]:
+        """All outbound sections by their keys: tables, virtual hosts, routes, listeners and the clusters that they name."""
         services = list(self.view.services.values())
         # An exact name claims its domains before a wildcard can; services of Kubernetes before entries that repeat them.
         services.sort(key=lambda item: (item.host.startswith("*"), not isinstance(item.origin, Service), item.host))
@@ -71,7 +71,7 @@ class Outbound:
         self._sections.append(RouteTable(OUTBOUND, source, 0, unmatched))
         chain = FilterChain("http", source, HttpChain(OUTBOUND, proxy=True))
         self._sections.append(Listener(OUTBOUND, source, "outbound", ProxyPort(), "http", (chain,)))
-        return [*self._sections, *used_clusters(self._sections, self.view.clusters)]
+        return keyed([*self._sections, *used_clusters(self._sections, self.view.clusters)])
 
     def _service_port(self, service: MeshService, port: Port) -> None:
         cluster = self.view.cluster(service, port)
@@ -114,11 +114,15 @@ class Outbound:
         """Virtual hosts for names that only VirtualServices know; a VirtualService that reaches some service has none (Istio)."""
         for item in self._virtual_services:
             hosts = [host for host, _ in hosts_of(item) if self._by_host[host] is item]
-            if not item.http or any(covers(host, known) for host in hosts for known in self.view.services):
+            if not item.http or any(self._reaches_a_service(host) for host in hosts):
                 continue
             at = Standpoint(MESH, FALLBACK_PORT, self.view.namespace, self.labels)
             for host in hosts:
                 self._virtual_host(FALLBACK_PORT, host, [host], item.meta.source, http_routes(self.view, item, at))
+
+    def _reaches_a_service(self, host: str) -> bool:
+        known = self.view.services
+        return host in known or (host.startswith("*") and any(covers(host, service) for service in known))
 
     def _listener(
         self, service: MeshService, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
@@ -127,19 +131,19 @@ class Outbound:
         if is_http(port.protocol) or port.protocol == AUTO:
             chains.append(FilterChain("http", port.source, HttpChain(str(port.number), host=service.host)))
         if not is_http(port.protocol):
-            chains.append(self._connection_chain(port, cluster, rules, at))
+            chains.append(self._connection_chain(service.host, port, cluster, rules, at))
         protocol = "http" if is_http(port.protocol) else "auto" if port.protocol == AUTO else "tcp"
         name = f"{service.host}:{port.number}"
         return Listener(name, port.source, "outbound", ServicePort(service.host, port.number), protocol, tuple(chains))
 
     def _connection_chain(
-        self, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
+        self, host: str, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
     ) -> FilterChain:
         destinations: tuple[Destination, ...] = (Destination(cluster.name),)
         source = port.source
         if rules is not None:
-            candidates = rules.tls if port.protocol in TLS else rules.tcp
-            rule = connection_rule(rules, candidates, at)
+            tls = port.protocol in TLS
+            rule = connection_rule(rules, rules.tls if tls else rules.tcp, at, host if tls else "")
             if rule is not None:
                 destinations = link_targets(self.view, rule.targets, rules.meta.namespace, at.port)
                 source = rule.source
@@ -149,11 +153,6 @@ class Outbound:
 def default_route(destination: Destination, source: SourceRef) -> Route:
     """What a service's port does where no rule says otherwise."""
     return Route(source, RouteMatch(), Forward((destination,)), name="default", retry=DEFAULT_RETRY)
-
-
-def missing_route(source: SourceRef) -> Route:
-    """The route of a reference that leads nowhere: 503 for every request."""
-    return Route(source, RouteMatch(), Forward((default_destination(None),)))
 
 
 def service_domains(service: MeshService, namespace: str) -> list[str]:

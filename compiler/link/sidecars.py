@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.link.authorization import POLICIES, policy_set
-from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft
+from compiler.link.draft import LinkedSlice, ProxyShape, SectionKey, SliceDraft
 from compiler.link.inbound import inbound
 from compiler.link.outbound import Outbound
 from compiler.link.proxies import proxy_section
@@ -21,9 +21,9 @@ class OutboundParts:
     def __init__(self, mesh: Mesh, views: Views) -> None:
         self.views = views
         self._asked = _asked_labels(mesh)
-        self._parts: dict[tuple[str, Labels], list[Section]] = {}
+        self._parts: dict[tuple[str, Labels], dict[SectionKey, Section]] = {}
 
-    def of(self, workload: Workload) -> list[Section]:
+    def of(self, workload: Workload) -> dict[SectionKey, Section]:
         """The outbound sections of one workload."""
         labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
         key = (workload.meta.namespace, labels)
@@ -34,12 +34,11 @@ class OutboundParts:
 
 def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice:
     """The slice of one workload's sidecar."""
-    draft = SliceDraft()
+    draft = SliceDraft(parts.of(workload))
     policies = policy_set(mesh, workload.meta.namespace, workload.labels)
     if policies is not None:
         draft.add((policies,))
     draft.add(inbound(mesh, workload, POLICIES if policies else ""))
-    draft.add(parts.of(workload))
     shape = ProxyShape(
         name=f"sidecar/{workload.meta.namespace}/{workload.meta.name}",
         proxy="sidecar",

@@ -57,22 +57,22 @@ class View:
 
     def _find_rule(self, service: MeshService) -> EffectiveRule:
         for namespace in dict.fromkeys((self.namespace, service.namespace, self.mesh.config.root_namespace)):
-            candidates = [
-                (full_host(rule.host.value, namespace), rule)
-                for rule in self._rules_by_namespace.get(namespace, ())
-                if is_visible(rule.export_to, namespace, self.namespace)
-            ]
-            fitting = [(host, rule) for host, rule in candidates if covers(host, service.host)]
-            if fitting:
-                best = min((host for host, _ in fitting), key=specificity)
-                return _merged([rule for host, rule in fitting if host == best])
+            by_host = self._rules_by_namespace.get(namespace, {})
+            wildcards = (host for host in by_host if host.startswith("*") and covers(host, service.host))
+            best = service.host if service.host in by_host else min(wildcards, key=specificity, default=None)
+            if best is not None:
+                return _merged(by_host[best])
         return EffectiveRule(None, {}, ())
 
     @cached_property
-    def _rules_by_namespace(self) -> dict[str, list[DestinationRule]]:
-        found: dict[str, list[DestinationRule]] = {}
+    def _rules_by_namespace(self) -> dict[str, dict[str, list[DestinationRule]]]:
+        """The visible rules by their namespace and completed host, in order."""
+        found: dict[str, dict[str, list[DestinationRule]]] = {}
         for rule in self.mesh.destination_rules:
-            found.setdefault(rule.meta.namespace, []).append(rule)
+            namespace = rule.meta.namespace
+            if is_visible(rule.export_to, namespace, self.namespace):
+                host = full_host(rule.host.value, namespace)
+                found.setdefault(namespace, {}).setdefault(host, []).append(rule)
         return found
 
     def cluster(self, service: MeshService, port: Port, subset: str = "") -> Cluster | None:

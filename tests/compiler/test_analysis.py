@@ -169,6 +169,23 @@ BAD = [
         "WFT0103",
         "1.yaml:6:11",
     ),
+    (
+        istio(
+            "VirtualService",
+            "  hosts: [web]\n  http:\n  - match: [{headers: {'@request.auth.claims.sub': {exact: a}}}]\n    route: [{destination: {host: web}}]",
+        ),
+        "WFT0200",
+        "1.yaml:7:13",
+    ),
+    (
+        istio(
+            "VirtualService",
+            "  hosts: [web]\n  http:\n  - route:\n    - {weight: 50, destination: {host: web}}\n"
+            "    - {weight: 50, destination: {host: web, subset: v1}, headers: {request: {set: {host: b}}}}",
+        ),
+        "WFT0200",
+        "1.yaml:9:33",
+    ),
     (BASE.partition("---")[0], "WFT0100", "1.yaml:3:18"),
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compiler.hosts import best_match, covers, full_host, is_visible, overlap, specificity
+from compiler.hosts import covers, full_host, is_visible, overlap, specificity
 from tests.compiler.compiled import conformance
 
 
@@ -52,14 +52,6 @@ def test_specific_hosts_sort_before_wildcards() -> None:
 )
 def test_only_a_name_without_a_dot_is_completed(name: str, expected: str) -> None:
     assert full_host(name, "shop") == expected
-
-
-def test_the_longest_wildcard_is_the_best_match_behind_the_name_itself() -> None:
-    patterns = ["*", "*.com", "*.b.com", "a.b.com"]
-    assert best_match(patterns, "a.b.com") == "a.b.com"
-    assert best_match(patterns, "c.b.com") == "*.b.com"
-    assert best_match(patterns, "b.com") == "*.com"
-    assert best_match(["*.com"], "com") is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""What a schema cannot tell apart: uses of carried fields that this version does not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.carried import NOT_CARRIED
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic
+from compiler.mesh import Mesh
+from compiler.resources.security import DRY_RUN_ANNOTATION
+from compiler.resources.virtual_service import HttpRule, VirtualService
+
+CLAIM_PREFIX = "@request.auth."
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """WFT0200 for routing by JWT claims, for authorities set per destination among several, and for dry-run policies."""
+    for service in mesh.virtual_services:
+        for rule in service.http:
+            yield from _rule(service, rule)
+    for route in mesh.http_routes:
+        for api_rule in route.rules:
+            for backend in api_rule.backends if len(api_rule.backends) > 1 else ():
+                if backend.filters.authority is not None:
+                    message = "setting `host` for one backend among several is not carried yet"
+                    yield diagnostic(NOT_CARRIED, message, backend.target.span, resource=route.meta.id)
+    for policy in mesh.access_rules:
+        if policy.dry_run:
+            message = f"`{DRY_RUN_ANNOTATION}` is not carried yet: the policy is neither enforced nor logged"
+            yield diagnostic(NOT_CARRIED, message, policy.meta.span, resource=policy.meta.id)
+
+
+def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:
+    for match in rule.matches:
+        for header in match.match.headers:
+            if header.name.startswith(CLAIM_PREFIX):
+                message = f"routing by the claim `{header.name}` is not carried yet; such a match never holds"
+                yield diagnostic(NOT_CARRIED, message, match.span, resource=service.meta.id)
+    for target in rule.targets if len(rule.targets) > 1 and rule.authority is None else ():
+        if target.authority is not None:
+            message = "setting the authority for one destination among several is not carried yet"
+            yield diagnostic(NOT_CARRIED, message, target.target.span, resource=service.meta.id)
