@@ -72,7 +72,7 @@ class Child(msgspec.Struct):
     name: str
     command: list[str]
     log: Path
-    process: trio.Process
+    process: subprocess.Popen[bytes]
 
     @property
     def tail(self) -> str:
@@ -90,12 +90,13 @@ class Children:
         self._outlive = outlive
         self._running: dict[str, Child] = {}
 
-    async def start(self, name: str, command: Sequence[str], *, cwd: Path | None = None) -> Child:
+    def start(self, name: str, command: Sequence[str], *, cwd: Path | None = None) -> Child:
         """Starts a process whose output is appended to ``<name>.log``."""
         log = self._logs / f"{name}.log"
         with log.open("ab") as sink:
-            process = await trio.lowlevel.open_process(
-                list(command),
+            # Not by Trio, which forks in a thread: the parent whose death counts is the thread that forked.
+            process = subprocess.Popen(  # noqa: S603  our own commands
+                command,
                 cwd=cwd,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -118,8 +119,8 @@ class Children:
         child = self._running.pop(name)
         _signal(child, signal.SIGTERM)
         with trio.move_on_after(STOP_S):
-            await child.process.wait()
-        await self._end_session(child)
+            await _wait_ended(child.process)
+        self._end_session(child)
 
     async def stop_all(self) -> None:
         """Ends all, last started first, together; runs to the end also when cancelled."""
@@ -137,13 +138,22 @@ class Children:
         return [child.process.pid for child in self._running.values()]
 
     @staticmethod
-    async def _end_session(child: Child) -> None:
+    def _end_session(child: Child) -> None:
         # The leader may be gone while a worker of its is not: the group is what must be empty.
         try:
             os.killpg(child.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        await child.process.wait()
+        child.process.wait()
+
+
+async def _wait_ended(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        handle = os.pidfd_open(process.pid)
+        try:
+            await trio.lowlevel.wait_readable(handle)
+        finally:
+            os.close(handle)
 
 
 def _end_with_parent() -> None:

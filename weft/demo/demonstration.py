@@ -36,6 +36,7 @@ async def demonstrate(folder: Path, screen: Screen, *, keep: bool) -> Told:
     """Runs it all in ``folder``, which is emptied first. Raises DemoError; whatever happens, processes are ended unless ``keep``."""
     mesh = DemoMesh(folder, screen, keep=keep)
     kept = False
+    begun = trio.current_time()
     try:
         screen.title("a mesh on this machine, from nothing")
         first = await mesh.bring_up()
@@ -44,7 +45,7 @@ async def demonstrate(folder: Path, screen: Screen, *, keep: bool) -> Told:
             load = await Generator.start(nursery, folder / "logs" / "load.log")
             nursery.start_soon(mesh.observer.watch)
             nursery.start_soon(_show, screen, load, mesh)
-            report = await Story(mesh, load, screen).tell(first)
+            report = await Story(mesh, load, screen, begun=begun).tell(first)
             nursery.cancel_scope.cancel()
         _judge(report)
         if keep:

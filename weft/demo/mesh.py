@@ -66,9 +66,9 @@ class DemoMesh:
         say(
             f"version {published.version}, snapshot {published.digest[:12]}; now {len(PROXIES)} proxies and their applications"
         )
-        await self._start_applications()
+        self._start_applications()
         for proxy in PROXIES:
-            await self.start_proxy(proxy)
+            self.start_proxy(proxy)
         await self.observer.wait_ready(*(proxy.name for proxy in PROXIES))
         await self.observer.look()
         return published
@@ -97,7 +97,7 @@ class DemoMesh:
             "--publish-token",
             str(token),
         ]
-        await self.children.start("control", command)
+        self.children.start("control", command)
         await wait_control(CONTROL_MONITORING, self.children)
 
     async def _trust(self) -> None:
@@ -119,9 +119,9 @@ class DemoMesh:
         file.touch(mode=0o600)
         file.write_text(made.output)
 
-    async def _start_applications(self) -> None:
+    def _start_applications(self) -> None:
         app = str(example() / "app.py")
-        await self.children.start(
+        self.children.start(
             "publisher-api", [sys.executable, app, "publisher-api", "--listen", "{}:{}".format(*PUBLISHER)]
         )
         for proxy in PROXIES:
@@ -133,12 +133,12 @@ class DemoMesh:
                     "--proxy",
                     f"{proxy.address}:{OUTBOUND}",
                 ]
-                await self.children.start(f"app-{proxy.name}", command)
+                self.children.start(f"app-{proxy.name}", command)
 
-    async def start_proxy(self, proxy: ProxyPlan) -> None:
+    def start_proxy(self, proxy: ProxyPlan) -> None:
         """Starts one proxy, without waiting until it is ready."""
         file = str(self.folder / f"{proxy.name}.toml")
-        await self.children.start(proxy.name, weft_command("proxy", proxy.kind, "--bootstrap", file))
+        self.children.start(proxy.name, weft_command("proxy", proxy.kind, "--bootstrap", file))
 
     def remember(self) -> None:
         """Writes down what runs, for ``weft demo --stop``."""
