@@ -219,6 +219,11 @@ ROUTE = "- route: [{destination: {host: b}}]\n"
         ),
         (
             "HTTPRoute",
+            "parentRefs: [{name: gw, port: 80}, {name: gw, kind: Gateway, port: 80}]",
+            [(1, 43, "a second reference to the same part of `gw`")],
+        ),
+        (
+            "HTTPRoute",
             "rules: [{timeouts: {request: 200ms, backendRequest: 1m}}]",
             [
                 (
@@ -269,6 +274,35 @@ def test_a_finding_is_about_the_resource() -> None:
 
 def test_null_means_absent_as_in_kubernetes() -> None:
     assert findings("VirtualService", f"hosts: [a]\ngateways:\ntls: ~\nhttp:\n{ROUTE}") == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "api_version"),
+    [
+        ("HTTPRoute", "rules: [{}, {}, {name: a}, {name: b}]", ""),
+        ("HTTPRoute", "parentRefs: [{name: gw, sectionName: a}, {name: gw, sectionName: b}, {name: other}]", ""),
+        (
+            "Gateway",
+            "gatewayClassName: a\nlisteners: [{name: a, port: 80, protocol: HTTP}]\naddresses: [{}, {}]",
+            "gateway.networking.k8s.io/v1",
+        ),
+    ],
+)
+def test_items_that_only_look_alike_may_repeat(kind: str, spec: str, api_version: str) -> None:
+    assert findings(kind, spec, api_version) == []
+
+
+def test_a_label_without_value_is_dropped_as_kubernetes_drops_it() -> None:
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: a, annotations: {b: }, labels: {c: ~}}\nspec: {}\n"
+    documents, _ = load_documents(MemoryTree({"a.yaml": text.encode()}))
+    assert validate(documents[0]) == []
+
+
+def test_a_listener_that_may_have_no_tls_is_not_told_what_its_tls_lacks() -> None:
+    spec = "gatewayClassName: a\nlisteners: [{name: a, port: 80, protocol: HTTP, tls: {}}]"
+    assert findings("Gateway", spec, "gateway.networking.k8s.io/v1") == [
+        (2, 49, "spec.listeners[0]: `tls` may not be set for protocol HTTP, TCP or UDP")
+    ]
 
 
 def test_the_versions_of_a_kind_share_a_schema() -> None:

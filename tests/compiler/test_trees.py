@@ -125,16 +125,23 @@ def test_links_stay_inside_the_tree(tmp_path: Path) -> None:
     (root / "chain.yaml").symlink_to("folder/inside.yaml")
     (root / "out.yaml").symlink_to("../outside.yaml")
     (root / "absolute.yaml").symlink_to(outside)
+    (root / "absolute-inside.yaml").symlink_to(root / "real.yaml")
     (root / "dots.yaml").symlink_to("folder/../../outside.yaml")
     (root / "gone.yaml").symlink_to("nowhere.yaml")
     (root / "text.yaml").symlink_to("notes.txt")
     (root / "self.yaml").symlink_to("self.yaml")
     (root / "loop").symlink_to("folder")
     commit(root)
-    expected = [
-        ("WFT0007", name)
-        for name in ("absolute.yaml", "dots.yaml", "gone.yaml", "loop", "out.yaml", "self.yaml", "text.yaml")
-    ]
+    expected = {
+        "absolute-inside.yaml": "out of the tree",
+        "absolute.yaml": "out of the tree",
+        "dots.yaml": "out of the tree",
+        "gone.yaml": "to nothing that weft reads",
+        "loop": "to a folder",
+        "out.yaml": "out of the tree",
+        "self.yaml": "to nothing that weft reads",
+        "text.yaml": "to nothing that weft reads",
+    }
     for tree in (WorkTree(root), CommitTree(root)):
         assert dict(tree.files()) == {
             "chain.yaml": b"real",
@@ -142,7 +149,9 @@ def test_links_stay_inside_the_tree(tmp_path: Path) -> None:
             "folder/x.yaml": b"x",
             "real.yaml": b"real",
         }
-        assert refused(tree) == expected
+        assert refused(tree) == [("WFT0007", name) for name in expected]
+        for item in tree.refusals():
+            assert f"{item.span.file} is a symbolic link {expected[item.span.file]}" in item.message
 
 
 def test_submodules_are_refused_and_not_entered(tmp_path: Path) -> None:

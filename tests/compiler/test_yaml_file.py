@@ -238,6 +238,12 @@ def test_values_count_over_all_documents_of_a_file() -> None:
     assert [item.code for item in read_yaml("a.yaml", f"{half}---\n{half}").diagnostics] == ["WFT0005"]
 
 
+def test_values_before_a_broken_document_count_too() -> None:
+    half = "- " + "[" + "a," * (MAX_NODES // 2) + "]\n"
+    found = read_yaml("a.yaml", f"{half}---\n]\n---\n{half}").diagnostics
+    assert [item.code for item in found] == ["WFT0001", "WFT0005"]
+
+
 def test_a_text_inside_a_file_has_the_positions_of_the_file() -> None:
     roots, found = read_yaml("a.yaml", "b: 1\nb: 2\n", place=Place("a.yaml", lines=7, columns=4))
     assert at(roots[0].span) == (8, 5, 9, 9)
