@@ -229,6 +229,13 @@ CATALOG: tuple[Code, ...] = (
         "Keep one of the servers.",
     ),
     Code(
+        "IST0150",
+        "ExternalNameServiceTypeInvalidPortName",
+        WARNING,
+        "A port of an ExternalName service is TCP or does not say its protocol.",
+        "Name the port for its protocol, such as `https` or `tls`.",
+    ),
+    Code(
         "IST0173",
         "DestinationRuleSubsetNotSelectPods",
         WARNING,

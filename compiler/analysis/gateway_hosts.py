@@ -1,4 +1,4 @@
-"""VirtualServices whose hosts their gateway does not serve."""
+"""VirtualServices none of whose hosts their gateway serves."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ from compiler.resources.virtual_service import MESH
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """IST0132 at each VirtualService and gateway that have no host in common for one of the hosts."""
+    """IST0132 at the hosts, once for each gateway that has none of them."""
     for service in mesh.virtual_services:
         for reference in service.gateways:
             gateway = mesh.gateway(reference.value, service.meta.namespace)
             if reference.value == MESH or gateway is None:
                 continue
-            missing = [
-                host
-                for host in service.hosts
-                if not _serves(gateway, full_host(host.value, service.meta.namespace), service.meta.namespace)
-            ]
-            if missing:
-                names = ", ".join(f"`{host.value}`" for host in missing)
-                message = f"{names} is not among the hosts of {gateway.meta.id}, so it serves no such request there"
-                yield diagnostic("IST0132", message, missing[0].span, resource=service.meta.id)
+            namespace = service.meta.namespace
+            if not any(_serves(gateway, full_host(host.value, namespace), namespace) for host in service.hosts):
+                names = ", ".join(f"`{host.value}`" for host in service.hosts)
+                message = f"{gateway.meta.id} serves none of {names}, so these routes answer no request there"
+                yield diagnostic("IST0132", message, service.hosts[0].span, resource=service.meta.id)
 
 
 def _serves(gateway: Gateway, host: str, namespace: str) -> bool:

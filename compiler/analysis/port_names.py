@@ -10,11 +10,17 @@ from compiler.mesh import Mesh
 from compiler.resources.kubernetes import Service
 from compiler.resources.protocol import AUTO
 
+SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage"})
+MANAGED_LABEL = "gateway.istio.io/managed"
+
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """IST0118, a note, at the port."""
+    """IST0118, a note, at the port; not for what the platform or a gateway's controller has written."""
+    exempt = SYSTEM_NAMESPACES | {mesh.config.root_namespace}
     for service in mesh.services:
-        if not isinstance(service.origin, Service):
+        if not isinstance(service.origin, Service) or service.origin.external_name:
+            continue
+        if service.namespace in exempt or any(key == MANAGED_LABEL for key, _ in service.meta.labels):
             continue
         for port in service.ports:
             if port.protocol == AUTO:
