@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from compiler.diagnostic import Span
 
-Plain: TypeAlias = "None | bool | int | float | str | list[Plain] | dict[str, Plain]"
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
 
 class Scalar:
@@ -15,7 +15,7 @@ class Scalar:
 
     __slots__ = ("span", "value")
 
-    def __init__(self, value: None | bool | int | float | str, span: Span) -> None:
+    def __init__(self, value: bool | float | str | None, span: Span) -> None:
         self.value = value
         self.span = span
 
