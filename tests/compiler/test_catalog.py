@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compiler.catalog import BY_CODE, CATALOG, diagnostic
+from compiler.codes_page import codes_page
 from compiler.diagnostic import Severity, Span
 
 CONFORMANCE = Path(os.environ.get("WEFT_CONFORMANCE") or Path(__file__).parents[3] / "shared" / "conformance")
@@ -43,6 +44,14 @@ def test_istios_codes_have_istios_names() -> None:
         pytest.skip(reason)
     names = {row["code"]: row["name"] for row in json.loads(path.read_text())["codes"]}
     assert {row.code: row.name for row in CATALOG if row.code.startswith("IST")}.items() <= names.items()
+
+
+def test_every_code_has_a_section_that_its_url_points_at() -> None:
+    page = codes_page()
+    for row in CATALOG:
+        _, _, anchor = row.url.partition("#")
+        assert f"\n## {anchor.upper()}\n\n**{row.name}** ({row.severity.name.lower()}). {row.summary}\n" in page
+    assert page.count("\n## ") == len(CATALOG)
 
 
 def test_a_finding_takes_from_its_row_what_it_does_not_say() -> None:
