@@ -285,7 +285,7 @@ class Opening:
         self._start("http2" if received.startswith(_PREFACE) else "http1")
 
     def _start(self, protocol: str) -> None:
-        self._timer.cancel()
+        self._timer.end()
         plane = self._plane
         plane.connections.discard(self)
         machine = plane.downstream_machines.get(protocol)
@@ -307,7 +307,7 @@ class Opening:
 
     def on_lost(self, error: OSError) -> None:
         """See Sink."""
-        self._timer.cancel()
+        self._timer.end()
         self._plane.connections.discard(self)
         if self._accepted is not None:
             self._plane.instruments.add("weft_handshake_failed_total", "downstream", "tls")
@@ -321,7 +321,7 @@ class Opening:
         self._close()
 
     def _close(self) -> None:
-        self._timer.cancel()
+        self._timer.end()
         self._plane.connections.discard(self)
         self.channel.abort()
 

@@ -19,18 +19,30 @@ NEVER = math.inf
 
 
 class Timer:
-    """One deadline. Owns its ``due`` (seconds on Trio's clock; NEVER is off); ``on_due`` is called once, after which ``due`` is NEVER."""
+    """One deadline. Owns its ``due`` (seconds on Trio's clock; NEVER is off); ``on_due`` is called once, after which ``due`` is NEVER.
 
-    __slots__ = ("_slot", "due", "on_due")
+    ``slot`` is the wheel's mark: when it will look at the timer next. Moving ``due`` to a time that is not before it needs no call.
+    """
+
+    __slots__ = ("due", "on_due", "slot")
 
     def __init__(self, on_due: Callable[[], None]) -> None:
         self.due = NEVER
         self.on_due = on_due
-        self._slot = NEVER
+        self.slot = NEVER
 
     def cancel(self) -> None:
-        """The timer will not fire."""
+        """The timer will not fire, unless it is set again."""
         self.due = NEVER
+
+    def end(self) -> None:
+        """The timer will never fire again. Lets go of its owner, which would else live until the slot comes, perhaps in an hour."""
+        self.due = NEVER
+        self.on_due = _nothing
+
+
+def _nothing() -> None:
+    """What an ended timer does."""
 
 
 class Wheel:
@@ -47,13 +59,13 @@ class Wheel:
         """The timer will fire ``after_s`` from ``now``, at the earliest; up to a tick later (a second where it is far away)."""
         due = now + after_s
         timer.due = due
-        if timer._slot > due + TICK_S:  # noqa: SLF001  the slot is the wheel's mark on the timer
+        if timer.slot > due + TICK_S:
             self._place(timer, due, after_s)
 
     def _place(self, timer: Timer, due: float, after_s: float) -> None:
         width = 1.0 if after_s > FAR_S else TICK_S
         slot = math.ceil(due / width) * width
-        timer._slot = slot  # noqa: SLF001
+        timer.slot = slot
         timers = self._slots.get(slot)
         if timers is not None:
             timers.append(timer)
@@ -69,9 +81,9 @@ class Wheel:
         while self._order and self._order[0] <= now:
             slot = heapq.heappop(self._order)
             for timer in self._slots.pop(slot):
-                if timer._slot != slot:  # noqa: SLF001  it was moved earlier meanwhile
+                if timer.slot != slot:  # It was moved earlier meanwhile.
                     continue
-                timer._slot = NEVER  # noqa: SLF001
+                timer.slot = NEVER
                 if timer.due <= now:
                     timer.due = NEVER
                     due.append(timer)
