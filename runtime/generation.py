@@ -16,6 +16,7 @@ from policies.traffic import Destination
 from runtime.endpoints import LiveData, endpoints_of
 from runtime.http.pool import Pool, PoolKey, Pools
 from runtime.http.rules import Rules
+from runtime.lane.wheel import NEVER
 from runtime.telemetry import RequestSeries, WorkloadFacts
 from runtime.telemetry.labels import facts_of_workload
 from runtime.tls.contexts import TlsMaterial
@@ -33,9 +34,10 @@ MAX_PLANS = 4096
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """A decision, ready to be carried out."""
+    """A decision, ready to be carried out. ``forwards_as_is``: neither rewrite nor edit at route level changes the request."""
 
     decision: Decision
+    forwards_as_is: bool
 
 
 class Chain:
@@ -60,7 +62,7 @@ class LiveCluster:
         self.endpoints = endpoints_of(section, live)
         self.series: dict[tuple[object, ...], RequestSeries] = {}
         self._store = pools
-        self._pools: dict[tuple[str, int, str], Pool] = {}
+        self._pools: dict[tuple[str, int, str, bool], Pool] = {}
         self._turn = 0
 
     def refresh(self, live: LiveData) -> None:
@@ -74,25 +76,23 @@ class LiveCluster:
 
     def pool(self, endpoint: Endpoint, downstream_protocol: str, *, tunnel: bool = False) -> Pool:
         """The pool for one request. ``same`` speaks what the downstream speaks; a tunnel speaks nothing."""
-        protocol = "tcp" if tunnel else self.section.protocol
-        if protocol == "same":
-            protocol = "http2" if downstream_protocol == "HTTP/2" else "http1"
-        elif protocol == "tcp" and not tunnel:
-            protocol = "http1"
-        key = (endpoint.address, endpoint.port, protocol)
+        key = (endpoint.address, endpoint.port, downstream_protocol, tunnel)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = self._store.get(self.section, endpoint, protocol)
+            pool = self._pools[key] = self._store.get(self.section, endpoint, self._protocol(downstream_protocol, key))
         return pool
+
+    def _protocol(self, downstream_protocol: str, key: tuple[str, int, str, bool]) -> str:
+        if key[3]:
+            return "tcp"
+        if self.section.protocol == "same":
+            return "http2" if downstream_protocol == "HTTP/2" else "http1"
+        return "http1" if self.section.protocol == "tcp" else self.section.protocol
 
     def active(self, endpoint: Endpoint) -> int:
         """Requests in flight to an endpoint."""
-        active = 0
-        for protocol in ("http1", "http2"):
-            pool = self._pools.get((endpoint.address, endpoint.port, protocol))
-            if pool is not None:
-                active += pool.active
-        return active
+        pools = {pool for key, pool in self._pools.items() if key[0] == endpoint.address and key[1] == endpoint.port}
+        return sum(pool.active for pool in pools)
 
     def take_turn(self) -> int:
         """The next round-robin number."""
@@ -118,6 +118,8 @@ class Generation:
         self.live = live
         proxy = prepared.proxy
         self.deadlines: Deadlines = proxy.deadlines
+        self.stream_idle_s = proxy.deadlines.stream_idle_ms / 1000 or NEVER
+        self.idle_s = proxy.deadlines.idle_ms / 1000 or NEVER
         self.path_profile = proxy.path_normalization
         self.trust_domains = frozenset((proxy.trust_domain, *proxy.trust_domain_aliases))
         self.workload: WorkloadFacts = facts_of_workload(proxy.workload)
@@ -164,7 +166,10 @@ class Generation:
         plan = self._plans.get(key)
         if plan is None:
             decision = self._connect(chain, head, peer) if head.method == "CONNECT" else self._decide(chain, head, peer)
-            plan = Plan(decision)
+            plan = Plan(
+                decision,
+                forwards_as_is=not decision.request_edits and decision.path is None and decision.authority is None,
+            )
             if decision.cacheable:
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()

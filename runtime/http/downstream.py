@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from policies.head import Headers, Peer, RequestHead
 from runtime.http.exchange import Exchange
+from runtime.http.lines import lines
 from runtime.http.replies import Refusal, refuse
 from runtime.http1 import NEED_DATA, PAUSED, EndOfMessage, Http1Server, Limits, ProtocolError, Reason
 from runtime.lane.channel import Channel
@@ -182,7 +183,7 @@ class Http1Downstream:
     def on_lost(self, error: OSError) -> None:
         """See Sink."""
         del error
-        self._timer.due = NEVER
+        self._timer.end()
         self._plane.connections.discard(self)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -196,9 +197,8 @@ class Http1Downstream:
 
     def _touch(self) -> None:
         """The stream moved: its idle deadline starts anew."""
-        deadlines = self._accepted.generation.deadlines
-        if deadlines.stream_idle_ms and not self._lingering:
-            self._timer.due = self._plane.lane.now + deadlines.stream_idle_ms / 1000
+        if not self._lingering:
+            self._timer.due = self._plane.lane.now + self._accepted.generation.stream_idle_s
 
     # --- replies out ---------------------------------------------------------------------------------------------------------
 
@@ -217,9 +217,23 @@ class Http1Downstream:
         if self._draining or not self.complete:
             # Also where the reply overtakes the request: what is left of it cannot be told from a next one cheaply.
             codec.keep_alive = False
-        self._out.append(codec.send_head(status, headers, content_length=content_length))
+        self._out.append(codec.send_head_lines(status, lines(headers), content_length=content_length))
         if end:
             self._out.append(codec.send_end())
+
+    def send_whole(self, status: int, headers: Headers, content_length: int | None, body: bytes) -> None:
+        """See Downstream."""
+        codec = self._codec
+        if self._draining or not self.complete:
+            codec.keep_alive = False
+        if self._out:
+            self.flush()
+        head = codec.send_head_lines(status, lines(headers), content_length=content_length)
+        if body:
+            head += codec.send_data(body)
+        if content_length is None:
+            head += codec.send_end()
+        self.channel.send(head)
 
     def send_data(self, data: bytes) -> None:
         """See Downstream."""
@@ -263,14 +277,15 @@ class Http1Downstream:
         """See Downstream and Source."""
         self._exchange = None
         self._out.clear()
-        self._timer.due = NEVER
+        self._timer.end()
         self._plane.connections.discard(self)
         self.channel.abort()
 
     def exchange_done(self) -> None:
         """See Downstream."""
         self._exchange = None
-        self.flush()
+        if self._out:
+            self.flush()
         codec = self._codec
         if self.channel.closed:
             return
@@ -278,10 +293,15 @@ class Http1Downstream:
             self._linger()
             return
         codec.start_next()
-        self._set_timer(self._accepted.generation.deadlines.idle_ms)
+        timer = self._timer
+        now = self._plane.lane.now
+        idle_s = self._accepted.generation.idle_s
+        timer.due = now + idle_s
+        if timer.slot > timer.due:
+            self._plane.lane.wheel.set(timer, now, idle_s)
         if codec.buffered:
             self._plane.lane.soon(self._read_on)
-        else:
+        elif not self.channel.reading:
             self.channel.resume()
 
     def _read_on(self) -> None:
@@ -309,7 +329,7 @@ class Http1Downstream:
 
     def close(self) -> None:
         """Closes now; nothing is in flight."""
-        self._timer.due = NEVER
+        self._timer.end()
         self._plane.connections.discard(self)
         self.channel.close()
 

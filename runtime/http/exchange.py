@@ -9,16 +9,15 @@ gone or was cut off. The generation is pinned at the start, so one request never
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from policies.head import Headers, RequestHead, ResponseHead
 from policies.traffic import NO_EDITS
 from runtime.http.edits import compiled
 from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
-from runtime.http.rules import SNAPSHOT, TRACE
+from runtime.http.rules import SNAPSHOT, TRACE, Fields
 from runtime.http.stream import Downstream, UpstreamStream
 from runtime.lane.wheel import Timer
 from runtime.telemetry import REPLIES, Failure
@@ -51,47 +50,36 @@ _ATTEMPTS = {
 class Exchange:
     """One exchange. Owns its timers, the request body that is held for retries, and what the report will say."""
 
-    __slots__ = (
-        "_deadline",
-        "_fresh_try",
-        "_half_closed",
-        "_held",
-        "_held_bytes",
-        "_parked",
-        "_pool",
-        "_replayable",
-        "_stamp",
-        "_tried",
-        "_try_deadline",
-        "_tunnel",
-        "_upstream",
-        "bytes_received",
-        "bytes_sent",
-        "chain",
-        "cluster",
-        "code",
-        "destination",
-        "details",
-        "done",
-        "downstream",
-        "endpoint",
-        "fields",
-        "flags",
-        "forwarded",
-        "generation",
-        "grpc_status",
-        "head",
-        "number",
-        "plan",
-        "plane",
-        "service_time_ms",
-        "started",
-        "transport_failure",
-        "upstream_host",
-        "upstream_local",
-    )
-
+    # Defaults stand on the class and not in slots: most exchanges change few of them, and setting thirty cost a microsecond for each.
     plan: Plan
+    fields: Fields
+    forwarded: RequestHead
+    bytes_received = 0
+    bytes_sent = 0
+    code = 0
+    flags: tuple[str, ...] = ()
+    details = "via_upstream"
+    transport_failure = ""
+    upstream_host = ""
+    upstream_local = ""
+    service_time_ms = -1
+    grpc_status: str | None = None
+    number = 0
+    destination: Destination | None = None
+    endpoint: Endpoint | None = None
+    cluster: LiveCluster | None = None
+    done = False
+    _stamp = False
+    _pool: Pool | None = None
+    _upstream: UpstreamStream | None = None
+    _tried: tuple[Endpoint, ...] = ()
+    _held: list[bytes] | None = None
+    _held_bytes = 0
+    _replayable = True
+    _fresh_try = False
+    _tunnel = False
+    _half_closed = False
+    _timers: dict[str, Timer] | None = None
 
     def __init__(
         self, plane: Plane, generation: Generation, chain: Chain, downstream: Downstream, head: RequestHead
@@ -102,33 +90,6 @@ class Exchange:
         self.downstream = downstream
         self.head = head
         self.started = plane.lane.now
-        self.bytes_received = 0
-        self.bytes_sent = 0
-        self.code = 0
-        self.flags: tuple[str, ...] = ()
-        self.details = "via_upstream"
-        self.transport_failure = ""
-        self.upstream_host = ""
-        self.upstream_local = ""
-        self.service_time_ms = -1
-        self.grpc_status: str | None = None
-        self.number = 0
-        self.destination: Destination | None = None
-        self.endpoint: Endpoint | None = None
-        self.cluster: LiveCluster | None = None
-        self._pool: Pool | None = None
-        self._upstream: UpstreamStream | None = None
-        self._tried: tuple[Endpoint, ...] = ()
-        self._held: list[bytes] | None = None
-        self._held_bytes = 0
-        self._replayable = True
-        self._fresh_try = False
-        self._tunnel = False
-        self._half_closed = False
-        self.done = False
-        self._deadline: Timer | None = None
-        self._try_deadline: Timer | None = None
-        self._parked: Timer | None = None
 
     # --- deciding ------------------------------------------------------------------------------------------------------------
 
@@ -137,20 +98,25 @@ class Exchange:
         head = self.head
         downstream = self.downstream
         chain = self.chain
+        plane = self.plane
+        generation = self.generation
         self.fields = fields = dict(head.headers)
-        self._stamp = self.plane.stamp or (fields.get(TRACE) == b"snapshot" and not chain.rules.edge)
+        if plane.stamp or TRACE in fields:
+            self._stamp = plane.stamp or (fields[TRACE] == b"snapshot" and not chain.rules.edge)
         chain.rules.request(head, fields, downstream.peer, downstream.fingerprint)
-        if fields.get(b"content-type", b"").startswith(b"application/grpc"):
+        content_type = fields.get(b"content-type")
+        if content_type is not None and content_type.startswith(b"application/grpc"):
             self.grpc_status = ""
         if not downstream.complete:
             self._held = []
-        self.plan = plan = self.generation.plan(chain, head, downstream.peer)
-        action = resolve(plan.decision, self.generation, self.started, self.plane.draws)
-        self.flags = action.flags
+        self.plan = plan = generation.plan(chain, head, downstream.peer)
+        action = resolve(plan.decision, generation, self.started, plane.draws)
         self.destination = action.destination
         self.endpoint = action.endpoint
+        if action.flags:
+            self.flags = action.flags
         if action.delay_ms:
-            self._park(action.delay_ms, lambda: self._act(action.reply))
+            self._set("parked", action.delay_ms, lambda: self._act(action.reply))
         else:
             self._act(action.reply)
 
@@ -169,8 +135,12 @@ class Exchange:
     def _prepare_request(self) -> None:
         """The head as it is forwarded: rewritten, with the edits of destination, route and virtual host."""
         head = self.head
-        decision = self.plan.decision
+        plan = self.plan
         destination = self.destination
+        if plan.forwards_as_is and (destination is None or destination.request_headers is NO_EDITS):
+            self.forwarded = head
+            return
+        decision = plan.decision
         headers = head.headers
         if destination is not None and destination.request_headers is not NO_EDITS:
             headers = compiled(destination.request_headers).apply(headers)
@@ -179,18 +149,15 @@ class Exchange:
         if decision.path is not None:
             original = head.path if head.query is None else f"{head.path}?{head.query}"
             headers = [*headers, (b"x-envoy-original-path", original.encode())]
-        if decision.path is None and decision.authority is None:
-            self.forwarded = head if headers is head.headers else msgspec.structs.replace(head, headers=headers)
-        else:
-            self.forwarded = RequestHead(
-                head.method,
-                head.scheme,
-                decision.authority or head.authority,
-                head.host,
-                head.path if decision.path is None else decision.path,
-                head.query,
-                headers,
-            )
+        self.forwarded = RequestHead(
+            head.method,
+            head.scheme,
+            decision.authority or head.authority,
+            head.host,
+            head.path if decision.path is None else decision.path,
+            head.query,
+            headers,
+        )
 
     # --- attempts ------------------------------------------------------------------------------------------------------------
 
@@ -203,7 +170,7 @@ class Exchange:
         self._pool = pool = cluster.pool(self.endpoint, self.downstream.protocol, tunnel=self.head.method == "CONNECT")
         retry = self.plan.decision.retry
         if retry is not None and retry.per_try_timeout_ms:
-            self._try_deadline = self._set(self._try_deadline, retry.per_try_timeout_ms, self._on_try_timeout)
+            self._set("try", retry.per_try_timeout_ms, self._on_try_timeout)
         pool.acquire(self)
 
     def on_stream(self, stream: UpstreamStream) -> None:
@@ -212,24 +179,34 @@ class Exchange:
         self._upstream = stream
         self.upstream_host = stream.host
         self.upstream_local = stream.local
-        complete = downstream.complete
+        forwarded = self.forwarded
         held = self._held
+        if held is None:
+            # No body, or one that has been passed on before: ``complete`` is then true, or a retry would not be allowed.
+            stream.send_request(
+                forwarded,
+                content_length=downstream.content_length,
+                end=True,
+                upgrade=downstream.upgrade,
+                checked=forwarded is self.head,
+            )
+            return
+        complete = downstream.complete
         stream.send_request(
-            self.forwarded,
-            self.forwarded.headers,
+            forwarded,
             content_length=downstream.content_length,
             end=complete and not held,
             upgrade=downstream.upgrade,
+            checked=forwarded is self.head,
         )
-        if held is not None:
-            for data in held:
-                stream.send_data(data)
-            if complete and held:
-                stream.send_end([])
-            if self.plan.decision.retry is None:
-                self._held = None
-                self._replayable = False
-            downstream.resume()
+        for data in held:
+            stream.send_data(data)
+        if complete and held:
+            stream.send_end([])
+        if self.plan.decision.retry is None:
+            self._held = None
+            self._replayable = False
+        downstream.resume()
         stream.flush()
 
     def on_unavailable(self, failure: Failure, reason: str) -> None:
@@ -280,7 +257,7 @@ class Exchange:
             self._tried = (*self._tried, self.endpoint)
         self._give_up_attempt()
         if verdict.delay_ms:
-            self._park(verdict.delay_ms, self._try_again)
+            self._set("parked", verdict.delay_ms, self._try_again)
         else:
             self._try_again()
         return None
@@ -301,8 +278,7 @@ class Exchange:
             stream.cancel()
         elif self._pool is not None:
             self._pool.abandon(self)
-        if self._try_deadline is not None:
-            self._try_deadline.cancel()
+        self._unset("try")
 
     # --- the request's body --------------------------------------------------------------------------------------------------
 
@@ -356,28 +332,48 @@ class Exchange:
         self.downstream.send_informational(head.status, head.headers)
         self.downstream.flush()
 
+    def on_response(self, head: ResponseHead, content_length: int | None, body: bytes) -> None:
+        """See ExchangeSide: the common case, in one step."""
+        self._upstream = None
+        headers = self._accept_response(head)
+        if headers is None:
+            return
+        if content_length is None and head.status not in _BODILESS and self.head.method != "HEAD":
+            content_length = 0
+        self.bytes_sent = len(body)
+        self.downstream.send_whole(head.status, headers, content_length, body)
+        self._finish()
+
     def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
         """See ExchangeSide."""
         if end:
             self._upstream = None
-        edits = self._ask("", head)
-        if edits is None:
+        headers = self._accept_response(head)
+        if headers is None:
             return
-        if self._try_deadline is not None:
-            self._try_deadline.cancel()
         status = head.status
-        self.code = status
-        retry = self.plan.decision.retry
-        if self.number > 1 and retry is not None and self.number > retry.attempts and status in retry.statuses:
-            self.flags = (*self.flags, "URX")
-        headers = self._response_headers(head.headers)
-        for level in edits:
-            headers = compiled(level).apply(headers)
         if end and content_length is None and status not in _BODILESS and self.head.method != "HEAD":
             content_length = 0
         self.downstream.send_head(status, headers, content_length=content_length, end=end)
         if end:
             self._finish()
+
+    def _accept_response(self, head: ResponseHead) -> Headers | None:
+        """The headers to pass on, or None where the request is tried again instead."""
+        edits = self._ask("", head)
+        if edits is None:
+            return None
+        if self._timers is not None:
+            self._unset("try")
+        self.code = status = head.status
+        if self.number > 1:
+            retry = self.plan.decision.retry
+            if retry is not None and self.number > retry.attempts and status in retry.statuses:
+                self.flags = (*self.flags, "URX")
+        headers = self._response_headers(head.headers)
+        for level in edits:
+            headers = compiled(level).apply(headers)
+        return headers
 
     def _response_headers(self, headers: Headers) -> Headers:
         fields = dict(headers)
@@ -433,8 +429,7 @@ class Exchange:
         self._held = None
         self.code = head.status
         self.details = "via_upstream"
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._unset("route")
         headers = head.headers
         if self._stamp:
             headers.append((SNAPSHOT, self.generation.stamp))
@@ -509,8 +504,8 @@ class Exchange:
 
     def _report(self) -> None:
         self.done = True
-        for timer in (self._deadline, self._try_deadline, self._parked):
-            if timer is not None:
+        if self._timers is not None:
+            for timer in self._timers.values():
                 timer.cancel()
         self.plane.reporter.exchange(self)
 
@@ -520,7 +515,7 @@ class Exchange:
         """The route's time-out counts from the end of the request to the end of the response (Envoy)."""
         timeout_ms = self.plan.decision.timeout_ms
         if timeout_ms and not self.done:
-            self._deadline = self._set(self._deadline, timeout_ms, self._on_timeout)
+            self._set("route", timeout_ms, self._on_timeout)
 
     def _on_timeout(self) -> None:
         if self.code:
@@ -532,12 +527,14 @@ class Exchange:
         self._give_up_attempt()
         self._attempt_failed(Failure.PER_TRY_TIMEOUT, "")
 
-    def _park(self, delay_ms: int, resume: object) -> None:
-        timer = Timer(resume)  # type: ignore[arg-type]
-        self._parked = timer
-        self.plane.lane.wheel.set(timer, self.plane.lane.now, delay_ms / 1000)
-
-    def _set(self, timer: Timer | None, after_ms: int, on_due: object) -> Timer:
-        timer = timer or Timer(on_due)  # type: ignore[arg-type]
+    def _set(self, name: str, after_ms: int, on_due: Callable[[], None]) -> None:
+        """Sets the timer of a name: ``parked`` (a fault's delay, a back-off), ``route`` or ``try``."""
+        if self._timers is None:
+            self._timers = {}
+        timer = self._timers[name] = Timer(on_due)
         self.plane.lane.wheel.set(timer, self.plane.lane.now, after_ms / 1000)
-        return timer
+
+    def _unset(self, name: str) -> None:
+        timer = self._timers.pop(name, None) if self._timers is not None else None
+        if timer is not None:
+            timer.cancel()

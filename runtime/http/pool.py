@@ -17,12 +17,12 @@ from typing import NamedTuple, Protocol
 from runtime.http.stream import Waiter
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
-from runtime.lane.wheel import Timer
+from runtime.lane.wheel import NEVER, Timer
 from runtime.plane import Plane
 from runtime.telemetry import Failure
 from runtime.tls.contexts import MaterialError
 from runtime.tls.naming import UpstreamRefusedError, vetting
-from snapshot.section import Cluster, Endpoint, MeshUpstream, UpstreamTls
+from snapshot.section import Cluster, Endpoint, MeshUpstream, PoolLimits, UpstreamTls
 
 MAX_PENDING = 16_384
 """The bound of a pool's queue where the configuration gives none."""
@@ -79,7 +79,9 @@ class Pool:
         "connections",
         "endpoint",
         "host",
+        "idle_s",
         "key",
+        "limits",
         "load",
         "plane",
     )
@@ -87,32 +89,37 @@ class Pool:
     def __init__(self, plane: Plane, key: PoolKey, cluster: Cluster, endpoint: Endpoint, load: ClusterLoad) -> None:
         self.plane = plane
         self.key = key
-        self.cluster = cluster
+        self.use(cluster)
         self.endpoint = endpoint
         self.load = load
         self.host = f"{key.address}:{key.port}"
         self.active = 0
         self.connections: set[UpstreamConnection] = set()
-        self._free: list[UpstreamConnection] = []
+        self._free: dict[UpstreamConnection, None] = {}
         self._pending: deque[Waiter] = deque()
         self._connecting = 0
         self._retired = False
+
+    def use(self, cluster: Cluster) -> None:
+        """Takes the cluster's settings of another generation: limits and idle time may differ, what the key holds does not."""
+        self.cluster = cluster
+        self.limits: PoolLimits = cluster.limits
+        self.idle_s = cluster.limits.idle_timeout_ms / 1000 or NEVER
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 
     def acquire(self, waiter: Waiter) -> None:
         """Gives the waiter a stream, now or later, or says why there is none."""
-        limits = self.cluster.limits
-        load = self.load
-        if limits.max_requests and load.requests >= limits.max_requests:
+        most = self.limits.max_requests
+        if most and self.load.requests >= most:
             waiter.on_unavailable(Failure.OVERFLOW, "overflow")
             return
         free = self._free
         while free:
-            connection = free[-1]
-            if connection.capacity <= 1:
-                free.pop()
+            connection = free.popitem()[0]
             if connection.capacity > 0 and not connection.channel.closed:
+                if connection.capacity > 1:
+                    free[connection] = None
                 self._grant(connection, waiter)
                 return
         self._enqueue(waiter)
@@ -123,7 +130,7 @@ class Pool:
         connection.open(waiter)
 
     def _enqueue(self, waiter: Waiter) -> None:
-        limits = self.cluster.limits
+        limits = self.limits
         load = self.load
         may_connect = not limits.max_connections or load.connections < limits.max_connections or not self.connections
         # Envoy counts a request that a new connection will carry as pending, too.
@@ -224,13 +231,15 @@ class Pool:
         self.active -= 1
         self.load.requests -= 1
         if connection.capacity > 0 and not connection.channel.closed:
-            self._offer(connection)
+            if self._pending or self._retired:
+                self._offer(connection)
+            else:
+                self._free[connection] = None
 
     def on_closed(self, connection: UpstreamConnection) -> None:
         """An open connection is gone; its streams have been told and counted off."""
         self._forget(connection)
-        if connection in self._free:
-            self._free.remove(connection)
+        self._free.pop(connection, None)
         if self._lacks_connections():
             self._connect()
 
@@ -248,8 +257,8 @@ class Pool:
             return
         if self._retired:
             connection.retire()
-        elif connection not in self._free:
-            self._free.append(connection)
+        else:
+            self._free[connection] = None
 
     def retire(self) -> None:
         """No generation uses this pool any more: idle connections close now, busy ones when they are done."""
@@ -277,7 +286,7 @@ class Pools:
         if pool is None:
             load = self._loads.setdefault(cluster.name, ClusterLoad())
             pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load)
-        pool.cluster = cluster
+        pool.use(cluster)
         return pool
 
     def keep(self, uses: Callable[[PoolKey], bool]) -> None:

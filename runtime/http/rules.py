@@ -16,26 +16,54 @@ SNAPSHOT = b"x-weft-snapshot"
 _INTERNAL = b"x-envoy-"
 _EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forwarded-proto", TRACE})
 
+_REPLACED = frozenset({b"content-length", b"x-envoy-upstream-service-time"})
+_SERVICE_TIMES = {number: b"%d" % number for number in range(1000)}
+_FORWARDED_PROTO = {scheme: (b"x-forwarded-proto", scheme.encode()) for scheme in ("http", "https")}
+
 Fields = dict[bytes, bytes]
 
 
-def request_id() -> bytes:
-    """A random UUID (version 4) in its usual form; not a secret, so not from the system's entropy."""
-    bits = getrandbits(128) & ~(0xF000 << 64) | (0x4000 << 64)
-    text = f"{bits & ~(0xC000 << 48) | (0x8000 << 48):032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".encode()
+class RequestIds:
+    """Identifiers in the form of a random UUID (version 4): 74 random bits, drawn anew every SERIES identifiers, and a counter.
+
+    Unique, not secret. Drawing all bits for each one cost as much as the look-up of a route.
+    """
+
+    __slots__ = ("_next", "_stem")
+
+    SERIES = 1 << 20
+
+    def __init__(self) -> None:
+        self._next = self.SERIES
+        self._stem = ""
+
+    def draw(self) -> bytes:
+        """Another one."""
+        number = self._next
+        if number == self.SERIES:
+            bits = f"{getrandbits(32):08x}-{getrandbits(16):04x}-4{getrandbits(12):03x}-{0x8000 | getrandbits(14):04x}-"
+            self._stem = f"{bits}{getrandbits(28):07x}"
+            number = 0
+        self._next = number + 1
+        return f"{self._stem}{number:05x}".encode()
+
+
+_ids = RequestIds()
 
 
 class Rules:
     """The rules of one chain. ``direction`` is the listener's; ``edge`` says that downstream is outside the mesh."""
 
-    __slots__ = ("_by", "edge", "inbound", "overwrites_server")
+    __slots__ = ("_by", "_drop", "_drop_outside", "edge", "inbound", "overwrites_server")
 
     def __init__(self, *, direction: str, edge: bool, identity: str) -> None:
         self.edge = edge
         self.inbound = direction == "inbound"
         self.overwrites_server = not self.inbound
         self._by = identity
+        # The writer adds the length itself; the rest is this hop's to say.
+        self._drop = _REPLACED | {b"server"} if self.overwrites_server else _REPLACED
+        self._drop_outside = self._drop | {SNAPSHOT}
 
     def request(self, head: RequestHead, fields: Fields, peer: Peer, fingerprint: str) -> None:
         """Changes ``head.headers`` and keeps ``fields`` (the last value of each name) in step with it."""
@@ -43,10 +71,10 @@ class Rules:
         if self.edge:
             headers = self._from_outside(headers, fields, peer)
         if b"x-request-id" not in fields:
-            fields[b"x-request-id"] = identifier = request_id()
+            fields[b"x-request-id"] = identifier = _ids.draw()
             headers.append((b"x-request-id", identifier))
         if b"x-forwarded-proto" not in fields:
-            headers.append((b"x-forwarded-proto", head.scheme.encode()))
+            headers.append(_FORWARDED_PROTO[head.scheme])
         if peer.identity or b"x-forwarded-client-cert" in fields:
             headers = self._client_certificate(headers, fields, peer, fingerprint)
         head.headers = headers
@@ -82,13 +110,12 @@ class Rules:
 
     def response(self, headers: Headers, fields: Fields, *, service_time_ms: int, stamp: bool) -> Headers:
         """The upstream's response headers as this hop passes them on. ``stamp``: hops may show their snapshots, also outside."""
-        if self.edge and not stamp and SNAPSHOT in fields:
-            headers = [pair for pair in headers if pair[0] != SNAPSHOT]
+        drop = self._drop if stamp or not self.edge else self._drop_outside
+        if not drop.isdisjoint(fields):
+            headers = [pair for pair in headers if pair[0] not in drop]
         if self.overwrites_server:
-            if b"server" in fields:
-                headers = [pair for pair in headers if pair[0] != b"server"]
             headers.append(SERVER)
-        if b"x-envoy-upstream-service-time" in fields:
-            headers = [pair for pair in headers if pair[0] != b"x-envoy-upstream-service-time"]
-        headers.append((b"x-envoy-upstream-service-time", b"%d" % service_time_ms))
+        headers.append(
+            (b"x-envoy-upstream-service-time", _SERVICE_TIMES.get(service_time_ms) or b"%d" % service_time_ms)
+        )
         return headers

@@ -37,6 +37,9 @@ class Downstream(Protocol):
     def send_head(self, status: int, headers: Headers, *, content_length: int | None, end: bool) -> None:
         """The final head. ``end``: neither body nor trailers follow. Length None: unknown, ended by ``send_end``."""
 
+    def send_whole(self, status: int, headers: Headers, content_length: int | None, body: bytes) -> None:
+        """A whole response in one write: ``send_head`` to ``flush`` for a body that is there already."""
+
     def send_data(self, data: bytes) -> None:
         """Part of the body."""
 
@@ -74,9 +77,11 @@ class UpstreamStream(Protocol):
         """More bytes wait to be sent than the upstream takes now; ``on_upstream_drained`` follows."""
 
     def send_request(
-        self, head: RequestHead, headers: Headers, *, content_length: int | None, end: bool, upgrade: bytes
+        self, head: RequestHead, *, content_length: int | None, end: bool, upgrade: bytes, checked: bool
     ) -> None:
-        """The head; ``end``: no body follows. Length None without ``end``: a body of unknown length."""
+        """The head; ``end``: no body follows, and nothing needs to be flushed. Length None without ``end``: a body of unknown length.
+
+        ``checked`` says that path and authority are as a codec read them, so they can be sent on as they are."""
 
     def send_data(self, data: bytes) -> None:
         """Part of the request's body."""
@@ -120,6 +125,9 @@ class ExchangeSide(Protocol):
 
     def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
         """The final head from the upstream. ``end``: nothing follows."""
+
+    def on_response(self, head: ResponseHead, content_length: int | None, body: bytes) -> None:
+        """A whole final response without trailers that arrived in one piece; the stream is the pool's again."""
 
     def on_response_data(self, data: bytes) -> None:
         """Part of the response's body."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from policies.head import Headers, RequestHead, ResponseHead
+from runtime.http.lines import lines
 from runtime.http.pool import ConnectDeadline, Pool
 from runtime.http.stream import ExchangeSide, Waiter
 from runtime.http1 import NEED_DATA, EndOfMessage, Http1Client, Limits, ProtocolError
 from runtime.lane.channel import Channel
-from runtime.lane.wheel import Timer
+from runtime.lane.wheel import NEVER, Timer
 from runtime.telemetry import Failure
 
 _SWITCHING = 101
@@ -62,7 +63,7 @@ class Http1Upstream:
     def open(self, waiter: Waiter) -> None:
         """See UpstreamConnection."""
         self.capacity = 0
-        self._idle.due = float("inf")
+        self._idle.due = NEVER
         self.reused = self._requests > 0
         self._requests += 1
         self.waiter = waiter
@@ -87,12 +88,15 @@ class Http1Upstream:
         """The exchange has its response. The connection goes back where everything about it is clean, else it closes."""
         pool = self.pool
         self.waiter = None
-        most = pool.cluster.limits.max_requests_per_connection
+        most = pool.limits.max_requests_per_connection
         reusable = self._codec.reusable and not self._retired and not (most and self._requests >= most)
         if reusable and not self._out and self.channel.drained:
             self.capacity = 1
             lane = pool.plane.lane
-            lane.wheel.set(self._idle, lane.now, pool.cluster.limits.idle_timeout_ms / 1000)
+            idle = self._idle
+            idle.due = due = lane.now + pool.idle_s
+            if idle.slot > due:
+                lane.wheel.set(idle, lane.now, pool.idle_s)
             pool.on_stream_done(self)
         else:
             pool.on_stream_done(self)
@@ -106,18 +110,24 @@ class Http1Upstream:
         return self.channel.full
 
     def send_request(
-        self, head: RequestHead, headers: Headers, *, content_length: int | None, end: bool, upgrade: bytes
+        self, head: RequestHead, *, content_length: int | None, end: bool, upgrade: bytes, checked: bool
     ) -> None:
         """See UpstreamStream; raises ProtocolError where configuration made a target that cannot be sent."""
-        self._out.append(
-            self._codec.send_head(
-                head,
-                headers,
-                content_length=content_length,
-                chunked=not end and content_length is None,
-                upgrade=upgrade,
-            )
+        headers = head.headers
+        if content_length is not None:
+            headers = [pair for pair in headers if pair[0] != b"content-length"]
+        data = self._codec.send_head_lines(
+            head,
+            lines(headers),
+            content_length=content_length,
+            chunked=not end and content_length is None,
+            upgrade=upgrade,
+            checked=checked,
         )
+        if end:
+            self.channel.send(data)
+        else:
+            self._out.append(data)
 
     def send_data(self, data: bytes) -> None:
         """See UpstreamStream."""
@@ -185,11 +195,17 @@ class Http1Upstream:
             self._close()
             return
         try:
-            event = self._codec.receive_data(data)
+            codec = self._codec
+            event = codec.receive_data(data)
+            if type(event) is ResponseHead and event.status >= _OK and (body := codec.take_whole()) is not None:
+                length = codec.content_length
+                self._done()
+                exchange.on_response(event, length, body)
+                return
             while event is not NEED_DATA:
                 if not self._pass_on(exchange, event):
                     return
-                event = self._codec.next_event()
+                event = codec.next_event()
         except ProtocolError as error:
             self._fail(Failure.UPSTREAM_PROTOCOL, str(error))
             return
@@ -220,11 +236,6 @@ class Http1Upstream:
             self._tunnel = True
             exchange.on_tunnel(head)
             return self.waiter is exchange
-        if codec.complete:
-            self._done()
-            exchange.on_response_head(head, content_length=codec.content_length, end=True)
-            exchange.flush_downstream()
-            return False
         exchange.on_response_head(head, content_length=codec.content_length, end=False)
         return self.waiter is exchange
 

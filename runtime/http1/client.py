@@ -15,7 +15,7 @@ from runtime.http1.body import Body, ChunkedBody, CloseBody, LengthBody
 from runtime.http1.error import ProtocolError, Reason
 from runtime.http1.events import DEFAULT_LIMITS, END, NEED_DATA, PAUSED, EndOfMessage, Limits, ResponseEvent
 from runtime.http1.framing import CONNECTION_FIELDS, read_framing
-from runtime.http1.grammar import STATUS_LINE, may_be_sent, split_fields
+from runtime.http1.grammar import STATUS_LINE, may_be_sent, parse_length, split_fields
 from runtime.http1.writer import CHUNKED, chunk, field_lines, last_chunk
 
 
@@ -33,6 +33,8 @@ class State(Enum):
 _IDLE, _HEAD, _BODY, _DONE, _TUNNEL, _FAILED = State
 _SWITCHING, _OK, _NO_CONTENT, _NOT_MODIFIED, _MULTIPLE = 101, 200, 204, 304, 300
 _MAX_INFORMATIONAL = 16
+_COMMON = frozenset({b"content-length", b"connection"})
+_KEEP = b"keep-alive"
 
 
 class Http1Client:
@@ -100,18 +102,20 @@ class Http1Client:
         content_length: int | None = None,
         chunked: bool = False,
         upgrade: bytes = b"",
+        checked: bool = False,
     ) -> bytes:
         """The request's head from prepared lines (``writer.field_lines``), in origin-form, or authority-form for CONNECT.
 
-        Neither length nor chunked means no body. ``upgrade`` is the protocol to ask for. Raises ProtocolError where path or
-        authority cannot stand in a request line: that is our own configuration's mistake, and must not split the request.
+        Neither length nor chunked means no body. ``upgrade`` is the protocol to ask for. ``checked`` says that path and authority are as
+        a codec has read them. Raises ProtocolError where path or authority cannot stand in a request line: that is our own
+        configuration's mistake, and must not split the request.
         """
         assert self._state is _IDLE or self.reusable, f"request while {self._state.value}"
         method = head.method
         target = head.path if head.query is None else f"{head.path}?{head.query}"
         if method == "CONNECT":
             target = head.authority
-        if not may_be_sent(target) or not may_be_sent(head.authority):
+        if not checked and not (may_be_sent(target) and may_be_sent(head.authority)):
             raise ProtocolError(Reason.TARGET)
         self._start_response()
         self._state = _HEAD
@@ -163,6 +167,18 @@ class Http1Client:
             data, self._buffer = self._buffer, b""
             return data or NEED_DATA
         return PAUSED
+
+    def take_whole(self) -> bytes | None:
+        """The whole body, where all of it has come with its head (most replies); None where it must be read by ``next_event``."""
+        if self.complete:
+            return b""
+        data = self._buffer
+        if self._state is not _BODY or self.chunked or len(data) != self.content_length:
+            return None
+        self._buffer = b""
+        self._state = _DONE
+        self.complete = True
+        return data
 
     def receive_eof(self) -> ResponseEvent:
         """The upstream has closed: the end of a body that only closing ends, PAUSED where nothing was owed; else raises ProtocolError."""
@@ -230,7 +246,20 @@ class Http1Client:
         http_1_1 = line[1] == b"1"
         protocol = b""
         fields = dict(headers)
-        if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(fields):
+        special = CONNECTION_FIELDS.intersection(fields)
+        if (
+            special
+            and special <= _COMMON
+            and http_1_1
+            and len(fields) == len(headers)
+            and fields.get(b"connection", _KEEP) == _KEEP
+        ):
+            # Most replies say how long they are and at most that the connection lives on: no list needs to be taken apart for that.
+            if b"content-length" in special:
+                self.content_length = parse_length(fields[b"content-length"])
+            if b"connection" in special:
+                headers.remove((b"connection", _KEEP))
+        elif special or not http_1_1:
             framing = read_framing(headers, fields, http_1_1=http_1_1)
             headers = framing.headers
             self.content_length, self.chunked = framing.content_length, framing.chunked

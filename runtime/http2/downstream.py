@@ -124,6 +124,14 @@ class DownstreamStream:
         if self._is_open():
             self._connection.codec.send_head(self.stream_id, status, headers, content_length=content_length, end=end)
 
+    def send_whole(self, status: int, headers: Headers, content_length: int | None, body: bytes) -> None:
+        """See Downstream."""
+        self.send_head(status, headers, content_length=content_length, end=not body)
+        if body:
+            self.send_data(body)
+            self.send_end([])
+        self.flush()
+
     def send_data(self, data: bytes) -> None:
         """See Downstream."""
         self.outbox.add(data)
@@ -195,7 +203,7 @@ class DownstreamStream:
         return self._connection.codec.is_open(self.stream_id)
 
     def _leave(self) -> None:
-        self._timer.due = NEVER
+        self._timer.end()
         self._connection.forget(self)
 
 
@@ -302,7 +310,7 @@ class Http2Downstream:
     def on_lost(self, error: OSError) -> None:
         """See Sink."""
         del error
-        self._timer.due = NEVER
+        self._timer.end()
         self.plane.connections.discard(self)
         self._lose_streams(Failure.DOWNSTREAM_CLOSED)
 

@@ -57,20 +57,22 @@ class Http2Stream:
         return (self._outbox is not None and self._outbox.full) or self._connection.channel.full
 
     def send_request(
-        self, head: RequestHead, headers: Headers, *, content_length: int | None, end: bool, upgrade: bytes
+        self, head: RequestHead, *, content_length: int | None, end: bool, upgrade: bytes, checked: bool
     ) -> None:
         """See UpstreamStream; raises ProtocolError where configuration made a target that cannot be sent.
 
         HTTP/2 has no upgrades: one that is asked for is not passed on.
         """
-        del upgrade
+        del upgrade, checked
         connection = self._connection
         try:
-            self.stream_id = connection.codec.send_head(head, headers, content_length=content_length, end=end)
+            self.stream_id = connection.codec.send_head(head, head.headers, content_length=content_length, end=end)
         except MalformedError as error:
             raise TargetError(TargetReason.TARGET, str(error)) from None
         self._outbox = Outbox(connection.codec, self.stream_id)
         connection.streams[self.stream_id] = self
+        if end:
+            connection.wants_to_write()
 
     def send_data(self, data: bytes) -> None:
         """See UpstreamStream."""

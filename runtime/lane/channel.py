@@ -55,7 +55,6 @@ class Channel:
         "_connecting",
         "_mask",
         "_out",
-        "_reading",
         "_shutdown_after",
         "broken",
         "clean_eof",
@@ -64,6 +63,7 @@ class Channel:
         "full",
         "lane",
         "queued",
+        "reading",
         "sink",
         "sock",
     )
@@ -80,7 +80,7 @@ class Channel:
         self.full = False
         self._connecting = connecting
         self._out = bytearray()
-        self._reading = True
+        self.reading = True
         self._shutdown_after = False
         self._mask = OUT if connecting else IN
 
@@ -95,7 +95,7 @@ class Channel:
         if self._connecting:
             self._connected()
             return
-        if mask & IN and self._reading:
+        if mask & IN and self.reading:
             try:
                 data = self.sock.recv(READ_BYTES)
             except BlockingIOError:
@@ -107,7 +107,7 @@ class Channel:
                 if data:
                     self._received(data)
                 else:
-                    self._reading = False
+                    self.reading = False
                     self._update()
                     self._ended()
         elif mask & ~(IN | OUT):
@@ -136,7 +136,7 @@ class Channel:
 
     def _hung_up(self, mask: int) -> None:
         """ERR or HUP without readable interest. Both sides done while we are paused is no loss: the kernel still holds bytes for us."""
-        if mask & ERR or self._reading or self.broken:
+        if mask & ERR or self.reading or self.broken:
             code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self.lose(OSError(code or errno.ECONNRESET, os.strerror(code or errno.ECONNRESET)))
         elif self._mask != -1:
@@ -147,19 +147,19 @@ class Channel:
 
     def pause(self) -> None:
         """Reads no more until ``resume``: the peer is slowed down by its own full window."""
-        if self._reading:
-            self._reading = False
+        if self.reading:
+            self.reading = False
             if not self.closed:
                 self._update()
 
     def resume(self) -> None:
         """Reads again."""
-        if not self._reading and not self.closed:
-            self._reading = True
+        if not self.reading and not self.closed:
+            self.reading = True
             self._update()
 
     def _update(self) -> None:
-        mask = OUT if self._connecting else (IN if self._reading else 0) | (OUT if self._out else 0)
+        mask = OUT if self._connecting else (IN if self.reading else 0) | (OUT if self._out else 0)
         if mask == self._mask:
             return
         if self._mask == -1:
@@ -248,6 +248,8 @@ class Channel:
         if not self.closed:
             self.closed = True
             self.lane.forget(self.sock)
+            # Channel and machine hold each other: without this cut only a collection would free them, and frozen ones never.
+            self.sink = _CLOSED
 
     def abort(self) -> None:
         """Closes with a reset: a truncated message must never look finished."""
@@ -261,8 +263,9 @@ class Channel:
     def lose(self, error: OSError) -> None:
         """The connection is over; tells the sink."""
         if not self.closed:
+            sink = self.sink
             self.close()
-            self.sink.on_lost(error)
+            sink.on_lost(error)
 
     @property
     def drained(self) -> bool:
@@ -270,15 +273,10 @@ class Channel:
         return not self._out
 
 
-class _Leaving:
-    """The sink of a channel that only sends its last bytes. Owns the deadline for that."""
+class _Closed:
+    """The sink of a closed channel: nobody is there any more."""
 
-    __slots__ = ("_channel", "_timer")
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._timer = Timer(channel.abort)
-        channel.lane.wheel.set(self._timer, channel.lane.now, LEAVE_S)
+    __slots__ = ()
 
     def on_open(self) -> None:
         """See Sink."""
@@ -294,5 +292,21 @@ class _Leaving:
 
     def on_lost(self, error: OSError) -> None:
         """See Sink."""
+
+
+_CLOSED = _Closed()
+
+
+class _Leaving(_Closed):
+    """The sink of a channel that only sends its last bytes. Owns the deadline for that."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._timer = Timer(channel.abort)
+        channel.lane.wheel.set(self._timer, channel.lane.now, LEAVE_S)
+
+    def on_lost(self, error: OSError) -> None:
+        """See Sink."""
         del error
-        self._timer.cancel()
+        self._timer.end()

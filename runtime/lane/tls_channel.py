@@ -125,7 +125,7 @@ class TlsChannel(Channel):
             return
         self._decrypting = True
         try:
-            while not self.closed and (self._reading or self._incoming.eof):
+            while not self.closed and (self.reading or self._incoming.eof):
                 try:
                     data = self._tls.read(_RECORD_BYTES)
                 except ssl.SSLWantReadError:

@@ -8,7 +8,7 @@ from policies.attributes import Asked
 from policies.head import Headers, Principal, ResponseHead
 from runtime.http.stream import UpstreamStream
 from runtime.lane.channel import Channel
-from runtime.lane.wheel import NEVER, Timer
+from runtime.lane.wheel import Timer
 from runtime.plane import Plane
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Decision
@@ -149,6 +149,9 @@ class TcpRelay:
     def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
         """See ExchangeSide; not on this side."""
 
+    def on_response(self, head: ResponseHead, content_length: int | None, body: bytes) -> None:
+        """See ExchangeSide; not on this side."""
+
     def on_request_data(self, data: bytes) -> None:
         """See ExchangeSide; the relay is its own downstream."""
 
@@ -215,7 +218,7 @@ class TcpRelay:
             return
         self._ended = True
         self.flags = flag
-        self._timer.due = NEVER
+        self._timer.end()
         self._plane.connections.discard(self)
         upstream, self._upstream = self._upstream, None
         if upstream is None and self._pool is not None:

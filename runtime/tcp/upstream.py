@@ -41,10 +41,10 @@ class TcpUpstream:
         return self.channel.full
 
     def send_request(
-        self, head: RequestHead, headers: Headers, *, content_length: int | None, end: bool, upgrade: bytes
+        self, head: RequestHead, *, content_length: int | None, end: bool, upgrade: bytes, checked: bool
     ) -> None:
         """See UpstreamStream: a CONNECT that is answered by the connection itself."""
-        del head, headers, content_length, end, upgrade
+        del head, content_length, end, upgrade, checked
         if self.waiter is not None:
             self.waiter.on_tunnel(ResponseHead(200, []))
 
