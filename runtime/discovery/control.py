@@ -36,19 +36,23 @@ class ControlClient:
         self._url = url.rstrip("/")
         self._ca = ca
         self._client: httpx.AsyncClient | None = None
+        self._calls: dict[httpx.AsyncClient, int] = {}
         self._certificate: Path | None = None
         self.has_certificate = trio.Event()
 
     async def show(self, certificate: Path) -> None:
-        """Shows this client certificate (PEM with its key) from now on."""
+        """Shows this client certificate (PEM with its key) from now on; calls that are under way end on the old one."""
         self._certificate = certificate
         self.has_certificate.set()
-        await self.close()
+        await self._retire()
 
     async def close(self) -> None:
-        """Closes idle connections; the next call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
+        """Closes all connections; calls that are under way fail."""
+        clients = set(self._calls)
+        if self._client is not None:
+            clients.add(self._client)
+        self._client = None
+        for client in clients:
             await client.aclose()
 
     async def sign(self, csr: bytes, token: str = "") -> SignedCertificate:
@@ -87,16 +91,35 @@ class ControlClient:
         """One call; None for 304 and 204. Raises ControlError."""
         try:
             client = self._client = self._client or self._open()
-            reply = await client.request(method, self._url + path, content=body, timeout=limit_s)
+            reply = await self._request(client, method, path, body, limit_s)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ssl.SSLError) as error:
-            raise ControlError(
-                "unreachable", f"{self._url}{path.partition('?')[0]}: {error or type(error).__name__}"
-            ) from None
+            place = self._url + path.partition("?")[0]
+            raise ControlError("unreachable", f"{place}: {error or type(error).__name__}") from None
         if reply.status_code in (204, 304):
             return None
         if reply.is_success and len(reply.content) <= MAX_REPLY_BYTES:
             return reply.content
         raise _refusal(reply, path)
+
+    async def _request(
+        self, client: httpx.AsyncClient, method: str, path: str, body: bytes, limit_s: float
+    ) -> httpx.Response:
+        """One request; a client that was replaced meanwhile is closed by the last call that used it."""
+        self._calls[client] = self._calls.get(client, 0) + 1
+        try:
+            return await client.request(method, self._url + path, content=body, timeout=limit_s)
+        finally:
+            self._calls[client] -= 1
+            if not self._calls[client]:
+                del self._calls[client]
+                if client is not self._client:
+                    with trio.CancelScope(shield=True):
+                        await client.aclose()
+
+    async def _retire(self) -> None:
+        client, self._client = self._client, None
+        if client is not None and client not in self._calls:
+            await client.aclose()
 
     def _open(self) -> httpx.AsyncClient:
         context = ssl.create_default_context(cafile=self._ca or None)

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -54,7 +55,7 @@ class IdentityKeeper:
 
     async def run(self, emit: Callable[[Svid], Awaitable[None]]) -> None:
         """Emits the saved SVID where it is valid, then each new one. Runs until cancelled."""
-        self.svid = await trio.to_thread.run_sync(lambda: self._saved.load(now=self._clock()))
+        self.svid = await trio.to_thread.run_sync(partial(self._saved.load, now=self._clock()))
         if self.svid is not None:
             await self._control.show(self._saved.certificate)
             await emit(self.svid)

@@ -189,6 +189,18 @@ async def test_a_taken_port_refuses_the_slice_and_names_the_port(bench: Bench) -
             assert (await trio.to_thread.run_sync(bench.answer))[0] == good
 
 
+async def test_a_slice_that_a_taken_port_refused_serves_once_the_port_is_free(bench: Bench) -> None:
+    bench.publish("one")
+    squatter = socket.create_server(("127.0.0.1", 0))
+    taken = squatter.getsockname()[1]
+    async with supervised(bench) as supervisor:
+        wanted = bench.publish("two", listener(bench.port), listener(taken, "second"))
+        await until(lambda: supervisor.running.refused)
+        squatter.close()
+        await until(serves(supervisor, wanted))
+        assert supervisor.running.refused is None
+
+
 async def test_a_restart_without_its_store_serves_what_was_verified_last(bench: Bench) -> None:
     digest = bench.publish("one")
     async with supervised(bench) as supervisor:
