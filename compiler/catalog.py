@@ -122,6 +122,13 @@ CATALOG: tuple[Code, ...] = (
         "An unquoted key such as y, on or no is a boolean in Kubernetes YAML, so the key becomes `true` or `false`.",
         "Quote the key.",
     ),
+    Code(
+        "WFT0014",
+        "MisspeltKind",
+        ERROR,
+        "The kind or the API group is nearly one that weft reads; skipping the resource as unknown would drop what it says.",
+        "Correct the spelling.",
+    ),
     # --- resources, mesh and analysis --------------------------------------------------------------------------------------------
     Code(
         "IST0101",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
-from compiler.kinds import group_of, is_known, kind_of, versions_of
+from compiler.kinds import Kind, group_of, is_known, kind_of, meant_by, versions_of
 from compiler.meshconfig import mesh_config_in
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.text import NotTextError, decode
@@ -73,6 +73,8 @@ class _Loading:
         if mesh_config is not None:
             self.documents.append(mesh_config.document)
             self.found += mesh_config.diagnostics
+        elif meant := None if is_known(group, kind) else meant_by(group, kind):
+            self.found.append(_misspelt(document, meant))
         elif not is_known(group, kind):
             self._skipped.setdefault((api_version, kind), []).append(_at(root, "kind"))
         elif api_version not in versions_of(group, kind):
@@ -140,6 +142,14 @@ def _lacking(document: Document, field: str) -> Diagnostic:
         message = f"{called} has metadata.generateName, a name that only a cluster knows; in Git it needs metadata.name"
         return diagnostic("WFT0010", message, metadata.key_spans["generateName"])
     return diagnostic("WFT0010", f"{called} has no {field}", _nearest(document.root, field))
+
+
+def _misspelt(document: Document, meant: Kind) -> Diagnostic:
+    field, wrong, right = "kind", document.kind, meant.name
+    if document.kind == meant.name:
+        field, wrong, right = "apiVersion", document.api_version, meant.api_versions[0]
+    message = f"there is no {document.kind} in {document.api_version}; `{wrong}` was probably meant to be `{right}`"
+    return diagnostic("WFT0014", message, _at(document.root, field), resource=id_of(document))
 
 
 def _stray_value(node: Scalar) -> Diagnostic:

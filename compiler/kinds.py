@@ -6,6 +6,8 @@ A schema belongs to a kind, not to a version: the versions that one API serves d
 
 from __future__ import annotations
 
+import difflib
+
 import msgspec
 
 
@@ -52,6 +54,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("weft", "MeshConfig", ("v1",), "mesh_config.json", cluster_scoped=True, named=False),
 )
 
+_SAME_NAME, _SAME_GROUP = 0.88, 0.8
 _BY_GROUP_AND_NAME = {(kind.group, kind.name): kind for kind in KINDS}
 _BY_API_VERSION = {(written, kind.name): kind for kind in KINDS for written in kind.api_versions}
 
@@ -74,3 +77,20 @@ def versions_of(group: str, name: str) -> tuple[str, ...]:
 def kind_of(api_version: str, name: str) -> Kind:
     """The row of a kind and version; raises KeyError where weft does not read it."""
     return _BY_API_VERSION[api_version, name]
+
+
+def meant_by(group: str, name: str) -> Kind | None:
+    """The kind that an unknown one was probably meant to be: the same group and nearly the same name, or the same name and nearly the same group.
+
+    The likeness asked for keeps apart what really exists: TCPRoute and HTTPRoute, RequestAuthentication and PeerAuthentication.
+    """
+    for kind in KINDS:
+        if kind.group == group and _likeness(kind.name, name) >= _SAME_NAME:
+            return kind
+        if kind.name == name and _likeness(kind.group, group) >= _SAME_GROUP:
+            return kind
+    return None
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one.casefold(), other.casefold()).ratio()

@@ -80,6 +80,55 @@ def test_an_unknown_version_of_a_known_kind_is_an_error_that_names_the_served_on
 
 
 @pytest.mark.parametrize(
+    ("api_version", "kind", "position", "words"),
+    [
+        (
+            "networking.istio.io/v1",
+            "VirtualServce",
+            (2, 7),
+            "`VirtualServce` was probably meant to be `VirtualService`",
+        ),
+        ("security.istio.io/v1", "AuthorisationPolicy", (2, 7), "`AuthorizationPolicy`"),
+        ("v1", "service", (2, 7), "`Service`"),
+        ("gateway.networking.k8s.io/v1", "HttpRoute", (2, 7), "`HTTPRoute`"),
+        ("networking.isto.io/v1", "VirtualService", (1, 13), "`networking.istio.io/v1`"),
+        ("app/v1", "Deployment", (1, 13), "`apps/v1`"),
+    ],
+)
+def test_a_misspelt_kind_or_group_is_an_error_and_not_an_unknown_kind(
+    api_version: str, kind: str, position: tuple[int, int], words: str
+) -> None:
+    documents, found = load(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n")
+    assert documents == []
+    assert told(found) == [("WFT0014", "0.yaml", *position)]
+    assert words in found[0].message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gateway.networking.k8s.io/v1 TCPRoute",
+        "gateway.networking.k8s.io/v1 TLSRoute",
+        "gateway.networking.k8s.io/v1 GRPCRoute",
+        "security.istio.io/v1 RequestAuthentication",
+        "networking.istio.io/v1 Sidecar",
+        "networking.istio.io/v1 WorkloadEntry",
+        "networking.istio.io/v1 WorkloadGroup",
+        "apps/v1 DaemonSet",
+        "apps/v1 StatefulSet",
+        "extensions/v1beta1 Deployment",
+        "serving.knative.dev/v1 Service",
+        "v1 PodTemplate",
+        "v1 Endpoints",
+    ],
+)
+def test_kinds_that_exist_and_are_not_read_are_no_spelling_mistakes(text: str) -> None:
+    api_version, kind = text.split()
+    _, found = load(f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n")
+    assert [item.code for item in found] == ["WFT0011"]
+
+
+@pytest.mark.parametrize(
     ("text", "position", "words"),
     [
         ("kind: Service\nmetadata: {name: a}\n", (1, 1), "Service `a` has no apiVersion"),
