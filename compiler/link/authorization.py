@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.link.trust_domains import with_aliases
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.security import AccessRule
@@ -18,8 +19,9 @@ def policy_set(mesh: Mesh, namespace: str, labels: Labels, *, gateway: str = "")
     ``gateway`` is the Gateway API Gateway that a proxy stands for. A policy with targetRefs holds for those Gateways alone. An
     AUDIT or dry-run policy only logs, so it is not enforced.
     """
+    domains = (mesh.config.trust_domain, *mesh.config.trust_domain_aliases)
     held = tuple(
-        rule.policy
+        with_aliases(rule.policy, domains)
         for rule in mesh.access_rules
         if rule.action in ENFORCED and not rule.dry_run and _covers(mesh, rule, namespace, labels, gateway)
     )

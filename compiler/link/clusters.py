@@ -179,10 +179,14 @@ def upstream_tls(
 
 
 def identities(mesh: Mesh, service: MeshService) -> tuple[str, ...]:
-    """The SPIFFE IDs that may serve a host: of every workload in Git that it selects, and what its ServiceEntry names."""
+    """The SPIFFE IDs that may serve a host: of every workload in Git that it selects, and what its ServiceEntry names.
+
+    A workload's certificate may still be of a trust domain alias while the mesh moves from one domain to another.
+    """
     found = {
-        mesh.identity(workload.meta.namespace, workload.service_account)
+        f"spiffe://{domain}/ns/{workload.meta.namespace}/sa/{workload.service_account}"
         for workload in mesh.selected(service.namespace, service.selector)
+        for domain in (mesh.config.trust_domain, *mesh.config.trust_domain_aliases)
     }
     if isinstance(service.origin, ServiceEntry):
         found.update(service.origin.subject_alt_names)

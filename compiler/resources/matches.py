@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from compiler.resources.cursor import Cursor
 from policies.match import (
     Exact,
@@ -51,6 +53,15 @@ def wildcard_match(text: str) -> StringMatch:
     if text.startswith("*"):
         return Suffix(text[1:])
     return Exact(text)
+
+
+def path_template(text: str) -> StringMatch:
+    """AuthorizationPolicy's ``paths``: the value forms, and templates in which ``{*}`` is one segment and ``{**}`` any number (Istio)."""
+    if "{*}" not in text and "{**}" not in text:
+        return wildcard_match(text)
+    parts = re.split(r"(\{\*\*?\})", text)
+    patterns = {"{*}": "[^/]+", "{**}": ".*"}
+    return Regex("".join(patterns.get(part) or re.escape(part) for part in parts))
 
 
 def header_edits(cursor: Cursor | None) -> tuple[HeaderEdits, str | None]:

@@ -8,7 +8,7 @@ from compiler.diagnostic import Span
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.gateway_api import ObjectRef, object_ref
-from compiler.resources.matches import wildcard_match
+from compiler.resources.matches import path_template, wildcard_match
 from compiler.resources.meta import Meta, open_document
 from policies.attributes import IP_ATTRIBUTES
 from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
@@ -136,4 +136,4 @@ def _value(attribute: str, value: str, namespace: str) -> StringMatch:
         return Exact(value if "/" in value else f"{namespace}/{value}")
     if attribute == "request.host" and value.endswith(":*"):
         return Prefix(value[:-1])
-    return wildcard_match(value)
+    return path_template(value) if attribute == "request.path" else wildcard_match(value)
