@@ -36,7 +36,13 @@ def apply_load(work: Work, port: int, *, duration_s: float, folder: Path) -> Loa
 
 def _wrk(url: str, duration_s: float) -> Load:
     seconds = max(1, round(duration_s))
-    output = _run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}", url])
+    return wrk_result(
+        _run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-H", f"Host: {HOST}", url])
+    )
+
+
+def wrk_result(output: str) -> Load:
+    """What wrk's output says; raises RuntimeError where it says nothing."""
     found = re.search(r"(\d+) requests in ", output)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     broken = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
