@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from compiler.gateways import GatewayProxy
 from compiler.hosts import overlap
 from compiler.link.authorization import POLICIES, policy_set
@@ -66,9 +68,9 @@ class _GatewayLink:
         for placed in servers:
             if not _is_plain_http(placed[2]):
                 chains += self._server(number, placed, sections)
+        chains = _without_rivals(chains)
         if not chains:
             return sections
-        unique = {chain.name: chain for chain in reversed(chains)}
         http = any(isinstance(chain.network, HttpChain) for chain in chains)
         listener = Listener(
             name=f"gateway:{number}",
@@ -76,7 +78,7 @@ class _GatewayLink:
             direction="gateway",
             bind=GatewayPort(number),
             protocol="http" if http else "tcp",
-            chains=tuple(reversed(unique.values())),
+            chains=tuple(chains),
         )
         return [*sections, listener]
 
@@ -165,6 +167,20 @@ class _GatewayLink:
     def _standpoint(self, gateway: Gateway, number: int) -> Standpoint:
         name = f"{gateway.meta.namespace}/{gateway.meta.name}"
         return Standpoint(name, number, self.view.namespace, self.proxy.labels)
+
+
+def _without_rivals(chains: list[FilterChain]) -> list[FilterChain]:
+    """Chains of which each can be told from the others: of those that claim one server name, or all plain bytes, the first has it."""
+    claimed: set[tuple[str, str]] = set()
+    kept = []
+    for chain in chains:
+        way = "mesh" if isinstance(chain.tls, MeshTls) else "tls" if chain.tls or chain.passthrough else "plain"
+        names = [name for name in chain.server_names or ("",) if (way, name) not in claimed]
+        claimed.update((way, name) for name in names)
+        if names:
+            shown = tuple(names) if chain.server_names else ()
+            kept.append(msgspec.structs.replace(chain, server_names=shown))
+    return kept
 
 
 def server_names(server: Server) -> tuple[str, ...]:

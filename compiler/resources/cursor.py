@@ -109,6 +109,10 @@ class Cursor:
         node = self.node.get(key)
         return self._child(node, key) if isinstance(node, Mapping) else None
 
+    def empty(self, step: str) -> Cursor:
+        """A nested mapping that nobody wrote, standing where this one stands."""
+        return self._child(Mapping({}, {}, self.node.span), step)
+
     def each(self, key: str) -> list[Cursor]:
         """The mappings of a list, in order."""
         node = self.node.get(key)

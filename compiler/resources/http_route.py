@@ -94,7 +94,9 @@ def read_http_route(document: Document, positions: Positions) -> HttpRoute:
         for parent in spec.each("parentRefs")
     )
     hostnames = tuple(dict.fromkeys(host.lower() for host in spec.texts("hostnames")))
-    return HttpRoute(meta, parents, hostnames, tuple(_rule(rule, meta.namespace) for rule in spec.each("rules")))
+    # Without rules the route has one rule that matches every path and leads nowhere (the default of Gateway API's own schema).
+    rules = spec.each("rules") or ([] if spec.has("rules") else [spec.empty("rules[0]")])
+    return HttpRoute(meta, parents, hostnames, tuple(_rule(rule, meta.namespace) for rule in rules))
 
 
 def _rule(rule: Cursor, namespace: str) -> RouteRule:

@@ -6,14 +6,16 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from compiler.pipeline import compile_tree
 from compiler.tree import MemoryTree
-from snapshot.encode import decode, encode
-from snapshot.index import Snapshot, SnapshotIndex
+from snapshot.encode import decode, decode_section, encode
+from snapshot.index import ProvenanceRow, SliceIndex, Snapshot, SnapshotIndex
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bookshop" / "mesh"
 
@@ -64,6 +66,31 @@ def test_every_blob_is_named_by_its_digest_and_every_blob_is_reached() -> None:
     found = snapshot(files())
     assert all(hashlib.sha256(raw).hexdigest() == name for name, raw in found.blobs.items())
     assert decode(encode(found.index), SnapshotIndex) == found.index
+
+
+def test_every_source_of_every_section_has_its_place() -> None:
+    found = snapshot(files())
+    for entry in found.index.slices:
+        for ref in decode(found.blobs[entry.index], SliceIndex).sections:
+            section = msgspec.to_builtins(decode_section(found.blobs[ref.behaviour]))
+            rows = decode(found.blobs[ref.provenance], tuple[ProvenanceRow, ...]) if ref.provenance else ()
+            named = {tuple(value) for value in sources(section)}
+            assert named == {(row.source.kind, row.source.namespace, row.source.name, row.source.path) for row in rows}
+
+
+def sources(value: object) -> Iterator[list[str]]:
+    """Sources are the only lists of four texts under keys of these names."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == "source":
+                yield item
+            elif key == "sources" and all(isinstance(part, list | tuple) and len(part) == 4 for part in item):
+                yield from item
+            else:
+                yield from sources(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from sources(item)
 
 
 @pytest.mark.integration

@@ -217,3 +217,16 @@ def test_policies_of_a_gateway_are_those_that_select_its_workload() -> None:
     assert decision.reply is not None
     assert (decision.reply.status, decision.sources[0].path) == (403, "spec.rules[0]")
     assert ask(prepared, request("/x", host="a.example"), listener="gateway:80").reply is None
+
+
+def test_of_two_servers_for_one_name_the_first_has_it() -> None:
+    secure = (
+        "{{port: {{number: 443, name: s, protocol: HTTPS}}, hosts: [{}], tls: {{mode: SIMPLE, credentialName: {}}}}}"
+    )
+    first = gateway(secure.format("a.example", "one"), name="a")
+    second = gateway(secure.format("a.example, b.example", "two"), name="b")
+    found = chains(compiled(SERVICES, first, second), "gateway:443")
+    assert {name: chain.server_names for name, chain in found.items()} == {
+        "shop/a/0": ("a.example",),
+        "shop/b/0": ("b.example",),
+    }
