@@ -29,15 +29,16 @@ from compiler.tree import (
 class CommitTree:
     """The configuration files of a commit, or of one folder of it where ``path`` is below the repository's top.
 
-    ``rev`` is anything that ``git rev-parse`` understands. Raises TreeError for no repository, no such revision, no such folder.
+    ``rev`` is anything that ``git rev-parse`` understands; ``shown_as`` goes before the paths ("" for none). Raises TreeError for no repository, no such revision, no such folder.
     """
 
-    def __init__(self, path: Path, rev: str = "HEAD") -> None:
+    def __init__(self, path: Path, rev: str = "HEAD", *, shown_as: str = "") -> None:
         repository = _open(path)
         commit = _commit(repository, rev, path)
         self.commit = str(commit.id)
         self._tree = _subtree(commit.tree, _folder_of(repository, path), rev)
         self.digest = str(self._tree.id)
+        self._shown_as = shown_as
 
     def files(self) -> Iterable[tuple[str, bytes]]:
         """The configuration files, sorted by path."""
@@ -52,16 +53,17 @@ class CommitTree:
         files: list[tuple[str, bytes]] = []
         refused: list[Diagnostic] = []
         for path, entry in _walk(self._tree):
-            at = Span(path, 1, 1, 1, 1)
+            shown = f"{self._shown_as}/{path}" if self._shown_as else path
+            at = Span(shown, 1, 1, 1, 1)
             if entry.filemode == FileMode.COMMIT:
-                refused.append(diagnostic("WFT0008", f"{path} is a submodule, which weft does not read", at))
+                refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
                 continue
             blob = _follow(self._tree, path, entry) if entry.filemode == FileMode.LINK else entry
             if isinstance(blob, str):
-                refused.append(diagnostic("WFT0007", f"{path} {blob}", at))
+                refused.append(diagnostic("WFT0007", f"{shown} {blob}", at))
             else:
                 assert isinstance(blob, pygit2.Blob)
-                files.append((path, blob.data[: MAX_FILE_BYTES + 1]))
+                files.append((shown, blob.data[: MAX_FILE_BYTES + 1]))
         return tuple(sorted(files)), tuple(refused)
 
 

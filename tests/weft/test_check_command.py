@@ -78,6 +78,14 @@ def test_a_commit_is_checked_as_it_was_committed(repository: Path) -> None:
     assert check("--rev", "HEAD~1").return_value == 1
 
 
+def test_positions_in_a_commit_are_right_where_the_user_stands(repository: Path) -> None:
+    (repository / "mesh").mkdir()
+    (repository / "mesh" / "a.yaml").write_text(BAD)
+    commit(repository)
+    assert " --> mesh/a.yaml:3:24\n" in check("mesh", "--rev", "HEAD").stdout
+    assert check("mesh/", "--rev", "HEAD").stdout == check("mesh").stdout
+
+
 def test_github_gets_annotations(repository: Path) -> None:
     (repository / "a.yaml").write_text(BAD)
     assert check("--format", "github").stdout.startswith("::error file=a.yaml,line=3,endLine=3,col=24,endColumn=30,")

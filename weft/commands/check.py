@@ -66,12 +66,18 @@ def _no_collection() -> Iterator[None]:
 
 def _tree(paths: tuple[str, ...], rev: str | None) -> Tree:
     if rev is None:
-        shown = [(Path(path), "" if path in ("", ".") else Path(path).as_posix()) for path in paths or (".",)]
-        trees = [WorkTree(path, shown_as=name) for path, name in shown]
+        trees = [WorkTree(Path(path), shown_as=_prefix(path)) for path in paths or (".",)]
         return trees[0] if len(trees) == 1 else JoinedTree(trees)
     if len(paths) > 1:
         raise click.UsageError("with --rev give one PATH: the repository, or the folder of it that holds the mesh")
-    return CommitTree(Path(paths[0] if paths else "."), rev)
+    path = paths[0] if paths else "."
+    return CommitTree(Path(path), rev, shown_as=_prefix(path))
+
+
+def _prefix(path: str) -> str:
+    """What goes before the files' paths, so that positions are right where the user stands."""
+    shown = Path(path).as_posix()
+    return "" if shown == "." else shown
 
 
 def _rendered(found: list[Diagnostic], tree: Tree, output: str, *, color: bool) -> str:
