@@ -29,7 +29,8 @@ from compiler.tree import (
 class CommitTree:
     """The configuration files of a commit, or of one folder of it where ``path`` is below the repository's top.
 
-    ``rev`` is anything that ``git rev-parse`` understands; ``shown_as`` goes before the paths ("" for none). Raises TreeError for no repository, no such revision, no such folder.
+    ``rev`` is anything that ``git rev-parse`` understands; ``shown_as`` goes before the paths ("" for none).
+    Raises TreeError for no repository, no such revision, no such folder.
     """
 
     def __init__(self, path: Path, rev: str = "HEAD", *, shown_as: str = "") -> None:
