@@ -11,6 +11,7 @@ import random
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -83,7 +84,9 @@ class _Follower:
     async def look(self) -> bool:
         """Looks at the store once, tells what is new and keeps it on disk, again and again until the disk takes it; whether any was told."""
         begin = trio.current_time()
-        outcome = await self._attempt(self._session.refresh)
+        # After a problem the first answer is itself the news, so the store must not hold it back.
+        refresh = partial(self._session.refresh, wait_s=0.0) if self._problem is not None else self._session.refresh
+        outcome = await self._attempt(refresh)
         self.looked_s = trio.current_time() - begin
         if isinstance(outcome, FetchProblem):
             self.failures += 1

@@ -61,13 +61,14 @@ class Session:
             remember(self._folder, self._last.chain.files)
         return self._last.verified
 
-    def refresh(self) -> VerifiedSlice | None:
+    def refresh(self, *, wait_s: float = LONG_POLL_S) -> VerifiedSlice | None:
         """The channel's slice where timestamp.json has changed since the last success, else None. Raises Untrusted and StoreError.
 
-        Returns the same release again where only its signatures were renewed; compare ``release.version``.
+        Returns the same release again where only its signatures were renewed; compare ``release.version``. A store that can is asked to hold
+        the answer "no change" back for ``wait_s``.
         """
         try:
-            found = self.store.read_unless(TIMESTAMP, self._seen, max_bytes=MAX_BYTES["timestamp"], wait_s=LONG_POLL_S)
+            found = self.store.read_unless(TIMESTAMP, self._seen, max_bytes=MAX_BYTES["timestamp"], wait_s=wait_s)
         except NotFound:
             raise Untrusted(
                 Reason.MISSING, f"{TIMESTAMP} is missing: nothing is published at {self._bootstrap.store}"
