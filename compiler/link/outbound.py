@@ -91,9 +91,13 @@ class Outbound:
         attached = self._attached.get((service.host, port.number))
         if attached is not None:
             return attached
-        if rules is not None and rules.http and (is_http(port.protocol) or port.protocol == AUTO):
+        http = is_http(port.protocol) or port.protocol == AUTO
+        if http and rules is not None and rules.http:
             return http_routes(self.view, rules, at)
-        return [default_route(Destination(cluster.name), port.source)]
+        if http:
+            return [default_route((Destination(cluster.name),), port.source)]
+        # The explicit proxy finds other protocols here too: a CONNECT to the port goes where a connection would.
+        return [default_route(*self._connections(service.host, port, cluster, rules, at))]
 
     def _rules_for(self, host: str) -> VirtualService | None:
         """The VirtualService of a host: its own name before the longest wildcard; of the same host the first in order."""
@@ -131,28 +135,27 @@ class Outbound:
         if is_http(port.protocol) or port.protocol == AUTO:
             chains.append(FilterChain("http", port.source, HttpChain(str(port.number), host=service.host)))
         if not is_http(port.protocol):
-            chains.append(self._connection_chain(service.host, port, cluster, rules, at))
+            destinations, source = self._connections(service.host, port, cluster, rules, at)
+            chains.append(FilterChain("tcp", source, TcpChain(destinations, source)))
         protocol = "http" if is_http(port.protocol) else "auto" if port.protocol == AUTO else "tcp"
         name = f"{service.host}:{port.number}"
         return Listener(name, port.source, "outbound", ServicePort(service.host, port.number), protocol, tuple(chains))
 
-    def _connection_chain(
+    def _connections(
         self, host: str, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
-    ) -> FilterChain:
-        destinations: tuple[Destination, ...] = (Destination(cluster.name),)
-        source = port.source
+    ) -> tuple[tuple[Destination, ...], SourceRef]:
+        """Where connections to a port go, and what says so."""
         if rules is not None:
             tls = port.protocol in TLS
             rule = connection_rule(rules, rules.tls if tls else rules.tcp, at, host if tls else "")
             if rule is not None:
-                destinations = link_targets(self.view, rule.targets, rules.meta.namespace, at.port)
-                source = rule.source
-        return FilterChain("tcp", source, TcpChain(destinations, source))
+                return link_targets(self.view, rule.targets, rules.meta.namespace, at.port), rule.source
+        return (Destination(cluster.name),), port.source
 
 
-def default_route(destination: Destination, source: SourceRef) -> Route:
-    """What a service's port does where no rule says otherwise."""
-    return Route(source, RouteMatch(), Forward((destination,)), name="default", retry=DEFAULT_RETRY)
+def default_route(destinations: tuple[Destination, ...], source: SourceRef) -> Route:
+    """What a service's port does where no HTTP rule says otherwise."""
+    return Route(source, RouteMatch(), Forward(destinations), name="default", retry=DEFAULT_RETRY)
 
 
 def service_domains(service: MeshService, namespace: str) -> list[str]:

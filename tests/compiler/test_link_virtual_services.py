@@ -262,6 +262,7 @@ spec:
 
     assert sent(7000) == [(API, 40), ("outbound|7001||raw.shop.svc.cluster.local", 60)]
     assert sent(7001) == [("outbound|7001||raw.shop.svc.cluster.local", 1)]
+    assert clusters(ask(prepared, request(host="raw:7000", method="CONNECT"))) == sent(7000)
 
 
 def test_many_routes_are_kept_in_blocks() -> None:
