@@ -185,7 +185,11 @@ class Fleet:
 
     async def _run_worker(self, number: int) -> None:
         """One life of one worker: from its process's start to its end."""
-        worker = await spawn(number, self._command)
+        try:
+            worker = await spawn(number, self._command)
+        except OSError as error:
+            log.error("worker %d cannot be started: %s", number, error)  # noqa: TRY400  the machine's reason is all there is
+            return
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(worker.read_reports)

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -27,9 +28,11 @@ from runtime.ipc import LiveUpdate
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Fleet, Outcome
 from runtime.supervisor.pages import open_pages
+from runtime.supervisor.readiness import why_not_ready
 from runtime.supervisor.reports import registration_of, report_forever
 from runtime.supervisor.running import Running
 from runtime.supervisor.sockets import Address, BindError, Sockets, wanted_addresses, with_real_ports
+from runtime.supervisor.tasks import Task, keep_running
 from runtime.telemetry import Instruments
 from snapshot.encode import FormatError
 from snapshot.live import Credential, Registry, Resolved, Svid
@@ -125,7 +128,12 @@ class Supervisor:
         if deployed is not None and deployed.verified.slice.snapshot == verified.slice.snapshot:
             self.running.renewed(verified)
             return ""
-        outcome = await self._deploy(verified)
+        try:
+            outcome = await self._deploy(verified)
+        except Exception as error:
+            # A supervision point: a slice that brings out a bug of ours is refused like any other.
+            log.exception("a bug came out while version %d was deployed", verified.release.version)
+            outcome = Outcome("internal", f"{type(error).__name__}: {error}")
         if outcome.reason:
             place = f" ({outcome.source})" if outcome.source else ""
             message = f"version {verified.release.version}: {outcome.message}{place}"
@@ -197,23 +205,26 @@ class Supervisor:
 
     def _start_tasks(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self.fleet.run)
+        tasks: dict[str, Task] = {
+            "name resolution": partial(self._names.refresh_forever, self._take_resolved),
+            "watching credentials": partial(self._credentials.watch_forever, self._take_credentials),
+        }
         if self._control is not None:
-            self._follow_control(nursery, self._control)
-        nursery.start_soon(self._names.refresh_forever, self._take_resolved)
-        nursery.start_soon(self._credentials.watch_forever, self._take_credentials)
+            assert self._keeper is not None
+            assert self._registration is not None
+            registry = RegistryFollower(self._control, self._state / "registry.json")
+            tasks |= {
+                "keeping the identity": partial(self._keeper.run, self._take_svid),
+                "following the trust bundle": partial(self._keeper.follow_bundle, self._take_svid),
+                "following the registry": partial(registry.follow, self._take_registry),
+                "registering": self._registration.refresh_forever,
+                "reporting": partial(report_forever, self._control, self.bootstrap, self.running),
+            }
+        for name, task in tasks.items():
+            nursery.start_soon(keep_running, name, task)
         news_out, news_in = trio.open_memory_channel[News](1)
         nursery.start_soon(follow, self.bootstrap, news_out)
         nursery.start_soon(self._take_news, news_in)
-
-    def _follow_control(self, nursery: trio.Nursery, control: ControlClient) -> None:
-        assert self._keeper is not None
-        nursery.start_soon(self._keeper.run, self._take_svid)
-        nursery.start_soon(self._keeper.follow_bundle, self._take_svid)
-        registry = RegistryFollower(control, self._state / "registry.json")
-        nursery.start_soon(registry.follow, self._take_registry)
-        assert self._registration is not None
-        nursery.start_soon(self._registration.refresh_forever)
-        nursery.start_soon(report_forever, control, self.bootstrap, self.running)
 
     async def _end(self) -> None:
         """Leaves the registry first, so that no new request is sent here; then finishes what is in flight."""
@@ -236,16 +247,14 @@ class Supervisor:
     def not_ready(self) -> str:
         """Why the proxy is not ready, "" where it is."""
         deployed = self.running.deployed
-        if deployed is None:
-            return "no snapshot serves yet"
-        if deployed.facts.mesh and self._control is not None and self.running.svid is None:
-            return f"no certificate yet: {self.identity_problem() or 'asking for one'}"
-        svid, wanted = self.running.svid, deployed.facts.proxy.workload.identity
-        if deployed.facts.mesh and svid is not None and wanted and svid.identity != wanted:
-            return f"the certificate is for {svid.identity}, the snapshot's workload is {wanted}"
-        if self.fleet.workers_up == 0:
-            return "no worker is up"
-        return "draining" if self._stopping.is_set() else ""
+        return why_not_ready(
+            deployed.facts if deployed is not None else None,
+            self.running.svid,
+            joins=self._control is not None,
+            identity_problem=self.identity_problem(),
+            workers_up=self.fleet.workers_up,
+            stopping=self._stopping.is_set(),
+        )
 
     def identity_problem(self) -> str:
         """Why there is no new certificate, "" where the last attempt was good."""
