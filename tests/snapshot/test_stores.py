@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +18,9 @@ from snapshot import store_http
 from snapshot.store import Conflict, NotFound, Store, StoreError, TooLarge, require_name
 from snapshot.store_directory import DirectoryStore
 from snapshot.store_http import HttpStore
+from snapshot.store_oci import OciStore
 from snapshot.stores import open_store
+from tests.store_servers import QUICK, new_prefix, new_repository
 from tests.stores import MemoryStore
 
 TOKEN = "let-me-publish"
@@ -53,10 +55,23 @@ def behind_control(folder: Path) -> Store:
     return HttpStore("http://control.test/store", token=TOKEN, transport=httpx.MockTransport(answer))
 
 
-@pytest.fixture(params=[memory, directory, behind_control])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    make: Callable[[Path], Store] = request.param
-    return make(tmp_path)
+def in_s3(request: pytest.FixtureRequest) -> Store:
+    return open_store(new_prefix(request.getfixturevalue("s3_endpoint")))
+
+
+def in_a_registry(request: pytest.FixtureRequest) -> Store:
+    return OciStore(new_repository(request.getfixturevalue("registry")), pace=QUICK)
+
+
+REMOTE = [pytest.param(make, marks=pytest.mark.integration) for make in (in_s3, in_a_registry)]
+
+
+@pytest.fixture(params=[memory, directory, behind_control, *REMOTE])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    make: Callable[[pytest.FixtureRequest | Path], Store] = request.param
+    opened = make(request if make in (in_s3, in_a_registry) else tmp_path)
+    yield opened
+    opened.close()
 
 
 def test_what_was_put_is_read(store: Store) -> None:
