@@ -1,8 +1,7 @@
 """The lexical rules of HTTP/1 as compiled patterns, and the two splits that use them.
 
-Fields are checked and split in one pass: a pattern that is anchored to the start of a line and takes exactly one CRLF is found as often as the
-block has line feeds only if every line obeys it. That one comparison refuses bare CR and LF, folded lines, white space before the
-colon, control characters and lines without a colon (RFC 9112 section 5), at the price of the split that is needed anyway.
+A field line is what stands between two CRLFs and must match one pattern as a whole: that refuses bare CR and LF, folded lines, white space
+before the colon, control characters and lines without a colon (RFC 9112 section 5). A bounded table remembers lines that passed.
 """
 
 from __future__ import annotations
@@ -19,29 +18,49 @@ REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"{1,64}+) ([!\"$-~]++) HTTP/1\.([01]
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*+))?\r\n")
 _VERSION = re.compile(rb"[^ \r\n]++ [^ \r\n]++ HTTP/[0-9]\.[0-9]\r\n")
 _START = re.compile(rb"" + TOKEN + rb"{1,64}+(?: |\Z)|\r?\Z")
-_FIELD = re.compile(rb"^(" + TOKEN + rb"++):[ \t]*+([\t -~\x80-\xff]*+)\r\n", re.MULTILINE)
-# The same for values that do not end in white space, which nearly all do not: trimming every value costs as much as the split.
-_TRIM_FIELD = re.compile(rb"^(" + TOKEN + rb"++):[ \t]*+([\t -~\x80-\xff]*+(?<![\t ]))\r\n", re.MULTILINE)
+_FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+([\t -~\x80-\xff]*+)")
 _FULL_TARGET = re.compile(r"[!\"$-~]++")
 _AUTHORITY = re.compile(r"([A-Za-z0-9_~.-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{1,5}))?")
 _DECIMAL = re.compile(rb"[0-9]{1,18}")
 
+_FIELDS_KEPT = 4096
+_LINE_KEPT = 256
+# What authenticates is not kept beyond its message, and what differs in every message would only push out the rest.
+_NEVER_KEPT = frozenset(
+    {b"authorization", b"proxy-authorization", b"cookie", b"set-cookie", b"x-request-id", b"traceparent"}
+)
+_fields: dict[bytes, tuple[bytes, bytes]] = {}
 _AUTHORITIES_KEPT = 4096
 _authorities: dict[bytes, tuple[str, str]] = {}
 
 
 def split_fields(data: bytes, start: int, end: int, max_fields: int) -> Headers:
-    """The field lines of ``data[start:end]`` (each with its CRLF) as lower-case names and trimmed values; raises ProtocolError."""
-    found = _TRIM_FIELD.findall(data, start, end)
-    lines = data.count(b"\n", start, end)
-    if lines > max_fields:
+    """The field lines of ``data[start:end]`` (each with its CRLF) as lower-case names and trimmed values; raises ProtocolError.
+
+    Peers repeat most of their lines from message to message, so lines that were read before are looked up whole.
+    """
+    if start == end:
+        return []
+    raw = data[start : end - 2].split(b"\r\n")
+    if len(raw) > max_fields:
         raise ProtocolError(Reason.TOO_MANY_FIELDS)
-    if len(found) == lines:
-        return [(name.lower(), value) for name, value in found]
-    found = _FIELD.findall(data, start, end)
-    if len(found) != lines:
+    try:
+        return [_fields[line] for line in raw]
+    except KeyError:
+        return [_fields.get(line) or _read_field(line) for line in raw]
+
+
+def _read_field(line: bytes) -> tuple[bytes, bytes]:
+    matched = _FIELD.fullmatch(line)
+    if matched is None:
         raise ProtocolError(Reason.FIELD)
-    return [(name.lower(), value.rstrip(b" \t")) for name, value in found]
+    name, value = matched.groups()
+    field = (name.lower(), value.rstrip(b" \t"))
+    if len(line) <= _LINE_KEPT and field[0] not in _NEVER_KEPT:
+        if len(_fields) >= _FIELDS_KEPT:
+            _fields.clear()
+        _fields[line] = field
+    return field
 
 
 def split_authority(raw: bytes) -> tuple[str, str]:
