@@ -27,6 +27,8 @@ _ABSENCE = frozenset({"required", "anyOf"})
 
 
 _MOST_LISTED = 20
+MAX_FINDINGS = 100
+"""Per document, and unknown fields per object: a file of another kind under a known name must not cost minutes of advice."""
 
 
 class _Mistake(NamedTuple):
@@ -43,8 +45,10 @@ class _Mistake(NamedTuple):
 def describe(
     document: Document, schema: dict[str, Any], errors: Iterable[jsonschema_rs.ValidationError]
 ) -> list[Diagnostic]:
-    """The findings for a document's errors, in the order of their positions."""
-    mistakes = [mistake for error in errors for mistake in _mistakes(document, schema, error)]
+    """The findings for a document's errors, in the order of their positions; of more than MAX_FINDINGS errors the first ones."""
+    mistakes = [
+        mistake for error in itertools.islice(errors, MAX_FINDINGS) for mistake in _mistakes(document, schema, error)
+    ]
     kept = {(mistake.span, mistake.message): mistake for mistake in _outermost(list(_without_consequences(mistakes)))}
     about = ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
     return [
@@ -155,7 +159,7 @@ def _unknown_fields(
     parent = find(document.root, path)
     assert isinstance(parent, Mapping)
     place = f" in {dotted(path)}" if path else ""
-    for name in names:
+    for name in names[:MAX_FINDINGS]:
         home, meant = misplaced(schema, path, name), nearest(name, known)
         message, advice = f"unknown field `{name}`{place}", ""
         if home is not None:

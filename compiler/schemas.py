@@ -17,7 +17,7 @@ import jsonschema_rs
 
 from compiler.diagnostic import Diagnostic
 from compiler.kinds import KINDS, Kind, kind_of
-from compiler.mistakes import describe
+from compiler.mistakes import MAX_FINDINGS, describe
 from compiler.node import Document
 from compiler.rules import check_rules
 
@@ -28,7 +28,7 @@ _SHARED = "types.json#/$defs/"
 
 
 def validate(document: Document) -> list[Diagnostic]:
-    """What is wrong with the shape of a document, one finding per mistake, at the key or value that is wrong.
+    """What is wrong with the shape of a document, one finding per mistake, at the key or value that is wrong; at most MAX_FINDINGS.
 
     The document's kind and version must be known (``load_documents`` yields no others); raises KeyError otherwise.
     """
@@ -38,7 +38,7 @@ def validate(document: Document) -> list[Diagnostic]:
     found = check_rules(document, schema)
     if not validator.is_valid(plain):
         found += describe(document, schema, validator.iter_errors(plain))
-    return sorted(found, key=lambda diagnostic: diagnostic.span)
+    return sorted(found, key=lambda diagnostic: diagnostic.span)[:MAX_FINDINGS]
 
 
 def known_kinds() -> tuple[Kind, ...]:

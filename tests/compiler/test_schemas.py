@@ -16,6 +16,7 @@ import pytest
 from compiler.diagnostic import Diagnostic
 from compiler.documents import load_documents
 from compiler.kinds import KINDS, Kind
+from compiler.mistakes import MAX_FINDINGS
 from compiler.node import Document
 from compiler.schemas import known_kinds, leaves, schema_for, validate
 from compiler.tree import MemoryTree
@@ -303,6 +304,13 @@ def test_a_listener_that_may_have_no_tls_is_not_told_what_its_tls_lacks() -> Non
     assert findings("Gateway", spec, "gateway.networking.k8s.io/v1") == [
         (2, 49, "spec.listeners[0]: `tls` may not be set for protocol HTTP, TCP or UDP")
     ]
+
+
+def test_a_document_of_mistakes_has_a_bounded_number_of_findings() -> None:
+    fields = ", ".join(f"field{number}: 1" for number in range(5000))
+    ports = ", ".join(f"{{port: a, name: n{number}}}" for number in range(5000))
+    assert len(validate(document("Service", f"{{{fields}}}"))) == MAX_FINDINGS
+    assert len(validate(document("Service", f"ports: [{ports}]"))) == MAX_FINDINGS
 
 
 def test_the_versions_of_a_kind_share_a_schema() -> None:
