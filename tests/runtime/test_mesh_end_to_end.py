@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import trio
 
@@ -107,6 +108,11 @@ class Mesh:
 
     def address(self, name: str) -> str:
         return f"{self.network}.{ {'web': 10, 'reviews': 20}[name] }"
+
+    def replica(self, name: str) -> Bootstrap:
+        """The bootstrap of a second instance, at the next address."""
+        first = self.bootstrap(name)
+        return msgspec.structs.replace(first, address=f"{self.network}.99", state=f"{first.state}.second")
 
     def bootstrap(self, name: str, *, account: str = "") -> Bootstrap:
         """A sidecar's bootstrap; ``account`` gives it a token for another service account than its own."""
@@ -278,6 +284,29 @@ async def test_a_killed_worker_is_replaced_and_serves_again_within_a_second(tmp_
         await until(lambda: reviews.restarts == 1 and reviews.workers(), 5.0)
         assert trio.current_time() - begin < 2.0
         assert (await client.get("http://reviews.shop/")).status_code == 200
+
+
+async def test_an_instance_that_ends_loses_no_request_while_another_serves(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    mesh.publish()
+    statuses: list[int] = []
+    async with control_plane(mesh) as plane, pair(mesh) as (_, reviews, _), sidecar(mesh.replica("reviews")) as second:
+        await until(lambda: not second.not_ready() and len(plane.registry.leases) == 3)
+        async with mesh.web_client() as client, trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                while True:
+                    statuses.append((await client.get("http://reviews.shop/")).status_code)
+
+            for _ in range(4):
+                nursery.start_soon(ask)
+            await until(lambda: len(statuses) > 50)
+            reviews.stop()
+            await until(lambda: len(plane.registry.leases) == 2)
+            seen = len(statuses)
+            await until(lambda: len(statuses) > seen + 300)
+            nursery.cancel_scope.cancel()
+    assert set(statuses) == {200}
 
 
 async def test_a_restart_with_store_and_control_plane_gone_serves_from_disk(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import trio
 
 from runtime.bootstrap import Bootstrap, Ports
 from runtime.fetch.saved import NAME as SAVED
+from runtime.supervisor.fleet import CRASHES
 from runtime.supervisor.sockets import BindError, free_port
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.index import Selector
@@ -141,6 +142,23 @@ async def test_a_killed_worker_comes_back_with_the_serving_slice_and_its_queue_i
         assert answered == digest
         assert pid != old
         assert supervisor.restarts == 1
+
+
+async def test_a_worker_that_keeps_ending_is_waited_for_instead_of_started_in_a_loop(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = bench.publish("one")
+    async with supervised(bench) as supervisor:
+        await until(serves(supervisor, digest))
+        for count in range(1, CRASHES + 1):
+            await until(supervisor.workers)
+            os.kill(supervisor.workers()[0], signal.SIGKILL)
+            await until(lambda count=count: supervisor.restarts == count)  # type: ignore[misc]
+        assert "ended 5 times in 10 s" in caplog.text
+        with trio.move_on_after(1.5):
+            await until(supervisor.workers)
+        assert supervisor.workers() == {}
+        assert supervisor.not_ready() == "no worker is up"
 
 
 async def test_a_slice_that_kills_its_worker_is_refused_and_the_old_one_serves(bench: Bench) -> None:
