@@ -43,7 +43,7 @@ def gateway_proxies(mesh: Mesh) -> list[GatewayProxy]:
     by_workload: dict[tuple[str, str], tuple[Workload, list[Gateway]]] = {}
     by_selector: dict[Labels, list[Gateway]] = {}
     for gateway in sorted(mesh.gateways.values(), key=lambda item: item.meta.order):
-        selected = selected_workloads(mesh, gateway)
+        selected = mesh.gateway_selected(gateway)
         for workload in selected:
             key = (workload.meta.namespace, workload.meta.name)
             by_workload.setdefault(key, (workload, []))[1].append(gateway)
@@ -52,21 +52,6 @@ def gateway_proxies(mesh: Mesh) -> list[GatewayProxy]:
     proxies = [_of_workload(workload, gateways) for workload, gateways in by_workload.values()]
     proxies += [_of_selector(mesh, selector, gateways) for selector, gateways in by_selector.items()]
     return sorted(proxies, key=lambda item: item.name)
-
-
-def selected_workloads(mesh: Mesh, gateway: Gateway) -> list[Workload]:
-    """The workloads of all namespaces whose labels include a Gateway's selector; an empty selector selects none."""
-    wanted = set(gateway.selector)
-    return [workload for workload in mesh.workloads if wanted <= set(workload.labels)] if wanted else []
-
-
-def gateway_workloads(mesh: Mesh) -> set[tuple[str, str]]:
-    """Namespace and name of every workload that is a gateway and hence no sidecar's."""
-    return {
-        (workload.meta.namespace, workload.meta.name)
-        for gateway in mesh.gateways.values()
-        for workload in selected_workloads(mesh, gateway)
-    }
 
 
 def _of_workload(workload: Workload, gateways: list[Gateway]) -> GatewayProxy:

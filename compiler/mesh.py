@@ -119,6 +119,20 @@ class Mesh:
         candidates = self._workloads_by_namespace.get(namespace, ())
         return [workload for workload in candidates if wanted <= set(workload.labels)] if wanted else []
 
+    def gateway_selected(self, gateway: Gateway) -> list[Workload]:
+        """The workloads of all namespaces whose labels include an Istio Gateway's selector; an empty selector selects none."""
+        wanted = set(gateway.selector)
+        return [workload for workload in self.workloads if wanted <= set(workload.labels)] if wanted else []
+
+    @cached_property
+    def gateway_workloads(self) -> frozenset[tuple[str, str]]:
+        """Namespace and name of every workload that is a gateway and hence no sidecar's."""
+        return frozenset(
+            (workload.meta.namespace, workload.meta.name)
+            for gateway in self.gateways.values()
+            for workload in self.gateway_selected(gateway)
+        )
+
     def identity(self, namespace: str, account: str) -> str:
         """The SPIFFE ID of a service account (Istio's form)."""
         return f"spiffe://{self.config.trust_domain}/ns/{namespace}/sa/{account}"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Severity
-from compiler.gateways import selected_workloads
 from compiler.mesh import Mesh
 
 
@@ -15,7 +14,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
     if not mesh.secrets:
         return
     for gateway in mesh.gateways.values():
-        namespaces = {workload.meta.namespace for workload in selected_workloads(mesh, gateway)}
+        namespaces = {workload.meta.namespace for workload in mesh.gateway_selected(gateway)}
         for server in gateway.servers:
             for reference in server.tls.credentials if server.tls else ():
                 places = {(namespace, reference.value) for namespace in namespaces}

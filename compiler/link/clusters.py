@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from compiler.gateways import gateway_workloads
 from compiler.link.authentication import effective_mode
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import ClientTls, Subset, TrafficPolicy
 from compiler.resources.kubernetes import Port, Service, Workload
-from compiler.resources.protocol import TLS, cluster_protocol
+from compiler.resources.protocol import TLS, cluster_protocol, is_http
 from compiler.resources.service_entry import EntryEndpoint, ServiceEntry
 from policies.source import SourceRef
 from snapshot.section import (
@@ -158,7 +157,7 @@ def upstream_tls(
             not mesh.config.auto_mtls
             or not _in_mesh(service)
             or _all_disabled(mesh, service, port)
-            or _ends_at_gateway(mesh, service, port)
+            or _is_gateways_own(mesh, service, port)
         ):
             return None
         return MeshUpstream(identities(mesh, service), default_name, auto=True)
@@ -214,10 +213,9 @@ def _all_disabled(mesh: Mesh, service: MeshService, port: Port) -> bool:
     return modes == {"DISABLE"}
 
 
-def _ends_at_gateway(mesh: Mesh, service: MeshService, port: Port) -> bool:
-    """Whether a port is the TLS of a gateway's own: it takes the client's ClientHello itself, not one inside mesh TLS."""
-    if port.protocol not in TLS:
+def _is_gateways_own(mesh: Mesh, service: MeshService, port: Port) -> bool:
+    """Whether a port is a gateway's own and not HTTP: it takes the bytes, or the ClientHello, as they are. HTTP ports take mesh TLS too."""
+    if is_http(port.protocol):
         return False
-    gateways = gateway_workloads(mesh)
     selected = mesh.selected(service.namespace, service.selector)
-    return any((workload.meta.namespace, workload.meta.name) in gateways for workload in selected)
+    return any((workload.meta.namespace, workload.meta.name) in mesh.gateway_workloads for workload in selected)

@@ -95,4 +95,8 @@ def _chains(
         if not is_http(port.protocol):
             destinations = (Destination(cluster),)
             chains.append(FilterChain(f"{way}-tcp", source, TcpChain(destinations, port.source, policies), tls=tls))
+    if mode == "PERMISSIVE" and not is_http(port.protocol):
+        # The application's own TLS is none of the mesh's: a ClientHello that does not speak the mesh's protocols goes through.
+        network = TcpChain((Destination(cluster),), port.source, policies)
+        chains.append(FilterChain("passthrough-tcp", source, network, passthrough=True))
     return tuple(chains)

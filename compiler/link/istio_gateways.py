@@ -137,10 +137,7 @@ class _GatewayLink:
                 continue
             network = self._tcp(service, rule, number)
             names = server_names(server) if tls is not None else ()
-            chains = [FilterChain(name, server.source, network, names, tls)]
-            if tls is None:
-                chains.append(FilterChain(f"{name}/mtls", server.source, network, tls=MeshTls()))
-            return chains
+            return [FilterChain(name, server.source, network, names, tls)]
         return []
 
     def _passthrough(self, number: int, gateway: Gateway, server: Server, name: str) -> list[FilterChain]:

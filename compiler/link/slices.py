@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.gateways import gateway_proxies, gateway_workloads
+from compiler.gateways import gateway_proxies
 from compiler.link.api_gateways import api_gateway
 from compiler.link.draft import LinkedSlice
 from compiler.link.istio_gateways import istio_gateway
@@ -15,11 +15,10 @@ def link(mesh: Mesh) -> list[LinkedSlice]:
     """Every slice of a mesh, sorted by name. What does not resolve has become an explicit 5xx; analysis has said so."""
     views = Views(mesh)
     parts = OutboundParts(mesh, views)
-    gateways = gateway_workloads(mesh)
     slices = [
         sidecar(mesh, workload, parts)
         for workload in mesh.workloads
-        if (workload.meta.namespace, workload.meta.name) not in gateways
+        if (workload.meta.namespace, workload.meta.name) not in mesh.gateway_workloads
     ]
     slices += [istio_gateway(mesh, proxy, views.of(proxy.namespace)) for proxy in gateway_proxies(mesh)]
     slices += [

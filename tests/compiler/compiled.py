@@ -34,14 +34,17 @@ class CompiledMesh:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self._slices: dict[str, PreparedSlice] = {}
 
     @property
     def names(self) -> list[str]:
         return [entry.name for entry in self.snapshot.index.slices]
 
     def slice(self, name: str) -> PreparedSlice:
-        entry = next(entry for entry in self.snapshot.index.slices if entry.name == name)
-        return prepare(assemble(self.snapshot.digest, entry, self.snapshot.blobs))
+        if name not in self._slices:
+            entry = next(entry for entry in self.snapshot.index.slices if entry.name == name)
+            self._slices[name] = prepare(assemble(self.snapshot.digest, entry, self.snapshot.blobs))
+        return self._slices[name]
 
 
 def compilation(*texts: str, allow_partial: bool = False) -> Compilation:

@@ -230,3 +230,17 @@ def test_of_two_servers_for_one_name_the_first_has_it() -> None:
         "shop/a/0": ("a.example",),
         "shop/b/0": ("b.example",),
     }
+
+
+def test_only_http_ports_of_a_gateway_are_reached_by_mutual_tls() -> None:
+    servers = f"{PLAIN}, {{port: {{number: 9000, name: t, protocol: TCP}}, hosts: ['*']}}"
+    service = """\
+apiVersion: v1
+kind: Service
+metadata: {name: edge, namespace: gateways}
+spec: {selector: {istio: ingressgateway}, ports: [{name: http, port: 80}, {name: tcp, port: 9000}]}
+"""
+    client = WORKLOAD.replace("name: edge", "name: client").replace("istio: ingressgateway", "app: client")
+    prepared = compiled(SERVICES, WORKLOAD, gateway(servers), service, client).slice("sidecar/gateways/client")
+    assert prepared.clusters["outbound|80||edge.gateways.svc.cluster.local"].tls is not None
+    assert prepared.clusters["outbound|9000||edge.gateways.svc.cluster.local"].tls is None

@@ -92,7 +92,7 @@ def chains(*texts: str) -> dict[str, list[str]]:
     ("mode", "http", "tcp"),
     [
         ("STRICT", ["mtls-http"], ["mtls-tcp"]),
-        ("PERMISSIVE", ["mtls-http", "plain-http"], ["mtls-tcp", "plain-tcp"]),
+        ("PERMISSIVE", ["mtls-http", "plain-http"], ["mtls-tcp", "plain-tcp", "passthrough-tcp"]),
         ("DISABLE", ["plain-http"], ["plain-tcp"]),
     ],
 )
