@@ -21,6 +21,9 @@ from compiler.text import line_starts
 MAX_FAULTS = 20
 """After so many broken documents the rest of a file is not read; each costs a fresh start of the parser."""
 
+MAX_FINDINGS = 1000
+"""Per file: nobody reads more, and a generated file can hold a hundred thousand duplicate keys."""
+
 _DOCUMENT_START = re.compile(r"---(?:[ \t\r\n]|\Z)")
 
 
@@ -52,7 +55,7 @@ def read_yaml(file: str, text: str, *, place: Place | None = None) -> YamlFile:
         if resumed is None:
             break
         skipped = resumed
-    return YamlFile(roots, found)
+    return YamlFile(roots, found[:MAX_FINDINGS])
 
 
 def _run(composer: Composer, text: str) -> int | None:

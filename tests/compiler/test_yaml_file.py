@@ -10,7 +10,7 @@ import pytest
 from compiler.composer import MAX_DEPTH, MAX_NODES, Place
 from compiler.diagnostic import Span
 from compiler.node import Mapping, Node, Plain, Scalar, Sequence, find
-from compiler.yaml_file import MAX_FAULTS, read_yaml
+from compiler.yaml_file import MAX_FAULTS, MAX_FINDINGS, read_yaml
 
 
 def read(text: str) -> Node:
@@ -188,6 +188,10 @@ def test_a_broken_document_does_not_hide_the_others() -> None:
 
 def test_a_file_of_broken_documents_is_given_up_after_a_while() -> None:
     assert len(read_yaml("a.yaml", "---\n]\n" * 1000).diagnostics) == MAX_FAULTS
+
+
+def test_a_file_has_a_bounded_number_of_findings() -> None:
+    assert len(read_yaml("a.yaml", "a: 1\n" * 20_000).diagnostics) == MAX_FINDINGS
 
 
 def test_a_tab_and_a_template_get_their_own_advice() -> None:
