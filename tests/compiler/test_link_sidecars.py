@@ -74,6 +74,22 @@ def test_the_proxy_section_says_who_the_workload_is() -> None:
     assert (proxy.access_log.path, proxy.access_log.encoding) == ("/dev/stdout", "JSON")
 
 
+def test_istios_config_map_is_the_same_mesh_config() -> None:
+    text = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    trustDomain: td.example
+    outboundTrafficPolicy:
+      mode: REGISTRY_ONLY
+"""
+    prepared = compiled(SHOP, text).slice("sidecar/shop/lone")
+    assert prepared.proxy.trust_domain == "td.example"
+    assert ask(prepared, request(host="elsewhere.example")).reply is not None
+
+
 def test_named_target_ports_are_those_of_each_workload() -> None:
     mesh = compiled(SHOP)
     assert "inbound|8080" in mesh.slice("sidecar/shop/reviews-v1").listeners
