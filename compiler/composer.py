@@ -24,6 +24,9 @@ MAX_DEPTH = 100
 MAX_NODES = 500_000
 """Per file, nodes that aliases repeat included. A route table of 10,000 routes has 150,000."""
 
+MAX_FINDINGS = 1000
+"""Per file."""
+
 _COLLECTION_TAGS = {None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 
@@ -146,7 +149,7 @@ class Composer:
             self._key(stack[-1], value, span, merging=plain and text == "<<")
             if isinstance(value, bool) and text.lower() not in ("true", "false"):
                 message = f"the key `{text}` reads as `{stack[-1].key}`"
-                self.diagnostics.append(diagnostic("WFT0013", message, span))
+                self._report(diagnostic("WFT0013", message, span))
             if event.anchor is not None:
                 self._anchors[event.anchor] = _Anchored(Scalar(value, span), 1, 0)
             return
@@ -160,14 +163,14 @@ class Composer:
         try:
             return resolve_plain(text) if event.implicit[0] else resolve_tagged(event.tag, text)
         except UnresolvableError as error:
-            self.diagnostics.append(diagnostic("WFT0006", str(error), span))
+            self._report(diagnostic("WFT0006", str(error), span))
             return text
 
     def _key(self, parent: _Open, value: Value, span: Span, *, merging: bool) -> None:
         try:
             parent.key = value if type(value) is str else key_text(value)
         except UnresolvableError as error:
-            self.diagnostics.append(diagnostic("WFT0006", str(error), span))
+            self._report(diagnostic("WFT0006", str(error), span))
             parent.key = "null"
         parent.key_span = span
         parent.merging = merging
@@ -178,7 +181,7 @@ class Composer:
             raise RefusedError(diagnostic("WFT0005", f"the document nests deeper than {MAX_DEPTH} levels", node.span))
         if event.tag not in _COLLECTION_TAGS:
             message = f"the tag {event.tag} has no meaning in Kubernetes YAML"
-            self.diagnostics.append(diagnostic("WFT0006", message, node.span))
+            self._report(diagnostic("WFT0006", message, node.span))
         if stack and stack[-1].key is None and stack[-1].takes_keys:
             raise RefusedError(diagnostic("WFT0006", "a key must be a scalar, not a mapping or a sequence", node.span))
         self._count(1, node.span)
@@ -250,9 +253,7 @@ class Composer:
     def _merge(self, into: Mapping | Sequence, source: Node) -> None:
         assert isinstance(into, Mapping)
         if not isinstance(source, Mapping):
-            self.diagnostics.append(
-                diagnostic("WFT0006", "a merge key (<<) takes a mapping or a list of mappings", source.span)
-            )
+            self._report(diagnostic("WFT0006", "a merge key (<<) takes a mapping or a list of mappings", source.span))
             return
         for key, node in source.entries.items():
             if key not in into.key_spans:
@@ -260,7 +261,7 @@ class Composer:
                 into.key_spans[key] = source.key_spans[key]
 
     def _duplicate(self, key: str, first: Span, second: Span) -> None:
-        self.diagnostics.append(
+        self._report(
             diagnostic(
                 "WFT0002",
                 f"the key `{key}` is here a second time; it was first set on line {first.line}",
@@ -268,6 +269,12 @@ class Composer:
                 related=(Related(span=first, message="first set here"),),
             )
         )
+
+    def _report(self, found: Diagnostic) -> None:
+        """Keeps a finding. Nobody reads a thousand, and a generated file can hold a million duplicate keys: so many end the file."""
+        if len(self.diagnostics) >= MAX_FINDINGS - 1:
+            raise RefusedError(found, whole_file=True)
+        self.diagnostics.append(found)
 
     def _count(self, nodes: int, span: Span) -> None:
         self.nodes += nodes

@@ -13,16 +13,13 @@ import msgspec
 import yaml
 
 from compiler.catalog import diagnostic
-from compiler.composer import Composer, Place, RefusedError
+from compiler.composer import MAX_FINDINGS, Composer, Place, RefusedError
 from compiler.diagnostic import Diagnostic
 from compiler.node import Node
 from compiler.text import line_starts
 
 MAX_FAULTS = 20
 """After so many broken documents the rest of a file is not read; each costs a fresh start of the parser."""
-
-MAX_FINDINGS = 1000
-"""Per file: nobody reads more, and a generated file can hold a hundred thousand duplicate keys."""
 
 _DOCUMENT_START = re.compile(r"---(?:[ \t\r\n]|\Z)")
 
