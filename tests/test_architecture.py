@@ -29,7 +29,11 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "policies": {"msgspec", "re2"},
     "snapshot": {"msgspec", "re2", "zstandard"},
-    "snapshot.store_http": {"httpx", "trio"},
+    "snapshot.registry": {"msgspec", "httpx"},
+    "snapshot.registry_login": {"msgspec", "httpx"},
+    "snapshot.store_http": {"httpx"},
+    "snapshot.store_oci": {"msgspec", "httpx"},
+    "snapshot.store_s3": {"boto3", "botocore"},
     "snapshot.trust": {"msgspec", "tuf", "securesystemslib", "cryptography", "zstandard"},
     "compiler": {"msgspec", "re2"},
     "compiler.commit_tree": {"pygit2"},
@@ -60,10 +64,13 @@ THIRD_PARTY = {
 PURE = ("policies", "snapshot", "runtime.http1", "runtime.http2", "runtime.telemetry")
 NOT_PURE = (
     "snapshot.trust",
-    "snapshot.store",
+    "snapshot.registry",
+    "snapshot.registry_login",
     "snapshot.store_directory",
     "snapshot.store_http",
-    "snapshot.store_memory",
+    "snapshot.store_oci",
+    "snapshot.store_s3",
+    "snapshot.writer_lease",
 )
 IMPURE_IMPORTS = {
     "trio",
