@@ -1,0 +1,79 @@
+"""What the registry and DNS make of a cluster, as tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from runtime.bootstrap import Bootstrap
+from runtime.endpoints import LiveData, endpoints_of
+from snapshot.index import Selector
+from snapshot.live import RegisteredWorkload, Registry, Resolved
+from snapshot.section import (
+    ApplicationEndpoint,
+    Cluster,
+    DnsEndpoints,
+    Endpoint,
+    EndpointSource,
+    MeshUpstream,
+    OriginalDestination,
+    RegisteredEndpoints,
+    ServiceName,
+    StaticEndpoints,
+)
+
+ID = "spiffe://cluster.local/ns/shop/sa/reviews"
+OTHER = "spiffe://cluster.local/ns/shop/sa/other"
+
+
+def live(*workloads: RegisteredWorkload) -> LiveData:
+    data = LiveData(Bootstrap(Selector(), "", "", "", application="127.21.0.1", application_ports={"80": 8080}))
+    data.with_registry(Registry(1, workloads))
+    return data
+
+
+def cluster(source: EndpointSource, *identities: str) -> Cluster:
+    tls = MeshUpstream(identities, "sni") if identities else None
+    return Cluster(name="c", service=ServiceName("c", "c", "shop"), endpoints=source, sources=(), tls=tls)
+
+
+def workload(name: str, *, identity: str = ID, version: str = "v1", **fields: object) -> RegisteredWorkload:
+    return RegisteredWorkload(
+        "shop", name, f"10.0.0.{name}", (("app", "reviews"), ("version", version)), identity, **fields
+    )  # type: ignore[arg-type]
+
+
+SLOT = RegisteredEndpoints("shop", (("app", "reviews"),), port=9080)
+
+
+@pytest.mark.parametrize(
+    ("source", "identities", "expected"),
+    [
+        (SLOT, (), ["10.0.0.1:9080", "10.0.0.2:9080", "10.0.0.3:9080"]),
+        (SLOT, (ID,), ["10.0.0.1:9080", "10.0.0.2:9080"]),
+        (RegisteredEndpoints("shop", (("version", "v2"),), port=9080), (), ["10.0.0.2:9080"]),
+        (RegisteredEndpoints("elsewhere", (), port=9080), (), []),
+        (RegisteredEndpoints("shop", (("version", "v2"),), port_name="web"), (), ["10.0.0.2:19080"]),
+        (ApplicationEndpoint(80), (), ["127.21.0.1:8080"]),
+        (ApplicationEndpoint(81), (), ["127.21.0.1:81"]),
+        (OriginalDestination(), (), []),
+        (StaticEndpoints((Endpoint("1.1.1.1", 1), Endpoint("2.2.2.2", 2, weight=0))), (), ["1.1.1.1:1"]),
+    ],
+)
+def test_endpoints_by_source(source: EndpointSource, identities: tuple[str, ...], expected: list[str]) -> None:
+    workloads = (
+        workload("1"),
+        workload("2", version="v2", ports=(("web", 19080),)),
+        workload("3", identity=OTHER),
+    )
+    found = endpoints_of(cluster(source, *identities), live(*workloads))
+    assert [f"{one.address}:{one.port}" for one in found] == expected
+
+
+def test_a_name_that_does_not_resolve_any_more_keeps_its_last_addresses() -> None:
+    data = live()
+    names = cluster(DnsEndpoints((("a.example", 80),)))
+    assert endpoints_of(names, data) == ()
+    data.with_names([Resolved("a.example", 80, ("1.2.3.4", "1.2.3.5"))])
+    assert [one.address for one in endpoints_of(names, data)] == ["1.2.3.4", "1.2.3.5"]
+    data.with_names([Resolved("a.example", 80, ())])
+    assert [one.address for one in endpoints_of(names, data)] == ["1.2.3.4", "1.2.3.5"]
