@@ -14,7 +14,7 @@ import trio
 from runtime.control.ca import Authority
 from runtime.control.csr import require_key, require_names, require_request
 from runtime.control.interface import Reason, SignedCertificate, SignRequest
-from runtime.control.ledger import IssuedCertificate, Ledger
+from runtime.control.ledger import IssuedCertificate, Ledger, LedgerError
 from runtime.control.refusal import Refused
 from runtime.control.routing import Access, Page, header, json_reply, read_json
 from runtime.service import ServiceRequest, ServiceResponse
@@ -53,7 +53,6 @@ class Issuance:
         leaf = self.authority.sign_svid(key, identity, now=now, life_s=self._svid_ttl_s)
         expires_at = leaf.not_valid_after_utc.timestamp()
         self._ledger.record(IssuedCertificate(f"{leaf.serial_number:x}", identity, by, now, expires_at))
-        self.issued[by] += 1
         return SignedCertificate(
             certificate_chain=self.authority.chain(leaf).decode(),
             bundle=self.authority.bundle.decode(),
@@ -78,7 +77,12 @@ class Issuance:
 
     async def _sign(self, request: ServiceRequest, _rest: str) -> ServiceResponse:
         asked = read_json(request, SignRequest)
-        signed = await trio.to_thread.run_sync(self.issue, asked, request.peer.identity)
+        try:
+            signed = await trio.to_thread.run_sync(self.issue, asked, request.peer.identity)
+        except LedgerError as error:
+            # What cannot be recorded is not signed.
+            raise Refused(Reason.UNAVAILABLE, str(error)) from None
+        self.issued["token" if asked.token else "renewal"] += 1
         return json_reply(signed)
 
     async def _bundle(self, request: ServiceRequest, _rest: str) -> ServiceResponse:

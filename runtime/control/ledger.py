@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -50,8 +51,14 @@ class IssuedCertificate(msgspec.Struct, frozen=True):
     expires_at: float
 
 
+class LedgerError(Exception):
+    """The ledger's file could not be read or written (a full disk, a lock held too long); nothing was changed."""
+
+
 class Ledger:
-    """Owns the SQLite file. All times are seconds since 1970 and are given, never read from a clock here."""
+    """Owns the SQLite file. Every method raises LedgerError where the file does not work.
+
+    All times are seconds since 1970 and are given, never read from a clock here."""
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file (mode 0600); raises StateError."""
@@ -107,8 +114,7 @@ class Ledger:
     def issued(self) -> list[IssuedCertificate]:
         """The record of issued certificates, newest first, at most LISTED."""
         query = "SELECT serial, identity, by, issued_at, expires_at FROM issued ORDER BY issued_at DESC, serial LIMIT ?"
-        with self._lock:
-            return [IssuedCertificate(*row) for row in self._connection.execute(query, (LISTED,))]
+        return [IssuedCertificate(*row) for row in self._read(query, (LISTED,))]
 
     # --- registrations -------------------------------------------------------------------------------------------------------
 
@@ -121,10 +127,8 @@ class Ledger:
 
     def registrations(self) -> list[RegisteredWorkload]:
         """The registrations as last written, by key. Rows of another version's shape are skipped: leases renew them."""
-        with self._lock:
-            query = "SELECT workload FROM registrations ORDER BY namespace, name, address"
-            rows = [row[0] for row in self._connection.execute(query)]
-        return [workload for row in rows if (workload := _workload(row)) is not None]
+        rows = self._read("SELECT workload FROM registrations ORDER BY namespace, name, address", ())
+        return [workload for (row,) in rows if (workload := _workload(row)) is not None]
 
     def count_start(self, *, now: float) -> int:
         """Numbers this start of the control plane: 1, 2, 3 ... Registry versions begin with it, so they never go back."""
@@ -136,21 +140,30 @@ class Ledger:
         return number
 
     def _first(self, query: str, values: tuple[str | float, ...]) -> str | None:
-        with self._lock:
-            rows = self._connection.execute(query, values).fetchall()
+        rows = self._read(query, values)
         return rows[0][0] if rows else None
+
+    def _read(self, query: str, values: tuple[str | float, ...]) -> list[Any]:
+        with self._lock:
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise LedgerError(f"the control plane's ledger: {error}") from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Cursor]:
         with self._lock:
             cursor = self._connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
             try:
+                cursor.execute("BEGIN IMMEDIATE")
                 yield cursor
-            except BaseException:
-                cursor.execute("ROLLBACK")
-                raise
-            cursor.execute("COMMIT")
+                cursor.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise LedgerError(f"the control plane's ledger: {error}") from None
+            finally:
+                # Still inside a transaction means that it did not end well, whatever the reason.
+                if self._connection.in_transaction:
+                    self._connection.rollback()
 
 
 def _hash(token: str) -> str:

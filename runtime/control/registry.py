@@ -7,6 +7,7 @@ control plane takes nobody's endpoints away; refreshes are not.
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -15,12 +16,14 @@ import trio
 from runtime.control.board import Board
 from runtime.control.interface import Reason, Registered
 from runtime.control.leases import Key, Leases
-from runtime.control.ledger import Ledger
+from runtime.control.ledger import Ledger, LedgerError
 from runtime.control.naming import Naming, grant
 from runtime.control.refusal import Refused
 from runtime.control.routing import JSON, Access, Page, json_reply, read_json, version_of, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
 from snapshot.live import RegisteredWorkload
+
+log = logging.getLogger("weft.control")
 
 MAX_PORTS = 64
 MAX_TEXT = 253
@@ -91,7 +94,11 @@ class WorkloadRegistry:
 
     async def _publish(self, changed: list[RegisteredWorkload], gone: list[Key]) -> None:
         self.board.advance()
-        await trio.to_thread.run_sync(self._ledger.keep_registrations, changed, gone, limiter=self._writes)
+        try:
+            await trio.to_thread.run_sync(self._ledger.keep_registrations, changed, gone, limiter=self._writes)
+        except LedgerError as error:
+            # What is in memory is what proxies are told; the ledger is only for the next start.
+            log.warning("a registration was not kept for the next start: %s", error)
 
 
 def _names(rest: str) -> tuple[str, str]:

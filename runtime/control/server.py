@@ -21,6 +21,7 @@ from runtime.control import ca, state
 from runtime.control.ca_pages import Issuance
 from runtime.control.interface import LEASE_S
 from runtime.control.keyfiles import StateError
+from runtime.control.ledger import LedgerError
 from runtime.control.metrics import Metric, Values
 from runtime.control.monitoring import monitoring
 from runtime.control.publication import Publication
@@ -121,7 +122,7 @@ class ControlPlane:
             await trio.sleep(MAINTENANCE_S)
             try:
                 self.issuance.authority = await trio.to_thread.run_sync(self._renew)
-            except StateError as error:
+            except (StateError, LedgerError, OSError) as error:
                 # The old certificates go on; cert_expiry_seconds is what alerts.
                 log.warning("certificates were not renewed: %s", error)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from snapshot.store import StoreError
+from snapshot.store import Conflict, StoreError
 from snapshot.trust.failure import Untrusted
 from snapshot.trust.keys import KeyProblem
 from snapshot.trust.layout import LIFETIMES, ONLINE_ROLES
@@ -53,6 +53,9 @@ class TimestampSigner:
         """Renews once. A failure is counted, said in ``problem`` and left for the next check."""
         try:
             await trio.to_thread.run_sync(sign)
+        except Conflict:
+            # A publisher came first, and renewed what we were about to.
+            return
         except (StoreError, Untrusted, KeyProblem) as error:
             self.failed += 1
             self.problem = f"the timestamp was not renewed: {error}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 
 from runtime.control.keyfiles import StateError
-from runtime.control.ledger import IssuedCertificate, Ledger
+from runtime.control.ledger import IssuedCertificate, Ledger, LedgerError
 from snapshot.live import RegisteredWorkload
 
 NOW = 1_800_000_000.0
@@ -82,7 +81,7 @@ def test_certificates_long_expired_leave_the_record(ledger) -> None:
 def test_a_write_that_fails_changes_nothing(ledger) -> None:
     certificate = IssuedCertificate("01", IDENTITY, "token", NOW, NOW + 60)
     ledger.record(certificate)
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(LedgerError, match="UNIQUE"):
         ledger.record(certificate)
     assert ledger.issued() == [certificate]
 

@@ -266,6 +266,24 @@ async def test_a_workload_that_says_goodbye_is_gone_at_once(plane: Plane) -> Non
     assert plane.ledger.registrations() == []
 
 
+async def test_without_a_working_ledger_nothing_is_signed_but_registrations_go_on(plane: Plane) -> None:
+    plane.ledger._connection.execute("PRAGMA query_only=ON")
+    assert reason(await plane.ask("POST", "/ca/sign", SignRequest(csr()), REVIEWS)) == (503, "unavailable")
+    assert plane.issuance.issued == {"token": 0, "renewal": 0}
+    assert (await plane.ask("PUT", "/registry/default/reviews-1", claim(), REVIEWS)).status == 200
+    assert len(plane.registry.leases) == 1
+
+
+async def test_one_replica_leaves_and_the_other_stays(plane: Plane) -> None:
+    await plane.ask("PUT", "/registry/default/reviews-1", claim(), REVIEWS)
+    await plane.ask("PUT", "/registry/default/reviews-1", claim(address="127.0.0.4"), REVIEWS)
+    gone = await plane.ask("DELETE", "/registry/default/reviews-1", None, REVIEWS, address="127.0.0.3")
+    assert gone.status == 204
+    left = claim(address="127.0.0.4", identity=REVIEWS)
+    assert plane.registry.leases.registry(0).workloads == (left,)
+    assert plane.ledger.registrations() == [left]
+
+
 async def test_registrations_and_versions_outlive_a_restart(plane: Plane) -> None:
     await plane.ask("PUT", "/registry/default/reviews-1", claim(), REVIEWS)
     again = WorkloadRegistry(plane.ledger, lambda: plane.namings, start=2, lease_s=15)

@@ -275,6 +275,15 @@ async def test_a_timestamp_that_cannot_be_signed_is_an_alarm() -> None:
     assert "the disk is full" in signer.problem
 
 
+async def test_a_publisher_that_came_first_is_no_alarm() -> None:
+    def lose() -> None:
+        raise Conflict("somebody else wrote")
+
+    signer = TimestampSigner(lambda: {"timestamp": 0.0}, lose, clock=lambda: 100.0)
+    await signer.renew(lose)
+    assert (signer.failed, signer.problem) == (0, "")
+
+
 async def test_a_restart_keeps_authority_tokens_and_registrations(tmp_path: Path, keys: Path) -> None:
     publish_to(DirectoryStore(tmp_path / "store"), keys)
     async with running(tmp_path) as control:
