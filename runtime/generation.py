@@ -34,10 +34,12 @@ MAX_PLANS = 4096
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
-    """A decision, ready to be carried out. ``forwards_as_is``: neither rewrite nor edit at route level changes the request."""
+    """A decision, ready to be carried out. ``as_is``: neither rewrite nor edit at route level changes the request. ``plain``: besides,
+    it has no deadline and does not go where the request itself says."""
 
     decision: Decision
-    forwards_as_is: bool
+    as_is: bool
+    plain: bool
 
 
 class Chain:
@@ -166,10 +168,8 @@ class Generation:
         plan = self._plans.get(key)
         if plan is None:
             decision = self._connect(chain, head, peer) if head.method == "CONNECT" else self._decide(chain, head, peer)
-            plan = Plan(
-                decision,
-                forwards_as_is=not decision.request_edits and decision.path is None and decision.authority is None,
-            )
+            as_is = not decision.request_edits and decision.path is None and decision.authority is None
+            plan = Plan(decision, as_is=as_is, plain=as_is and not decision.timeout_ms and not decision.passthrough)
             if decision.cacheable:
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()

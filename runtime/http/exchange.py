@@ -116,7 +116,17 @@ class Exchange:
         if action.flags:
             self.flags = action.flags
         if action.delay_ms:
-            self._set("parked", action.delay_ms, lambda: self._act(action.reply))
+            reply = action.reply
+            self._set("parked", action.delay_ms, lambda: self._act(reply))
+        elif (
+            action.reply is None
+            and plan.plain
+            and self.destination is not None
+            and self.destination.request_headers is NO_EDITS
+        ):
+            # What most requests are: nothing to rewrite, nothing to wait for, no deadline of the route.
+            self.forwarded = head
+            self.attempt()
         else:
             self._act(action.reply)
 
@@ -137,7 +147,7 @@ class Exchange:
         head = self.head
         plan = self.plan
         destination = self.destination
-        if plan.forwards_as_is and (destination is None or destination.request_headers is NO_EDITS):
+        if plan.as_is and (destination is None or destination.request_headers is NO_EDITS):
             self.forwarded = head
             return
         decision = plan.decision

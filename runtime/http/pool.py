@@ -120,7 +120,9 @@ class Pool:
             if connection.capacity > 0 and not connection.channel.closed:
                 if connection.capacity > 1:
                     free[connection] = None
-                self._grant(connection, waiter)
+                self.active += 1
+                self.load.requests += 1
+                connection.open(waiter)
                 return
         self._enqueue(waiter)
 

@@ -90,7 +90,7 @@ class Http1Upstream:
         self.waiter = None
         most = pool.limits.max_requests_per_connection
         reusable = self._codec.reusable and not self._retired and not (most and self._requests >= most)
-        if reusable and not self._out and self.channel.drained:
+        if reusable and not self._out and not self.channel.queued:
             self.capacity = 1
             lane = pool.plane.lane
             idle = self._idle

@@ -299,15 +299,16 @@ class Http1Client:
         self._state = _BODY
         if self.chunked:
             self._body = ChunkedBody()
-        elif self.content_length is not None:
-            self._body = LengthBody(self.content_length)
-        else:
+        elif self.content_length is None:
             self._body = CloseBody()
             self.keep_alive = False
 
     def _read_body(self) -> ResponseEvent:
         body = self._body
-        assert body is not None
+        if body is None:
+            # A body of known length gets its reader only when it did not come whole with its head (``take_whole``).
+            assert self.content_length is not None
+            body = self._body = LengthBody(self.content_length)
         if not self.complete:
             if not self._buffer:
                 return NEED_DATA
