@@ -11,6 +11,7 @@ import msgspec
 
 from runtime.control import state as states
 from runtime.control.keyfiles import StateError
+from runtime.control.ledger import LedgerError
 
 STATE = click.option(
     "--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="The control plane's state folder."
@@ -39,7 +40,11 @@ def token(state: Path, identity: str, ttl: float, uses: int) -> None:
         spiffe_id = states.workload_identity(opened.trust_domain, identity)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    click.echo(opened.ledger.create_token(spiffe_id, now=now, ttl_s=ttl, uses=uses))
+    try:
+        made = opened.ledger.create_token(spiffe_id, now=now, ttl_s=ttl, uses=uses)
+    except LedgerError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(made)
     click.echo(f"for {spiffe_id}, {uses} use(s), until {_time(now + ttl)}", err=True)
 
 

@@ -10,6 +10,7 @@ import click
 import trio
 
 from runtime.control import keyfiles
+from runtime.control.ledger import LedgerError
 from runtime.control.server import ControlPlane, ControlSettings, Started, open_control_plane
 
 
@@ -96,8 +97,8 @@ def command(
             hosts=hosts,
         )
         trio.run(_run, open_control_plane(settings), settings)
-    except keyfiles.StateError as error:
-        raise click.ClickException(str(error)) from None
+    except* (keyfiles.StateError, LedgerError) as group:
+        raise click.ClickException(str(_first(group))) from None
 
 
 async def _run(plane: ControlPlane, settings: ControlSettings) -> None:
@@ -125,6 +126,12 @@ def _announce(started: Started, settings: ControlSettings) -> None:
         click.echo("no --online-keys: timestamps are not renewed here, a publish or a CI job must do it", err=True)
     api, watch = started.api, started.monitoring
     click.echo(f"ready: https://{_netloc(api)} (monitoring http://{_netloc(watch)})", err=True)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _netloc(address: tuple[str, int]) -> str:

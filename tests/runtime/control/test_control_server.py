@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -320,6 +321,26 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     started.wait()
     if started.stderr:
         started.stderr.close()
+
+
+def test_a_port_that_is_taken_ends_the_command_with_one_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        main = "import sys; from weft.cli import main; main(sys.argv[1:])"
+        command = [
+            sys.executable,
+            "-c",
+            main,
+            "control",
+            "--state",
+            str(tmp_path / "s"),
+            "--store",
+            str(tmp_path / "t"),
+        ]
+        done = subprocess.run([*command, "--listen", listen], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert f"cannot listen on {listen}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_command_says_what_it_made_and_ends_cleanly(process: subprocess.Popen[str], tmp_path: Path) -> None:
