@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, assert_never
 
 import trio
@@ -142,7 +143,7 @@ class Worker:
             case LiveUpdate():
                 _update(plane, frame)
             case Ask(number, page):
-                await self._channel.send(Answer(number, plane.page(page)))
+                await self._channel.send(Answer(number, _page(plane, page)))
             case Start() | Drain() | Ready() | Prepared() | Swapped() | Answer() | Drained():
                 raise AssertionError(f"{type(frame).__name__} is not for a running worker")
             case _:
@@ -160,6 +161,12 @@ class Worker:
             source = getattr(error, "source", None)
             spent = (time.monotonic() - begin) * 1000
             return Prepared(frame.generation, spent, error.reason, str(error), str(source) if source else "")
+        except Exception as error:
+            # A supervision point: a slice that brings out a bug is refused; the connections of this worker are not its price.
+            log.exception("a bug came out while a slice was prepared")
+            self._forget_prepared(plane)
+            spent = (time.monotonic() - begin) * 1000
+            return Prepared(frame.generation, spent, "internal", f"{type(error).__name__}: {error}")
         self._prepared = (frame.generation, generation, wanted)
         return Prepared(frame.generation, (time.monotonic() - begin) * 1000)
 
@@ -182,18 +189,32 @@ class Worker:
         self._blobs = {name: blob for name, blob in self._blobs.items() if name in wanted}
 
 
+def _page(plane: DataPlane, name: str) -> bytes:
+    try:
+        return plane.page(name)
+    except Exception:
+        log.exception("a bug came out while the page %s was made", name)
+        return b""
+
+
 def _update(plane: DataPlane, update: LiveUpdate) -> None:
+    """Fills slots. What cannot be used is left out, and what was there stays: live data must not end what serves."""
+    fillings: list[tuple[str, Callable[[], None]]] = []
     if update.svid is not None:
-        try:
-            plane.set_svid(update.svid)
-        except MaterialError as error:
-            log.error("the new certificate cannot be used, the old one stays: %s", error)  # noqa: TRY400  the reason says it all
+        fillings.append(("certificate", partial(plane.set_svid, update.svid)))
     if update.credentials is not None:
-        plane.set_credentials(list(update.credentials))
+        fillings.append(("credentials", partial(plane.set_credentials, list(update.credentials))))
     if update.registry is not None:
-        plane.set_registry(update.registry)
+        fillings.append(("registry", partial(plane.set_registry, update.registry)))
     if update.resolved is not None:
-        plane.set_resolved(list(update.resolved))
+        fillings.append(("resolved names", partial(plane.set_resolved, list(update.resolved))))
+    for name, fill in fillings:
+        try:
+            fill()
+        except MaterialError as error:
+            log.error("the new %s cannot be used, the old one stays: %s", name, error)  # noqa: TRY400  the reason says it all
+        except Exception:
+            log.exception("a bug came out while the %s was taken in; the old one stays", name)
 
 
 def main(make_data_plane: Callable[[Bootstrap], DataPlane], descriptor: int) -> None:

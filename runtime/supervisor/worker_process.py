@@ -125,7 +125,7 @@ class WorkerProcess:
         try:
             with trio.fail_after(ANSWER_S):
                 await self._channel.send(Ask(number, page))
-                return await receive.receive()
+                return await receive.receive() or None
         except (ChannelClosedError, trio.TooSlowError, trio.EndOfChannel):
             return None
         finally:
