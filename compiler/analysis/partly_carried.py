@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from compiler.carried import NOT_CARRIED
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
+from compiler.link.virtual_services import shared_authority
 from compiler.mesh import Mesh
 from compiler.resources.security import DRY_RUN_ANNOTATION
 from compiler.resources.virtual_service import HttpRule, VirtualService
@@ -37,7 +38,7 @@ def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:
             if header.name.startswith(CLAIM_PREFIX):
                 message = f"routing by the claim `{header.name}` is not carried yet; such a match never holds"
                 yield diagnostic(NOT_CARRIED, message, match.span, resource=service.meta.id)
-    for target in rule.targets if len(rule.targets) > 1 and rule.authority is None else ():
+    for target in rule.targets if rule.authority is None and shared_authority(rule) is None else ():
         if target.authority is not None:
-            message = "setting the authority for one destination among several is not carried yet"
+            message = "setting an authority that differs between destinations is not carried yet"
             yield diagnostic(NOT_CARRIED, message, target.target.span, resource=service.meta.id)

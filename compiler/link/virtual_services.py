@@ -89,7 +89,7 @@ def _route(view: View, rule: HttpRule, match: HttpMatch | None, namespace: str, 
 
 def _action(view: View, rule: HttpRule, rewrite: Rewrite | None, namespace: str, at: Standpoint) -> RouteAction:
     if rule.redirect is not None:
-        return rule.redirect
+        return msgspec.structs.replace(rule.redirect, port=at.port) if rule.redirect_to_request_port else rule.redirect
     if rule.direct is not None:
         return rule.direct
     if not rule.targets:
@@ -116,8 +116,7 @@ def _rewrite(rule: HttpRule, asked: RouteMatch) -> Rewrite | None:
     """What the rule's rewrite means behind this match: a prefix replaces a prefix, elsewhere the whole path is replaced (Istio)."""
     written = rule.rewriting or Rewriting(None, None, None, "")
     # A header operation that sets the authority is an authority rewrite; the route's wins over a destination's.
-    single = rule.targets[0].authority if len(rule.targets) == 1 else None
-    authority = written.authority or rule.authority or single
+    authority = written.authority or rule.authority or shared_authority(rule)
     prefix = path = None
     if written.uri is not None:
         if asked.path is None or isinstance(asked.path, PathPrefix):
@@ -126,6 +125,12 @@ def _rewrite(rule: HttpRule, asked: RouteMatch) -> Rewrite | None:
             path = written.uri
     rewrite = Rewrite(prefix, path, written.regex, written.substitution, authority)
     return rewrite if rewrite != Rewrite() else None
+
+
+def shared_authority(rule: HttpRule) -> str | None:
+    """The authority that all destinations of a rule set, or None where they differ."""
+    authorities = {target.authority for target in rule.targets}
+    return authorities.pop() if len(authorities) == 1 else None
 
 
 def is_catch_all(route: Route) -> bool:

@@ -58,23 +58,28 @@ def read_rewriting(rewrite: Cursor | None) -> Rewriting | None:
 
 
 def read_redirect(redirect: Cursor | None) -> Redirect | None:
-    """A VirtualService's ``redirect``; its authority replaces the host, the port is kept out unless one is written."""
+    """A VirtualService's ``redirect``; its authority replaces the host, the port is kept out unless one is written or derived.
+
+    ``derivePort: FROM_REQUEST_PORT`` is the listener's port, which only link knows (``keeps_request_port``).
+    """
     if redirect is None:
         return None
     uri = redirect.text("uri") or None
     prefixed = uri is not None and uri.startswith(PREFIX_PLACEHOLDER)
-    host = redirect.text("authority") or None
-    keep_port = redirect.text("derivePort") == "FROM_REQUEST_PORT"
     return Redirect(
         status=redirect.number("redirectCode") or 301,
         scheme=redirect.text("scheme") or None,
-        authority=None if keep_port else host,
-        host=host if keep_port else None,
+        authority=redirect.text("authority") or None,
         port=redirect.number("port") or None,
         path=None if prefixed else uri,
         prefix=uri[len(PREFIX_PLACEHOLDER) :] if prefixed and uri else redirect.text("prefixRewrite") or None,
-        port_from_scheme=redirect.text("derivePort") == "FROM_PROTOCOL_DEFAULT" or redirect.has("scheme"),
+        port_from_scheme=not keeps_request_port(redirect) and (redirect.has("derivePort") or redirect.has("scheme")),
     )
+
+
+def keeps_request_port(redirect: Cursor | None) -> bool:
+    """Whether a redirect leads to the port that the request came to."""
+    return redirect is not None and redirect.text("derivePort") == "FROM_REQUEST_PORT"
 
 
 def read_direct_response(direct: Cursor | None) -> DirectResponse | None:

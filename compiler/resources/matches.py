@@ -7,6 +7,7 @@ import re
 from compiler.resources.cursor import Cursor
 from policies.match import (
     Exact,
+    HeaderMatch,
     PathExact,
     PathMatch,
     PathPrefix,
@@ -17,6 +18,7 @@ from policies.match import (
     StringMatch,
     Suffix,
 )
+from policies.matching import PatternError, compile_pattern
 from policies.traffic import PER_MILLION, HeaderEdits
 
 AUTHORITY_NAMES = frozenset({"host", ":authority"})
@@ -31,6 +33,33 @@ def string_match(cursor: Cursor) -> StringMatch:
     if cursor.has("regex"):
         return Regex(cursor.text("regex"))
     return Present()
+
+
+def header_match(cursor: Cursor) -> StringMatch:
+    """The StringMatch of a header; there the regular expression ``*`` asks only that the header is there (Istio)."""
+    return Present() if cursor.text("regex") == "*" else string_match(cursor)
+
+
+def without_header(name: str, match: StringMatch) -> list[HeaderMatch]:
+    """One entry of ``withoutHeaders``: true where the value does not match, an absent header counting as an empty value (Istio).
+
+    A match that an empty value fulfils therefore also asks that the header is there.
+    """
+    inverted = HeaderMatch(name, match, invert=True)
+    return [HeaderMatch(name, Present()), inverted] if _fits_nothing(match) else [inverted]
+
+
+def _fits_nothing(match: StringMatch) -> bool:
+    match match:
+        case Exact(value) | Prefix(value) | Suffix(value):
+            return not value
+        case Regex(pattern):
+            try:
+                return compile_pattern(pattern).fullmatch("") is not None
+            except PatternError:
+                return False
+        case Present():
+            return False
 
 
 def path_match(cursor: Cursor, *, ignore_case: bool) -> PathMatch | None:

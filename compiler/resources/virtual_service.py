@@ -11,13 +11,14 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.http_action import (
     Rewriting,
+    keeps_request_port,
     read_direct_response,
     read_fault,
     read_redirect,
     read_retry,
     read_rewriting,
 )
-from compiler.resources.matches import header_edits, path_match, string_match
+from compiler.resources.matches import header_edits, header_match, path_match, string_match, without_header
 from compiler.resources.meta import Meta, open_document
 from policies.match import HeaderMatch, QueryMatch, RouteMatch
 from policies.source import SourceRef
@@ -67,7 +68,10 @@ class HttpMatch(msgspec.Struct, frozen=True):
 
 
 class HttpRule(msgspec.Struct, frozen=True):
-    """One entry of ``http``. Exactly one of ``redirect``, ``direct`` and ``targets`` is the action."""
+    """One entry of ``http``. Exactly one of ``redirect``, ``direct`` and ``targets`` is the action.
+
+    ``redirect_to_request_port`` asks for the port of the listener, which the redirect cannot hold before link.
+    """
 
     name: str
     source: SourceRef
@@ -75,6 +79,7 @@ class HttpRule(msgspec.Struct, frozen=True):
     matches: tuple[HttpMatch, ...]
     targets: tuple[WeightedTarget, ...]
     redirect: Redirect | None
+    redirect_to_request_port: bool
     direct: DirectResponse | None
     rewriting: Rewriting | None
     request_headers: HeaderEdits
@@ -140,6 +145,7 @@ def _http_rule(rule: Cursor) -> HttpRule:
         matches=tuple(_http_match(match) for match in rule.each("match")),
         targets=_targets(rule),
         redirect=read_redirect(rule.at("redirect")),
+        redirect_to_request_port=keeps_request_port(rule.at("redirect")),
         direct=read_direct_response(rule.at("directResponse")),
         rewriting=read_rewriting(rule.at("rewrite")),
         request_headers=request,
@@ -191,11 +197,9 @@ def _scope(match: Cursor) -> Scope:
 
 def _http_match(match: Cursor) -> HttpMatch:
     uri = match.at("uri")
-    headers = [
-        HeaderMatch(name.lower(), string_match(value), invert=key == "withoutHeaders")
-        for key in ("headers", "withoutHeaders")
-        for name, value in match.entries(key)
-    ]
+    headers = [HeaderMatch(name.lower(), header_match(value)) for name, value in match.entries("headers")]
+    for name, value in match.entries("withoutHeaders"):
+        headers += without_header(name.lower(), header_match(value))
     texts = {key: match.at(key) for key in ("scheme", "method", "authority")}
     asked = {key: string_match(value) for key, value in texts.items() if value is not None}
     return HttpMatch(

@@ -186,6 +186,14 @@ BAD = [
         "WFT0200",
         "1.yaml:9:33",
     ),
+    (
+        istio(
+            "VirtualService",
+            "  hosts: [web]\n  http:\n  - match: [{uri: {regex: '*'}}]\n    directResponse: {status: 200}",
+        ),
+        "WFT0103",
+        "1.yaml:7:13",
+    ),
     (BASE.partition("---")[0], "WFT0100", "1.yaml:3:18"),
 ]
 

@@ -133,6 +133,25 @@ def test_setting_the_host_header_rewrites_the_authority_and_the_route_wins() -> 
     assert decision.destinations[0].request_headers == HeaderEdits(set=(("x-a", "b"),))
 
 
+def test_an_authority_that_all_destinations_set_is_the_routes() -> None:
+    set_host = "headers: {request: {set: {Host: b.example}}}"
+    rule = f"{{route: [{{destination: {{host: api}}, weight: 50, {set_host}}}, {{destination: {{host: api}}, weight: 50, {set_host}}}]}}"
+    assert getattr(one(rule).action, "rewrite", None) == Rewrite(authority="b.example")
+
+
+@pytest.mark.parametrize(
+    ("asked", "jason", "empty", "absent"),
+    [("{exact: jason}", False, True, True), ("{regex: '*'}", False, False, True), ("{regex: .*}", False, False, False)],
+)
+def test_without_headers_takes_an_absent_header_for_an_empty_one(
+    asked: str, *, jason: bool, empty: bool, absent: bool
+) -> None:
+    text = virtual_service(f"{{match: [{{withoutHeaders: {{end-user: {asked}}}}}], {TO_API}}}")
+    prepared = compiled(SHOP, text).slice("sidecar/shop/blue")
+    for headers, expected in (({"end-user": "jason"}, jason), ({"end-user": ""}, empty), ({}, absent)):
+        assert bool(ask(prepared, request(host="web", headers=headers)).destinations) is expected
+
+
 def test_header_operations_stay_on_their_level() -> None:
     rule = (
         "{headers: {response: {remove: [X-Gone], add: {x-more: '1'}}}, "
@@ -151,6 +170,8 @@ def test_header_operations_stay_on_their_level() -> None:
         ("{scheme: https}", Redirect(scheme="https", port_from_scheme=True)),
         ("{uri: '%PREFIX()%/x'}", Redirect(prefix="/x")),
         ("{port: 8443, scheme: https}", Redirect(scheme="https", port=8443, port_from_scheme=True)),
+        ("{derivePort: FROM_REQUEST_PORT, scheme: https}", Redirect(scheme="https", port=80)),
+        ("{derivePort: FROM_PROTOCOL_DEFAULT}", Redirect(port_from_scheme=True)),
     ],
 )
 def test_a_redirect_keeps_what_it_does_not_name(redirect: str, expected: Redirect) -> None:
