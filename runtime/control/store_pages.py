@@ -16,9 +16,12 @@ from runtime.control.interface import MAX_WAIT_S, Reason
 from runtime.control.refusal import Refused
 from runtime.control.routing import Access, Page, header, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
+from snapshot.blobs import MAX_BLOB_BYTES
 from snapshot.store import Conflict, Found, NotFound, Store, StoreError, require_name
 
-MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_FILE_BYTES = MAX_BLOB_BYTES + 64 * 1024
+"""The largest file that is read or taken: a blob that does not compress, with room for the frame."""
+
 TIMESTAMP = "metadata/timestamp.json"
 LONG_POLL = (b"weft-long-poll", str(int(MAX_WAIT_S)).encode())
 """Tells a client that ``wait`` is understood here, so that it never asks it of a plain file host."""
