@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -128,13 +129,17 @@ class Mesh:
             state=str(self.folder / f"{name}.state"),
             address=self.address(name),
             application=f"{self.network}.200",
-            control=f"https://{self.network}.1:15012",
+            control=self.control_url(),
             control_ca=str(self.folder / "ca.pem"),
             join_token=str(self.folder / f"{name}.token"),
             ports=Ports(metrics=-1, merged_metrics=-1),
             poll_s=0.05,
             stamp=True,
         )
+
+    def control_url(self) -> str:
+        """Where the control plane is."""
+        return f"https://{self.network}.1:15012"
 
     def web_client(self) -> httpx.AsyncClient:
         """The application beside the web sidecar: everything goes through the sidecar's explicit proxy."""
@@ -230,6 +235,22 @@ async def refused_by(stream: trio.abc.Stream) -> None:
                 assert await stream.receive_some(100) == b""
             except trio.BrokenResourceError:
                 pass
+
+
+async def test_status_waits_until_every_proxy_runs_the_newest_release(tmp_path: Path) -> None:
+    mesh = Mesh(tmp_path)
+    mesh.publish()
+    async with control_plane(mesh), pair(mesh):
+        digest = mesh.publish(deny=DENY)
+        weft = [sys.executable, "-c", "from weft.cli import main; main()", "status", "--control", mesh.control_url()]
+        arguments = [*weft, "--ca", str(tmp_path / "ca.pem"), "--wait", "--timeout", "20", "-o", "json"]
+        done = await trio.run_process(arguments, capture_stdout=True)
+        report = msgspec.json.decode(done.stdout)
+        assert report["published"] == {"stable": 2}
+        assert {(one["name"], one["version"], one["snapshot"]) for one in report["proxies"]} == {
+            ("web", 2, digest),
+            ("reviews", 2, digest),
+        }
 
 
 async def test_plain_text_to_a_strict_port_is_refused(tmp_path: Path) -> None:
