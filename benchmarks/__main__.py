@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.certificates import make_certificates
+from benchmarks.certificates import Certificates, make_certificates
 from benchmarks.hop import Target
 from benchmarks.measure import Row, measure
 from benchmarks.report import Report, machine, swap_lines, table, write
@@ -27,45 +28,55 @@ OUTPUT = Path("build") / "bench.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what was asked for; exit 1 where a reply failed, 2 where a target could not be run."""
+    """Runs what was asked for and reports what ran; exit 1 where a reply failed, 2 where something could not be run."""
     options = _options(arguments)
-    rows: list[Row] = []
-    swap: SwapResult | None = None
+    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="weft-bench-") as name:
         folder = Path(name)
         certificates = make_certificates(folder)
-        targets = [target for target in TARGETS if target.name in options.target]
-        for work in WORKS:
-            if work.name not in options.work:
-                continue
-            print(f"{work.name}: {work.about}", file=sys.stderr)
-            try:
-                found = measure(
-                    work,
-                    targets,
-                    duration_s=options.duration,
-                    runs=options.runs,
-                    certificates=certificates,
-                    folder=folder / work.name,
-                )
-                rows += [row for row in found if row.target in options.target]
-            except RuntimeError as error:
-                print(f"{work.name}: {error}", file=sys.stderr)
-                return 2
-            finally:
-                WEFT.close()
+        rows, problems = _rows(options, certificates, folder)
+        swap: SwapResult | None = None
         if SWAP in options.work and WEFT.name in options.target:
             print(f"{SWAP}: {SWAP_WORK.about}", file=sys.stderr)
             try:
                 swap = measure_swaps(certificates, folder / SWAP, swaps=options.swaps)
             except RuntimeError as error:
-                print(f"{SWAP}: {error}", file=sys.stderr)
-                return 2
+                problems.append(f"{SWAP}: {error}")
     print(table(rows))
     if swap is not None:
         print(swap_lines(swap))
-    write(Report(rows=rows, swap=swap, machine=machine(), duration_s=options.duration), options.output)
+    print(f"{machine()}, load average before {busy:.1f}")
+    report = Report(rows=rows, swap=swap, machine=machine(), duration_s=options.duration, load_average=busy)
+    write(report, options.output)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        return 2
     return 1 if any(row.failed for row in rows) or (swap is not None and swap.failed) else 0
+
+
+def _rows(options: argparse.Namespace, certificates: Certificates, folder: Path) -> tuple[list[Row], list[str]]:
+    """The rows of the works that ran, and why others did not: one work that fails costs no other its row."""
+    rows: list[Row] = []
+    problems: list[str] = []
+    targets = [target for target in TARGETS if target.name in options.target]
+    for work in (work for work in WORKS if work.name in options.work):
+        print(f"{work.name}: {work.about}", file=sys.stderr)
+        try:
+            found = measure(
+                work,
+                targets,
+                duration_s=options.duration,
+                runs=options.runs,
+                certificates=certificates,
+                folder=folder / work.name,
+            )
+            rows += [row for row in found if row.target in options.target]
+        except RuntimeError as error:
+            problems.append(f"{work.name}: {error}")
+        finally:
+            WEFT.close()
+    return rows, problems
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -22,6 +22,7 @@ class Report(msgspec.Struct, frozen=True):
     swap: SwapResult | None
     machine: str
     duration_s: float
+    load_average: float
 
 
 def machine() -> str:
