@@ -28,13 +28,17 @@ NOT_CARRIED_YET = "WFT02"
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of one publication. ``repository`` holds ``commit`` and the history that is judged; ``force`` skips that judgement."""
+    """What is asked of one publication. ``repository`` holds ``commit`` and the history that is judged; ``force`` skips that judgement.
+
+    ``break_glass`` is the reason for signing with the key for emergencies, "" where that is not done.
+    """
 
     repository: Path
     commit: str
     channel: str = "stable"
     force: bool = False
     note: str = ""
+    break_glass: str = ""
 
 
 def blocking(diagnostics: Iterable[Diagnostic], *, allow_partial: bool) -> list[Diagnostic]:
@@ -68,6 +72,7 @@ def publish_commit(
         time=int(now.timestamp()),
         forced=asked.force,
         note=asked.note,
+        break_glass=asked.break_glass,
     )
     return publish(store, keys, draft, snapshot, published=published, now=now)
 
@@ -92,7 +97,13 @@ def roll_back(
     earlier = read_release(store, published, channel, wanted)
     require_content(store, earlier.snapshot)
     draft = msgspec.structs.replace(
-        earlier, tip=current.tip, restored=earlier.version, forced=False, note=note, time=int(now.timestamp())
+        earlier,
+        tip=current.tip,
+        restored=earlier.version,
+        forced=False,
+        note=note,
+        break_glass="",
+        time=int(now.timestamp()),
     )
     return publish_release(store, keys, draft, published=published, now=now)
 

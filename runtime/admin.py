@@ -99,6 +99,7 @@ async def snapshot_page(asked: Asked) -> ServiceResponse:
             "version": release.version,
             "channel": release.channel,
             "commit": release.commit,
+            "break_glass": release.break_glass,
             "digest": deployed.verified.slice.snapshot,
             "slice": deployed.verified.slice.entry.name,
             "behaviour": deployed.verified.slice.entry.behaviour,

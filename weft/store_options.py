@@ -16,60 +16,62 @@ F = TypeVar("F", bound=Callable[..., object])
 SCHEMA_VERSION = 1
 
 
+def store_options(command: F) -> F:
+    """--store and --store-ca."""
+    store = click.option(
+        "--store",
+        required=True,
+        metavar="PATH|URL",
+        help="The store: a directory, or an http(s)://, s3:// or oci:// location.",
+    )
+    ca = click.option(
+        "--store-ca",
+        default="",
+        metavar="FILE",
+        help="CA certificates (PEM) that the store's server's certificate must chain to.",
+    )
+    return store(ca(command))
+
+
 def reading(command: F) -> F:
     """--store, --store-ca, --channel and -o."""
-    for option in reversed(
-        (
-            click.option(
-                "--store", required=True, metavar="PATH|URL", help="The store: a directory, or the URL that serves it."
-            ),
-            click.option(
-                "--store-ca",
-                default="",
-                metavar="FILE",
-                help="CA certificates (PEM) that an https store's certificate must chain to.",
-            ),
-            click.option("--channel", default="stable", show_default=True, help="The channel of releases."),
-            click.option(
-                "-o",
-                "output",
-                type=click.Choice(["text", "json"]),
-                default="text",
-                show_default=True,
-                help="How the result is printed.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    channel = click.option("--channel", default="stable", show_default=True, help="The channel of releases.")
+    output = click.option(
+        "-o",
+        "output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How the result is printed.",
+    )
+    return store_options(channel(output(command)))
+
+
+def token_option(command: F) -> F:
+    """--token-file, whose content the command gets as ``token``."""
+    return click.option(
+        "--token-file",
+        "token",
+        default="",
+        metavar="FILE",
+        callback=_read_token,
+        envvar="WEFT_PUBLISH_TOKEN_FILE",
+        show_envvar=True,
+        help="The publish token, for a store behind HTTP; user:password, for a registry.",
+    )(command)
 
 
 def publishing(command: F) -> F:
     """The options of ``reading``, and --keys, --token-file and --note."""
-    for option in reversed(
-        (
-            click.option(
-                "--keys",
-                required=True,
-                metavar="DIR",
-                type=click.Path(path_type=Path),
-                help="The directory that `weft keys init` made.",
-            ),
-            click.option(
-                "--token-file",
-                "token",
-                default="",
-                metavar="FILE",
-                callback=_read_token,
-                envvar="WEFT_PUBLISH_TOKEN_FILE",
-                show_envvar=True,
-                help="The publish token, for a store behind HTTP.",
-            ),
-            click.option("--note", default="", help="A sentence for the release record: why."),
-        )
-    ):
-        command = option(command)
-    return reading(command)
+    keys = click.option(
+        "--keys",
+        required=True,
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="The directory that `weft keys init` made.",
+    )
+    note = click.option("--note", default="", help="A sentence for the release record: why.")
+    return reading(keys(token_option(note(command))))
 
 
 def print_release(release: Release, output: str) -> None:

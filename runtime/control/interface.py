@@ -72,7 +72,8 @@ class Registered(msgspec.Struct, frozen=True):
 class ProxyStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     """``PUT /status/<proxy>``: what one proxy runs. ``proxy`` is the id in the path; ``version`` the release, ``snapshot`` its digest.
 
-    ``break_glass`` is why that release was signed with the key for emergencies ("" where it was not). ``error`` is the last problem ("" for none) with its closed ``error_reason``. ``identity`` and ``seen_at`` are set by the control plane.
+    ``break_glass`` is why that release was signed with the key for emergencies ("" where it was not).
+    ``error`` is the last problem ("" for none) with its closed ``error_reason``. ``identity`` and ``seen_at`` are set by the control plane.
     """
 
     proxy: str

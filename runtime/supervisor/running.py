@@ -111,6 +111,7 @@ class Running:
                 version=release.version,
                 snapshot=deployed.verified.slice.snapshot,
                 commit=release.commit,
+                break_glass=release.break_glass,
                 fresh=self.fresh(),
                 prepared_at=deployed.swapped_at,
                 swapped_at=deployed.swapped_at,

@@ -36,13 +36,17 @@ T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """Verified metadata of the four roles, and the bytes of every file that it took beyond the pinned root, by name in the store."""
+    """Verified metadata of the four roles, and the bytes of every file that it took beyond the pinned root, by name in the store.
+
+    ``roots`` are all roots from the pinned one to ``root``, the newest.
+    """
 
     root: Root
     timestamp: Timestamp
     snapshot: Snapshot
     targets: Targets
     files: dict[str, bytes]
+    roots: tuple[Root, ...]
 
     @property
     def expires(self) -> dict[str, datetime]:
@@ -58,14 +62,34 @@ class Chain(msgspec.Struct, frozen=True):
 def verify_chain(pinned_root: bytes, read: Read) -> Chain:
     """Verifies from the pinned root to targets; raises Untrusted for what is not authentic and passes on what ``read`` raises."""
     files: dict[str, bytes] = {}
-    root = _newest_root(pinned_root, read, files)
+    roots = _follow_roots(pinned_root, read, files)
+    root = roots[-1].signed
     timestamp = _verified(root, Timestamp, _require(read, TIMESTAMP, files), TIMESTAMP)
     snapshot = _pinned(root, Snapshot, timestamp.snapshot_meta, read, files)
     targets_meta = snapshot.meta.get("targets.json")
     if targets_meta is None:
         raise Untrusted(Reason.UNDECODABLE, "the snapshot metadata does not list targets.json")
     targets = _pinned(root, Targets, targets_meta, read, files)
-    return Chain(root=root, timestamp=timestamp, snapshot=snapshot, targets=targets, files=files)
+    return Chain(
+        root=root,
+        timestamp=timestamp,
+        snapshot=snapshot,
+        targets=targets,
+        files=files,
+        roots=tuple(one.signed for one in roots),
+    )
+
+
+def newest_root(pinned_root: bytes, read: Read) -> Metadata[Root]:
+    """The newest root that the pinned one leads to, with its signatures; raises Untrusted. Needs nothing else to be published."""
+    return _follow_roots(pinned_root, read, {})[-1]
+
+
+def verified_signers(root: Root, raw: bytes, name: str) -> tuple[str, ...]:
+    """The ids of the targets keys whose signatures on one version of targets hold under a root; raises Untrusted as ``verify_targets``."""
+    metadata = _load(Targets, raw, name, Reason.UNDECODABLE)
+    _require_signed(root, metadata, name)
+    return tuple(root.get_verification_result("targets", metadata.signed_bytes, metadata.signatures).signed)
 
 
 def verify_targets(root: Root, raw: bytes, name: str) -> Targets:
@@ -107,9 +131,10 @@ def verify_release(targets: Targets, channel: str, read: Read) -> tuple[Release,
     return release, raw
 
 
-def _newest_root(pinned_root: bytes, read: Read, files: dict[str, bytes]) -> Root:
+def _follow_roots(pinned_root: bytes, read: Read, files: dict[str, bytes]) -> list[Metadata[Root]]:
     root = _load(Root, pinned_root, "the pinned root", Reason.UNKNOWN_ROOT)
     _require_signed(root.signed, root, "the pinned root")
+    roots = [root]
     for _ in range(MAX_ROOT_ROTATIONS):
         name = metadata_name("root", root.signed.version + 1)
         raw = read(name)
@@ -122,7 +147,8 @@ def _newest_root(pinned_root: bytes, read: Read, files: dict[str, bytes]) -> Roo
         _require_signed(newer.signed, newer, name)
         files[name] = raw
         root = newer
-    return root.signed
+        roots.append(root)
+    return roots
 
 
 def _pinned(root: Root, shape: type[T], meta: MetaFile, read: Read, files: dict[str, bytes]) -> T:

@@ -1,7 +1,8 @@
 """Signing keys on disk and the root of trust that lists them.
 
 A keys directory holds ``<role>.pem`` (further keys of a role are ``<role>-<anything>.pem``), each an ed25519 key in PKCS#8, mode 0600, and
-``root.json``, which is public: it is what proxies pin. The root key signs nothing but roots and belongs on a disk that is off the
+``root.json``, which is public: it is what proxies pin. ``break-glass.pem``, where there is one, is a second targets key, for when CI is gone:
+the root marks it, so what it signs can be told from the rest. The root key signs nothing but roots and belongs on a disk that is off the
 network; the publisher needs targets, snapshot and timestamp; ``weft control`` needs snapshot and timestamp to renew them.
 """
 
@@ -23,6 +24,10 @@ from snapshot.store import StoreError
 from snapshot.store_directory import write_atomically
 from snapshot.trust.layout import LIFETIMES, MAX_BYTES, ROLES
 
+BREAK_GLASS = "break-glass"
+_USE = "x-weft-use"
+"""The field of a root's key that says what the key is for; TUF clients keep it and do not look at it."""
+
 
 class KeyProblem(Exception):  # noqa: N818  what the user has with a key
     """A keys directory cannot be made or used; the message names the file and the next step."""
@@ -36,17 +41,25 @@ class SigningKeys(msgspec.Struct, frozen=True):
     signers: dict[str, tuple[Signer, ...]]
 
 
-def create_keys(folder: Path, *, now: datetime) -> bytes:
-    """Makes one key per role and a signed root in ``folder``; returns the root. Raises KeyProblem rather than overwrite anything."""
-    taken = [name for name in ("root.json", *(f"{role}.pem" for role in ROLES)) if (folder / name).exists()]
+def create_keys(folder: Path, *, now: datetime, break_glass: bool = False) -> bytes:
+    """Makes one key per role and a signed root in ``folder``; returns the root. Raises KeyProblem rather than overwrite anything.
+
+    ``break_glass`` makes break-glass.pem too, which may sign targets in place of targets.pem.
+    """
+    made = (*ROLES, BREAK_GLASS) if break_glass else ROLES
+    taken = [name for name in ("root.json", *(f"{name}.pem" for name in made)) if (folder / name).exists()]
     if taken:
         raise KeyProblem(f"{folder / taken[0]} exists already: keys are never overwritten. Choose an empty directory")
-    signers = {role: CryptoSigner.generate_ed25519() for role in ROLES}
-    metadata = sign_root({role: [signer] for role, signer in signers.items()}, version=1, now=now)
+    signers = {name: CryptoSigner.generate_ed25519() for name in made}
+    by_role = {role: [signers[role]] for role in ROLES}
+    if break_glass:
+        signers[BREAK_GLASS].public_key.unrecognized_fields[_USE] = BREAK_GLASS
+        by_role["targets"].append(signers[BREAK_GLASS])
+    metadata = sign_root(by_role, version=1, now=now)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for role, signer in signers.items():
-            write_atomically(folder / f"{role}.pem", signer.private_bytes, mode=0o600)
+        for name, signer in signers.items():
+            write_atomically(folder / f"{name}.pem", signer.private_bytes, mode=0o600)
         write_atomically(folder / "root.json", metadata)
     except (OSError, StoreError) as error:
         raise KeyProblem(f"cannot write keys to {folder}: {error}") from None
@@ -68,8 +81,20 @@ def sign_root(
     return metadata.to_bytes()
 
 
-def load_keys(folder: Path, roles: Iterable[str]) -> SigningKeys:
-    """The root and the private keys of ``roles``; raises KeyProblem where one is missing, readable by others, or not listed by the root."""
+def load_keys(folder: Path, roles: Iterable[str], *, break_glass: bool = False) -> SigningKeys:
+    """The root and the private keys of ``roles``; raises KeyProblem where one is missing, readable by others, or not listed by the root.
+
+    ``break_glass`` takes break-glass.pem in place of the targets key.
+    """
+    raw, root = read_root(folder)
+    signers = {role: signers_of(folder, role, root) for role in roles if not (break_glass and role == "targets")}
+    if break_glass:
+        signers["targets"] = (_break_glass_signer(folder, root),)
+    return SigningKeys(folder=str(folder), root=raw, signers=signers)
+
+
+def read_root(folder: Path) -> tuple[bytes, Root]:
+    """The root of a keys directory, its bytes and what they say; raises KeyProblem."""
     raw = _read(folder / "root.json", max_bytes=MAX_BYTES["root"])
     try:
         root = Metadata[Root].from_bytes(raw).signed
@@ -77,16 +102,38 @@ def load_keys(folder: Path, roles: Iterable[str]) -> SigningKeys:
         raise KeyProblem(f"{folder / 'root.json'} is not a TUF root: {error}") from None
     if not isinstance(root, Root):
         raise KeyProblem(f"{folder / 'root.json'} is not a TUF root, but {root.type} metadata")
-    return SigningKeys(folder=str(folder), root=raw, signers={role: _signers(folder, role, root) for role in roles})
+    return raw, root
 
 
-def _signers(folder: Path, role: str, root: Root) -> tuple[Signer, ...]:
-    paths = sorted([*folder.glob(f"{role}.pem"), *folder.glob(f"{role}-*.pem")])
-    if not paths:
+def is_break_glass(root: Root, keyid: str) -> bool:
+    """Whether the root marks a key as the one for emergencies."""
+    return keyid in root.keys and root.keys[keyid].unrecognized_fields.get(_USE) == BREAK_GLASS
+
+
+def _break_glass_signer(folder: Path, root: Root) -> Signer:
+    path = folder / f"{BREAK_GLASS}.pem"
+    if not path.exists():
+        raise KeyProblem(f"{folder} has no {path.name}: it is made by `weft keys init --break-glass`, and kept apart")
+    signer = _signer(path, "targets", root)
+    if not is_break_glass(root, signer.public_key.keyid):
+        raise KeyProblem(f"{path} is not the break-glass key of {folder / 'root.json'}")
+    return signer
+
+
+def signers_of(folder: Path, role: str, root: Root) -> tuple[Signer, ...]:
+    """The signers of a role whose keys are in ``folder``, as ``root`` lists them; raises KeyProblem as ``load_keys`` does."""
+    first = folder / f"{role}.pem"
+    signers = (*([_signer(first, role, root)] if first.exists() else []), *further_signers(folder, role, root))
+    if not signers:
         raise KeyProblem(
             f"{folder} has no {role}.pem: give the directory that `weft keys init` made, with the {role} key in it"
         )
-    return tuple(_signer(path, role, root) for path in paths)
+    return signers
+
+
+def further_signers(folder: Path, role: str, root: Root) -> tuple[Signer, ...]:
+    """As ``signers_of``, of the further keys alone, and none where there are none."""
+    return tuple(_signer(path, role, root) for path in sorted(folder.glob(f"{role}-*.pem")))
 
 
 def _signer(path: Path, role: str, root: Root) -> Signer:

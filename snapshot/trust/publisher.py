@@ -74,10 +74,24 @@ def read_release(store: Store, published: Published, channel: str, version: int)
     raw = read(name)
     if raw is None:
         raise Untrusted(Reason.MISSING, f"the store has no version {version}")
-    release, _ = verify_release(verify_targets(published.chain.root, raw, name), channel, read)
+    release, _ = verify_release(_targets_of_history(published.chain, raw, name), channel, read)
     if release.version != version:
         raise Untrusted(Reason.MISSING, f"version {version} is not a release of the channel {channel!r}")
     return release
+
+
+def _targets_of_history(chain: Chain, raw: bytes, name: str) -> Targets:
+    """Targets of an earlier version; a revoked key's word is refused, for whoever stole the key can have written it since."""
+    try:
+        return verify_targets(chain.root, raw, name)
+    except Untrusted as error:
+        if error.reason is not Reason.WRONG_SIGNATURE or len(chain.roots) == 1:
+            raise
+        raise Untrusted(
+            error.reason,
+            f"{error}. If that release came before a key rotation, its content can be published again from its commit: "
+            "weft publish --rev COMMIT --force",
+        ) from None
 
 
 def publish(
@@ -120,7 +134,7 @@ def publish_release(
     store.put(release_name(release.channel, target.hashes["sha256"]), raw)
     entries = {**(base.targets.targets if base else {}), target.path: target}
     targets = Targets(version=version, expires=now + LIFETIMES["targets"], targets=entries)
-    targets_meta = _put(store, targets, keys)
+    targets_meta = _put(store, targets, keys, base)
     snapshot_meta, _ = _put_snapshot(store, keys, base, targets_meta, now)
     _replace_timestamp(store, keys, base, snapshot_meta, now, expected=published.version if published else None)
     return release
@@ -144,12 +158,30 @@ def sign_timestamp(store: Store, keys: SigningKeys, *, now: datetime) -> Renewed
     return Renewed(timestamp_until, until)
 
 
+def sign_again(store: Store, keys: SigningKeys, role: str, *, published: Published, now: datetime) -> None:
+    """Signs what is published with the keys at hand, from ``role`` up to timestamp.json, under new versions; changes no release.
+
+    For a role whose key has changed. ``published`` is read after the root that lists the new key is in the store. Raises Conflict, StoreError.
+    """
+    now = now.replace(microsecond=0)
+    base = published.chain
+    targets_meta = base.snapshot.meta["targets.json"]
+    if role == "targets":
+        version = _free_version(store, "targets", base.targets.version)
+        targets = Targets(version=version, expires=now + LIFETIMES["targets"], targets=base.targets.targets)
+        targets_meta = _put(store, targets, keys, base)
+    snapshot_meta = base.timestamp.snapshot_meta
+    if role in ("targets", "snapshot"):
+        snapshot_meta, _ = _put_snapshot(store, keys, base, targets_meta, now)
+    _replace_timestamp(store, keys, base, snapshot_meta, now, expected=published.version)
+
+
 def _put_snapshot(
     store: Store, keys: SigningKeys, base: Chain | None, targets: MetaFile, now: datetime
 ) -> tuple[MetaFile, datetime]:
     version = _free_version(store, "snapshot", base.snapshot.version if base else 0)
     until = now + LIFETIMES["snapshot"]
-    return _put(store, Snapshot(version=version, expires=until, meta={"targets.json": targets}), keys), until
+    return _put(store, Snapshot(version=version, expires=until, meta={"targets.json": targets}), keys, base), until
 
 
 def _replace_timestamp(
@@ -158,20 +190,29 @@ def _replace_timestamp(
     until = now + LIFETIMES["timestamp"]
     version = base.timestamp.version + 1 if base else 1
     timestamp = Timestamp(version=version, expires=until, snapshot_meta=snapshot)
-    store.replace(TIMESTAMP, _signed(timestamp, keys), expected=expected)
+    store.replace(TIMESTAMP, _signed(timestamp, keys, base), expected=expected)
     return until
 
 
-def _put(store: Store, signed: Versioned, keys: SigningKeys) -> MetaFile:
-    raw = _signed(signed, keys)
+def _put(store: Store, signed: Versioned, keys: SigningKeys, base: Chain | None) -> MetaFile:
+    raw = _signed(signed, keys, base)
     store.put(metadata_name(signed.type, signed.version), raw)
     return MetaFile.from_data(signed.version, raw, ["sha256"])
 
 
-def _signed(signed: T, keys: SigningKeys) -> bytes:
+def _signed(signed: T, keys: SigningKeys, base: Chain | None) -> bytes:
+    """The signed bytes; raises Untrusted where no reader would believe them, because the store's newest root has other keys."""
     metadata = Metadata(signed)
     for signer in keys.signers[signed.type]:
         metadata.sign(signer, append=True)
+    # A threshold that these keys cannot reach alone is the operator's business; a key that was rotated away is a mistake.
+    root = base.root if base else Metadata[Root].from_bytes(keys.root).signed
+    if not root.get_verification_result(signed.type, metadata.signed_bytes, metadata.signatures).signed:
+        raise Untrusted(
+            Reason.WRONG_SIGNATURE,
+            f"the {signed.type} key in {keys.folder} was rotated: version {root.version} of the root does not list it. "
+            "Take the new key and the new root.json",
+        )
     return metadata.to_bytes()
 
 

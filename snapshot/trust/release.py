@@ -13,7 +13,8 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ``version`` is the version of the TUF targets metadata that introduced it: it grows with every publication, of any channel, and is
     never given twice. ``previous`` is the version that it replaced on its channel (0 for the first). ``snapshot`` is the digest of the
     SnapshotIndex blob. ``tip`` is the commit that the next publication must descend from: the newest one published, also after a
-    rollback to an older. ``restored`` is the version whose content a rollback brought back (0: none). ``time`` is in seconds since 1970.
+    rollback to an older. ``restored`` is the version whose content a rollback brought back (0: none).
+    ``break_glass`` says why it was signed with the key for emergencies ("" where it was not). ``time`` is in seconds since 1970.
     """
 
     channel: str
@@ -29,6 +30,7 @@ class Release(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     forced: bool = False
     restored: int = 0
     note: str = ""
+    break_glass: str = ""
 
 
 def encode_release(release: Release) -> bytes:

@@ -50,16 +50,20 @@ class Desk:
         return self.run("keys", "init", str(self.folder / "keys"))
 
     def publish(self, *more: str) -> Result:
-        return self.run("publish", str(self.repository), *self._signing(), *more)
+        return self.run("publish", str(self.repository), *self.signing(), *more)
 
     def rollback(self, *more: str) -> Result:
-        return self.run("rollback", *self._signing(), *more)
+        return self.run("rollback", *self.signing(), *more)
 
     def verify(self, *more: str) -> Result:
         root = str(self.folder / "keys" / "root.json")
         return self.run("verify", "--store", str(self.store.path), "--root", root, *more)
 
-    def _signing(self) -> tuple[str, ...]:
+    def log(self, *more: str) -> Result:
+        root = str(self.folder / "keys" / "root.json")
+        return self.run("log", "--store", str(self.store.path), "--root", root, *more)
+
+    def signing(self) -> tuple[str, ...]:
         return "--store", str(self.store.path), "--keys", str(self.folder / "keys")
 
 
@@ -142,3 +146,69 @@ def test_what_cannot_run_says_why(
 def test_keys_are_not_made_twice(desk: Desk) -> None:
     desk.keys()
     assert "never overwritten" in str(desk.keys().exception)
+
+
+def test_a_key_is_rotated_in_told_steps_and_a_dry_run_changes_nothing(desk: Desk) -> None:
+    desk.keys()
+    desk.commit(SERVICE)
+    desk.publish()
+    files = {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()}
+    planned = desk.run("keys", "rotate", "targets", *desk.signing(), "--dry-run")
+    assert planned.stdout.startswith("1. make a new targets key")
+    assert {path: path.read_bytes() for path in desk.folder.rglob("*") if path.is_file()} == files
+    done = desk.run("keys", "rotate", "targets", *desk.signing())
+    assert done.stdout == f"{desk.folder}/keys/root.json\n"
+    assert "published version 3 of the root" in done.stderr
+    assert "Give CI the new targets.pem" in done.stderr
+    assert desk.verify().exit_code == 0
+    desk.commit(SERVICE.replace("9080", "9081"))
+    assert desk.publish().exit_code == 0
+
+
+def test_the_log_says_what_was_published_by_which_commit_and_key(desk: Desk) -> None:
+    desk.keys()
+    first = desk.commit(SERVICE)
+    desk.publish("--note", "the beginning")
+    second = desk.commit(SERVICE.replace("9080", "9081"))
+    desk.publish()
+    desk.publish("--channel", "canary")
+    desk.publish("--rev", first, "--force")
+    desk.rollback("--note", "back")
+    shown = desk.log()
+    assert shown.exit_code == 0
+    assert [line.split()[1] for line in shown.stdout.splitlines() if line.startswith("version")] == ["5", "4", "2", "1"]
+    newest, forced, _, oldest = shown.stdout.split("\n\n")
+    assert f"commit    {second}" in newest
+    assert "rollback  to the content of version 2" in newest
+    assert "note      back" in newest
+    assert "forced" in forced
+    assert f"commit    {first}" in oldest
+    assert "note      the beginning" in oldest
+    assert "BREAK GLASS" not in shown.stdout
+    document = json.loads(desk.log("-o", "json", "-n", "1").stdout)
+    assert (document["schemaVersion"], document["complete"]) == (1, True)
+    assert [one["version"] for one in document["releases"]] == [5]
+    assert document["releases"][0]["keys"][0]["revoked"] is False
+
+
+def test_a_history_that_was_thinned_out_ends_with_a_word_and_exits_1(desk: Desk) -> None:
+    desk.keys()
+    desk.commit(SERVICE)
+    desk.publish()
+    desk.publish()
+    (desk.store.path / "metadata" / "1.targets.json").unlink()
+    shown = desk.log()
+    assert shown.exit_code == 1
+    assert shown.stdout.startswith("version 2 ")
+    assert "older releases are not in the store any more" in shown.stderr
+
+
+def test_a_publication_with_the_key_for_emergencies_is_loud(desk: Desk) -> None:
+    assert desk.run("keys", "init", str(desk.folder / "keys"), "--break-glass").exit_code == 0
+    desk.commit(SERVICE)
+    (desk.folder / "keys" / "targets.pem").unlink()
+    assert "targets.pem" in str(desk.publish().exception)
+    assert json.loads(desk.publish("--break-glass", "CI is down", "-o", "json").stdout)["break_glass"] == "CI is down"
+    assert "BREAK GLASS  CI is down" in desk.log().stdout
+    assert "(break-glass)" in desk.log().stdout
+    assert "BREAK GLASS  CI is down" in desk.verify().stdout

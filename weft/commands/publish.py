@@ -34,6 +34,12 @@ from weft.store_options import print_release, publishing
 @click.option(
     "--force", is_flag=True, help="Publish a commit that does not descend from the published one; the release says so."
 )
+@click.option(
+    "--break-glass",
+    default="",
+    metavar="REASON",
+    help="Sign with break-glass.pem in place of targets.pem: for when CI is gone. The reason is shown wherever the release is.",
+)
 def command(
     repository: Path,
     store: str,
@@ -46,6 +52,7 @@ def command(
     rev: str,
     allow_partial: bool,
     force: bool,
+    break_glass: str,
 ) -> int:
     """Compile a commit of REPO, sign the snapshot and publish it to a store.
 
@@ -53,12 +60,19 @@ def command(
     or another publisher came first; 2 where it could not run. Whatever fails, readers of the store see what they saw before.
     """
     try:
-        signing = load_keys(keys, PUBLISHER_ROLES)
+        signing = load_keys(keys, PUBLISHER_ROLES, break_glass=bool(break_glass))
         tree = CommitTree(repository, rev)
         snapshot = _publishable(compile_tree(tree, allow_partial=allow_partial), tree, allow_partial=allow_partial)
         if snapshot is None:
             return 1
-        asked = Publication(repository=repository, commit=tree.commit, channel=channel, force=force, note=note)
+        asked = Publication(
+            repository=repository,
+            commit=tree.commit,
+            channel=channel,
+            force=force,
+            note=note,
+            break_glass=break_glass,
+        )
         release = publish_commit(
             asked, snapshot, open_store(store, ca=store_ca, token=token), signing, now=datetime.now(UTC)
         )

@@ -52,7 +52,7 @@ def command(
         raise click.UsageError("name either the control plane (--control URL --ca FILE) or proxies (--admin ADDR:PORT)")
     if admins and wait and release is None:
         raise click.UsageError("with --admin nobody knows what is newest: say --release N")
-    read = partial(_from_control, control, ca) if control else partial(_from_admins, admins)
+    read = partial(from_control, control, ca) if control else partial(from_admins, admins)
     try:
         report, done = trio.run(_watch, read, wait, release, timeout)
     except ControlError as error:
@@ -82,7 +82,8 @@ async def _watch(read: Read, wait: bool, release: int | None, limit_s: float) ->
         await trio.sleep(POLL_S)
 
 
-async def _from_control(url: str, ca: str) -> StatusReport:
+async def from_control(url: str, ca: str) -> StatusReport:
+    """What the control plane knows of all proxies; raises ControlError."""
     client = ControlClient(url, ca)
     try:
         return await client.read_status()
@@ -90,7 +91,8 @@ async def _from_control(url: str, ca: str) -> StatusReport:
         await client.close()
 
 
-async def _from_admins(admins: tuple[str, ...]) -> StatusReport:
+async def from_admins(admins: tuple[str, ...]) -> StatusReport:
+    """What these proxies say of themselves, one after the other; raises ControlError where one does not answer."""
     async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
         proxies = [await _from_admin(client, address) for address in admins]
     return StatusReport(version=0, published={}, proxies=tuple(proxies))
@@ -110,6 +112,7 @@ async def _from_admin(client: httpx.AsyncClient, address: str) -> ProxyStatus:
         version=running.get("version", 0),
         snapshot=running.get("digest", ""),
         commit=running.get("commit", ""),
+        break_glass=running.get("break_glass", ""),
         fresh=running.get("fresh", False),
         swapped_at=running.get("since_s", 0.0),
         error=problem.get("message", ""),
@@ -140,6 +143,10 @@ def _print(report: StatusReport, output: str) -> None:
     for one in report.proxies:
         cells = (str(one.version or "-"), one.snapshot[:12] or "-", one.commit[:10] or "-", _ago(now, one.swapped_at))
         table.add_row(one.proxy, *cells, _state(report, one, now), one.error)
+    for version, reason in sorted({(one.version, one.break_glass) for one in report.proxies if one.break_glass}):
+        click.secho(
+            f"BREAK GLASS: version {version} was published with the key for emergencies: {reason}", fg="red", bold=True
+        )
     for channel, version in sorted(report.published.items()):
         click.echo(f"published on {channel}: version {version}")
     # A pipe has no width of its own; cutting a digest there would only break what reads it.

@@ -50,6 +50,8 @@ def _print(chain: Chain, release: Release, output: str, *, now: datetime) -> Non
         click.echo(msgspec.json.encode(document).decode())
         return
     click.echo(f"version   {release.version} on {release.channel}")
+    if release.break_glass:
+        click.echo(f"BREAK GLASS  {release.break_glass}")
     click.echo(f"commit    {release.commit}")
     click.echo(f"snapshot  {release.snapshot}")
     for role, until in expires.items():
