@@ -1,7 +1,8 @@
 """A worker process with a fake data plane: accepts on what it was given and answers with the digest that it serves. Run as a program.
 
-It can be told to misbehave by the mesh it runs: a slice whose first direct response says ``refuse`` cannot be prepared, ``die`` ends the
-process in prepare, ``die-after-swap`` right after its swap.
+It can be told to misbehave by the mesh it runs: a slice whose first direct response says ``refuse`` cannot be prepared,
+``refuse-in-one-worker`` not in the
+second that tries, ``die`` ends the process in prepare, ``die-after-swap`` right after its swap.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 
 import msgspec
 import trio
@@ -54,6 +56,11 @@ class FakePlane:
         body = next(one.routes[0].action.body for one in sections if isinstance(one, RouteBlock))  # type: ignore[union-attr]
         if body == "refuse":
             raise PrepareError("reference", "this slice refuses")
+        if body == "refuse-in-one-worker":
+            try:
+                (Path(self._bootstrap.state) / "one-has-prepared").mkdir()
+            except FileExistsError:
+                raise PrepareError("reference", "the other worker was first") from None
         if body == "die":
             os._exit(3)
         addresses = (self._bootstrap.resolve(one.bind) for one in sections if isinstance(one, Listener))

@@ -131,6 +131,23 @@ async def test_all_workers_serve_the_same_slice_or_the_old_one_stays(bench: Benc
         assert supervisor.running.refused is None
 
 
+async def test_a_slice_that_only_one_worker_can_prepare_serves_in_none(bench: Bench) -> None:
+    bench = Bench(bench.folder, workers=2)
+    other = free_port("127.0.0.1")
+    good = bench.publish("one")
+    async with supervised(bench) as supervisor:
+        await until(serves(supervisor, good))
+        bench.publish("refuse-in-one-worker", listener(bench.port), listener(other, "second"))
+        await until(lambda: supervisor.running.refused)
+        answers = {await trio.to_thread.run_sync(bench.answer) for _ in range(20)}
+        assert {digest for digest, _ in answers} == {good}
+        with pytest.raises(ConnectionRefusedError):
+            await trio.to_thread.run_sync(bench.answer, other)
+        better = bench.publish("two")
+        await until(serves(supervisor, better))
+        assert supervisor.restarts == 0
+
+
 async def test_a_killed_worker_comes_back_with_the_serving_slice_and_its_queue_is_kept(bench: Bench) -> None:
     digest = bench.publish("one")
     async with supervised(bench) as supervisor:
