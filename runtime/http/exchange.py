@@ -19,6 +19,7 @@ from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields
 from runtime.http.stream import Downstream, UpstreamStream
+from runtime.http1 import ProtocolError
 from runtime.lane.wheel import Timer
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, LocalReply, RetryAfter
@@ -191,32 +192,33 @@ class Exchange:
         self.upstream_local = stream.local
         forwarded = self.forwarded
         held = self._held
-        if held is None:
-            # No body, or one that has been passed on before: ``complete`` is then true, or a retry would not be allowed.
+        # Without ``held`` there is no body, or one that has been passed on: a retry would not be allowed then.
+        end = held is None or (downstream.complete and not held)
+        try:
             stream.send_request(
                 forwarded,
                 content_length=downstream.content_length,
-                end=True,
+                end=end,
                 upgrade=downstream.upgrade,
                 checked=forwarded is self.head,
             )
+        except ProtocolError as error:
+            # A rewrite made a target that cannot stand in a request: the configuration's mistake, this request's failure.
+            self.transport_failure = str(error)
+            self.reply(REPLIES[Failure.BUG])
             return
-        complete = downstream.complete
-        stream.send_request(
-            forwarded,
-            content_length=downstream.content_length,
-            end=complete and not held,
-            upgrade=downstream.upgrade,
-            checked=forwarded is self.head,
-        )
+        if held is not None:
+            self._send_held(stream, held)
+
+    def _send_held(self, stream: UpstreamStream, held: list[bytes]) -> None:
         for data in held:
             stream.send_data(data)
-        if complete and held:
+        if self.downstream.complete and held:
             stream.send_end([])
         if self.plan.decision.retry is None:
             self._held = None
             self._replayable = False
-        downstream.resume()
+        self.downstream.resume()
         stream.flush()
 
     def on_unavailable(self, failure: Failure, reason: str) -> None:

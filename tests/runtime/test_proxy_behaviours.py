@@ -192,6 +192,16 @@ async def test_headers_and_paths_are_edited() -> None:
     assert "content-type" not in reply.headers
 
 
+async def test_a_rewrite_that_would_split_the_request_is_500_and_reaches_no_upstream() -> None:
+    action = Forward((Destination("a"),), Rewrite(path="/a b\r\nx: y"))
+    async with (
+        running(Echo("a")) as (origin,),
+        proxying(*sections(origin.port, route(None, "a", action=action))) as proxy,
+    ):
+        assert (await proxy.get()).startswith(b"HTTP/1.1 500 ")
+        assert origin.seen == []
+
+
 async def test_the_edge_trusts_nothing_from_outside() -> None:
     async with running(Echo("a")) as (origin,):
         edge = [gateway_listener(edge=True), *sections(origin.port)[1:]]
