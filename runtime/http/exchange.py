@@ -237,8 +237,8 @@ class Exchange:
         if stale and failure is Failure.UPSTREAM_CLOSED and self._safe_again():
             # The upstream closed an idle connection while the request was on its way to it: that is nobody's failure.
             self._fresh_try = True
-            self.number -= 1
-            self.attempt()
+            assert self._pool is not None
+            self._pool.acquire_fresh(self)
             return
         self._attempt_failed(failure, reason)
 

@@ -126,6 +126,10 @@ class Pool:
                 return
         self._enqueue(waiter)
 
+    def acquire_fresh(self, waiter: Waiter) -> None:
+        """The same on a connection that is not idle now: where one idle connection was found closed, its neighbours probably are, too."""
+        self._enqueue(waiter)
+
     def _grant(self, connection: UpstreamConnection, waiter: Waiter) -> None:
         self.active += 1
         self.load.requests += 1

@@ -98,6 +98,47 @@ async def test_a_stale_pooled_connection_is_nobodys_failure() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_request_that_may_not_be_repeated_is_not() -> None:
+    async def script(stream: trio.SocketStream, number: int) -> None:
+        await head_of(stream)
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await head_of(stream)
+        await stream.aclose()
+
+    origin = Origin(script)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(origin.serve)
+        async with proxying(*sections(origin.port)) as proxy:
+            assert (await proxy.get()).startswith(b"HTTP/1.1 200")
+            reply = await proxy.exchange(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            assert reply.startswith(b"HTTP/1.1 503")
+            assert origin.connections == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_try_that_takes_too_long_is_tried_again() -> None:
+    async def script(stream: trio.SocketStream, number: int) -> None:
+        await head_of(stream)
+        if number == 1:
+            await trio.sleep_forever()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+    origin = Origin(script)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(origin.serve)
+        policy = Retry(attempts=1, on=("5xx",), per_try_timeout_ms=60)
+        async with proxying(*sections(origin.port, with_(retry=policy))) as proxy:
+            assert (await proxy.get()).startswith(b"HTTP/1.1 200")
+            assert origin.connections == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_from_inside_may_ask_for_the_snapshot_of_each_hop() -> None:
+    async with running(Echo("a")) as (origin,), proxying(*sections(origin.port)) as proxy:
+        assert b"x-weft-snapshot: tester=" in await proxy.get("/", "a", "x-weft-trace: snapshot")
+        assert b"x-weft-snapshot" not in await proxy.get()
+
+
 async def test_a_retriable_status_is_tried_again_and_the_body_sent_again() -> None:
     bodies = []
 
