@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runtime.accepting import Accepted
     from runtime.generation import Generation
 
+DRAIN_IDLE_S = 1.0
 LINGER_S = 1.0
 """After a last reply the peer may still be sending: reading on for a moment keeps the kernel from resetting the reply away."""
 
@@ -354,7 +355,9 @@ class Http1Downstream:
             self._accepted.generation = generation
 
     def drain(self) -> None:
-        """See Rebindable: after the reply in flight (which says close), or now where nothing is."""
+        """See Rebindable: after the reply in flight, which says close. An idle connection is left for DRAIN_IDLE_S: its next request may be on
+        the way already, and closing would lose it."""
         self._draining = True
-        if self._exchange is None and not self._codec.buffered:
-            self.close()
+        if self._exchange is None and not self._lingering:
+            lane = self._plane.lane
+            lane.wheel.set(self._timer, lane.now, DRAIN_IDLE_S)

@@ -404,6 +404,43 @@ async def test_drain_lets_the_reply_in_flight_finish_and_closes_idle_connections
         nursery.cancel_scope.cancel()
 
 
+async def test_drain_still_answers_a_request_that_was_on_its_way() -> None:
+    async with (
+        running(Echo("a")) as (origin,),
+        proxying(*sections(origin.port)) as proxy,
+        trio.open_nursery() as nursery,
+    ):
+        stream = await trio.open_tcp_stream("127.0.0.1", proxy.ports[80])
+        await stream.send_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await stream.receive_some()
+        nursery.start_soon(proxy.proxy.drain, 5.0)
+        await trio.testing.wait_all_tasks_blocked()
+        await stream.send_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        reply = b"".join([part async for part in stream])
+        assert reply.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in reply
+        await stream.aclose()
+
+
+async def test_drain_ends_what_does_not_end_at_its_deadline() -> None:
+    async def script(stream: trio.SocketStream, _: int) -> None:
+        await trio.sleep_forever()
+
+    origin = Origin(script)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(origin.serve)
+        async with proxying(*sections(origin.port)) as proxy:
+            stream = await trio.open_tcp_stream("127.0.0.1", proxy.ports[80])
+            await stream.send_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            while not origin.connections:
+                await trio.lowlevel.checkpoint()
+            with trio.fail_after(2):
+                await proxy.proxy.drain(0.1)
+            assert not proxy.proxy.plane.connections
+            await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
 async def test_metrics_and_the_access_log_tell_of_each_request(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     own = Proxy(workload=WORKLOAD, trust_domain="cluster.local", access_log=AccessLog(path=str(path)))
