@@ -62,7 +62,7 @@ def _percentile(output: str, which: str) -> float:
 def _h2load(url: str, duration_s: float, folder: Path) -> Load:
     log = folder / "h2load.log"
     log.unlink(missing_ok=True)
-    command = ["h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", f"-D{duration_s:g}", "-t1"]
+    command = ["h2load", f"-c{H2_CONNECTIONS}", f"-m{H2_STREAMS}", f"-D{max(1, round(duration_s))}", "-t1"]
     command += [f"--log-file={log}", f"--header=:authority: {HOST}", url]
     return h2load_result(_run(command), log)
 
