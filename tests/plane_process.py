@@ -1,8 +1,7 @@
 """A worker process with a fake data plane: accepts on what it was given and answers with the digest that it serves. Run as a program.
 
 It can be told to misbehave by the mesh it runs: a slice whose first direct response says ``refuse`` cannot be prepared,
-``refuse-in-one-worker`` not in the
-second that tries, ``die`` ends the process in prepare, ``die-after-swap`` right after its swap.
+``refuse-in-one-worker`` not in the second that tries, ``die`` ends the process in prepare, ``die-after-swap`` right after its swap.
 """
 
 from __future__ import annotations
