@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 
@@ -20,10 +21,14 @@ from snapshot.registry_login import RegistryLogin
 from snapshot.store import NotFound, StoreError, TooLarge
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+EMPTY = b"{}"
 MAX_MANIFEST_BYTES = 65_536
 
 CONNECT_TIMEOUT_S = 2.0
 TRANSFER_TIMEOUT_S = 5.0
+_BLOB_PAUSES_S = (0.05, 0.2, 0.5)
+"""The distribution project's registry denies (400) a blob for a moment while somebody else uploads the same bytes; nothing was written then."""
+
 WHOLE_READ_S = 60.0
 """A server that trickles bytes may not hold a reader for longer than this."""
 
@@ -36,6 +41,8 @@ class Registry:
     ) -> None:
         self.shown = f"{url}/{repository}"
         self._url = f"{url}/v2/{repository}"
+        self._empty = ""
+        self._first = threading.Lock()
         try:
             verify = ssl.create_default_context(cafile=ca) if ca else ssl.create_default_context()
         except OSError as error:
@@ -78,7 +85,12 @@ class Registry:
         """Makes the tag name this manifest, whatever it named before. The blobs that it lists must be there."""
         url = f"{self._url}/manifests/{tag}"
         with self._told(f"write {url}"):
-            _require(self._client.put(url, content=raw, headers={"content-type": MANIFEST_TYPE}))
+            for pause_s in (*_BLOB_PAUSES_S, None):
+                response = self._client.put(url, content=raw, headers={"content-type": MANIFEST_TYPE})
+                if response.status_code != httpx.codes.BAD_REQUEST or pause_s is None:
+                    break
+                time.sleep(pause_s)
+            _require(response)
 
     def read_blob(self, digest: str, *, max_bytes: int) -> bytes:
         """A blob's bytes, checked against their digest; raises TooLarge too. A redirect to a content server is followed."""
@@ -105,6 +117,12 @@ class Registry:
             content_type = {"content-type": "application/octet-stream"}
             _require(self._client.put(place.copy_merge_params({"digest": digest}), content=raw, headers=content_type))
         return digest
+
+    def write_empty(self) -> str:
+        """Uploads the empty JSON object, which manifests without a configuration refer to, once; returns its digest."""
+        with self._first:
+            self._empty = self._empty or self.write_blob(EMPTY)
+            return self._empty
 
     @contextlib.contextmanager
     def _told(self, action: str) -> Iterator[None]:

@@ -18,14 +18,13 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import msgspec
 
-from snapshot.registry import MANIFEST_TYPE, Registry, digest_of
+from snapshot.registry import EMPTY, MANIFEST_TYPE, Registry, digest_of
 from snapshot.registry_login import docker_login
 from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
 from snapshot.writer_lease import LeaseRecord, Pace, WriterLease
 
 CONTENT_TYPE = "application/vnd.weft.file.v1"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-_EMPTY = b"{}"
 _TITLE = "org.opencontainers.image.title"
 _HOLDER = "io.weft.lease.holder"
 _BEAT = "io.weft.lease.beat"
@@ -184,7 +183,7 @@ class _LeaseTag:
         return LeaseRecord(said.get(_HOLDER, ""), said.get(_BEAT, ""))
 
     def write(self, record: LeaseRecord) -> None:
-        empty = Descriptor(EMPTY_TYPE, digest_of(_EMPTY), len(_EMPTY))
+        empty = Descriptor(EMPTY_TYPE, self._registry.write_empty(), len(EMPTY))
         self._registry.write_manifest(
             _LEASE_TAG, _manifest(self._registry, empty, {_HOLDER: record.holder, _BEAT: record.beat})
         )
@@ -197,7 +196,7 @@ def tag_of(name: str) -> str:
 
 
 def _manifest(registry: Registry, layer: Descriptor, annotations: dict[str, str]) -> bytes:
-    config = Descriptor(EMPTY_TYPE, registry.write_blob(_EMPTY), len(_EMPTY))
+    config = Descriptor(EMPTY_TYPE, registry.write_empty(), len(EMPTY))
     manifest = Manifest(config=config, layers=(layer,), annotations=annotations)
     return msgspec.json.encode(manifest, order="deterministic")
 

@@ -27,7 +27,11 @@ LEASE_S = 30.0
 MARGIN_S = 15.0
 """Longer than one small write with all its timeouts."""
 
-CONFIRM_S = 2.0
+CONFIRM_S = 3.0
+CLAIM_SHARE = 0.75
+"""A claim, from the read that said "free" to the write's answer, must be done in this part of ``confirm_s``."""
+
+PATIENCE_LEASES = 3
 POLL_S = 0.25
 
 
@@ -82,7 +86,7 @@ class WriterLease:
     def require(self) -> None:
         """Takes the lease, or keeps it: after this the caller may write for ``margin_s``. Blocks while another holds it.
 
-        Raises Conflict where another is at work for longer than two leases, or has taken it from us.
+        Raises Conflict where another is at work for longer than PATIENCE_LEASES, or has taken it from us.
         """
         with self._lock:
             if self._written is None:
@@ -104,7 +108,7 @@ class WriterLease:
                 self._shared.write(LeaseRecord())
 
     def _take(self) -> None:
-        deadline = self._clock() + 2 * self._pace.lease_s
+        deadline = self._clock() + PATIENCE_LEASES * self._pace.lease_s
         seen, seen_at = self._shared.read(), self._clock()
         read_at = seen_at
         while True:
@@ -121,7 +125,7 @@ class WriterLease:
     def _claim(self, read_at: float) -> bool:
         """Writes our name and says whether it stood. ``read_at`` is when the read began that said the lease is free."""
         self._write()
-        if self._clock() - read_at > self._pace.confirm_s / 2:
+        if self._clock() - read_at > CLAIM_SHARE * self._pace.confirm_s:
             # Another may have claimed and confirmed since that read; it will notice that its name is gone. Ours is left standing, unused:
             # until it has run out nobody writes, and what was under way has ended.
             self._written = None
