@@ -28,15 +28,25 @@ class Control(ControlClient):
         self.registered: list[float] = []
         self.withdrawn = 0
         self._changed = trio.Event()
+        self._asked = -1
+        self._asks = trio.Event()
 
     def change(self, *workloads: RegisteredWorkload) -> None:
         self.registry = Registry(self.registry.version + 1, workloads)
         self._changed.set()
         self._changed = trio.Event()
 
+    async def asked_for(self, version: int) -> None:
+        """Waits until a reader that has this version asks for another."""
+        while self._asked != version:
+            await self._asks.wait()
+
     async def read_registry(self, version: int, *, wait_s: float) -> Registry | None:
         if self.down:
             raise ControlError("unreachable", "away")
+        self._asked = version
+        self._asks.set()
+        self._asks = trio.Event()
         if version == self.registry.version:
             with trio.move_on_after(wait_s):
                 await self._changed.wait()
@@ -58,52 +68,48 @@ def clock() -> trio.testing.MockClock:
     return trio.testing.MockClock(autojump_threshold=0.02)
 
 
-async def test_every_change_is_told_at_once_and_kept_for_a_restart(
-    tmp_path: Path, clock: trio.testing.MockClock
-) -> None:
-    control, seen = Control(), []
-
-    async def emit(registry: Registry) -> None:
-        seen.append((trio.current_time(), registry.version))
-
+async def test_every_change_is_told_and_kept_for_a_restart(tmp_path: Path, clock: trio.testing.MockClock) -> None:
+    control = Control()
+    told, hear = trio.open_memory_channel[Registry](8)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(RegistryFollower(control, tmp_path / "r.json").follow, emit)
-        await trio.sleep(100)
+        nursery.start_soon(RegistryFollower(control, tmp_path / "r.json").follow, told.send)
+        assert (await hear.receive()).version == 1
         control.change(WORKLOAD)
-        await trio.sleep(1)
+        assert (await hear.receive()).version == 2
+        # It asks again only when what it heard is on the disk.
+        await control.asked_for(2)
         nursery.cancel_scope.cancel()
-    assert seen == [(0.0, 1), (100.0, 2)]
     control.down = True
     again = RegistryFollower(control, tmp_path / "r.json")
-    with trio.move_on_after(1):
-        await again.follow(emit)
-    assert again.registry == control.registry
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(again.follow, told.send)
+        assert await hear.receive() == control.registry
+        nursery.cancel_scope.cancel()
     assert not again.reachable
 
 
 async def test_a_control_plane_that_comes_back_is_noticed_soon_and_the_last_registry_stays_meanwhile(
     tmp_path: Path, clock: trio.testing.MockClock
 ) -> None:
-    control, seen = Control(), []
-
-    async def emit(registry: Registry) -> None:
-        seen.append(registry.version)
-
+    control = Control()
+    told, hear = trio.open_memory_channel[Registry](8)
     follower = RegistryFollower(control, tmp_path / "r.json")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(follower.follow, emit)
-        await trio.sleep(1)
+        nursery.start_soon(follower.follow, told.send)
+        first = await hear.receive()
+        await control.asked_for(first.version)
         control.down = True
         control.change()
+        assert (await hear.receive()).version == 2
         await trio.sleep(60)
         assert follower.registry is not None
+        assert not follower.reachable
         control.change(WORKLOAD)
         control.down = False
-        await trio.sleep(LONGEST_RETRY_S + 1)
+        back = trio.current_time()
+        assert (await hear.receive()).workloads == (WORKLOAD,)
+        assert trio.current_time() - back <= LONGEST_RETRY_S
         nursery.cancel_scope.cancel()
-    assert seen[0] == 1
-    assert seen[-1] == 3
-    assert follower.reachable
 
 
 async def test_damaged_saved_registry_is_no_registry(tmp_path: Path, clock: trio.testing.MockClock) -> None:
