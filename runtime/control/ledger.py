@@ -67,10 +67,14 @@ class Ledger:
         try:
             path.touch(mode=0o600)
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5.0)
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(f"cannot open {path}: {error}") from None
+        try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.Error as error:
+            self._connection.close()
             raise StateError(f"cannot open {path}: {error}") from None
 
     def close(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -35,15 +37,15 @@ def command() -> None:
 def token(state: Path, identity: str, ttl: float, uses: int) -> None:
     """Make a join token and print it, alone, on standard output. It cannot be printed again."""
     now = time.time()
-    opened = _open(state, now)
-    try:
-        spiffe_id = states.workload_identity(opened.trust_domain, identity)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    try:
-        made = opened.ledger.create_token(spiffe_id, now=now, ttl_s=ttl, uses=uses)
-    except LedgerError as error:
-        raise click.ClickException(str(error)) from None
+    with _opened(state, now) as opened:
+        try:
+            spiffe_id = states.workload_identity(opened.trust_domain, identity)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        try:
+            made = opened.ledger.create_token(spiffe_id, now=now, ttl_s=ttl, uses=uses)
+        except LedgerError as error:
+            raise click.ClickException(str(error)) from None
     click.echo(made)
     click.echo(f"for {spiffe_id}, {uses} use(s), until {_time(now + ttl)}", err=True)
 
@@ -52,7 +54,8 @@ def token(state: Path, identity: str, ttl: float, uses: int) -> None:
 @STATE
 def bundle(state: Path) -> None:
     """Print the trust bundle (PEM): what a proxy's control_ca names."""
-    click.echo(_open(state, time.time()).authority.bundle.decode(), nl=False)
+    with _opened(state, time.time()) as opened:
+        click.echo(opened.authority.bundle.decode(), nl=False)
 
 
 @command.command(name="list")
@@ -61,7 +64,8 @@ def bundle(state: Path) -> None:
 def list_issued(state: Path, output: str) -> None:
     """List the certificates that were issued, newest first."""
     now = time.time()
-    rows = _open(state, now).ledger.issued()
+    with _opened(state, now) as opened:
+        rows = opened.ledger.issued()
     if output == "json":
         page = {"schemaVersion": 1, "certificates": rows}
         click.echo(msgspec.json.format(msgspec.json.encode(page)).decode())
@@ -72,11 +76,16 @@ def list_issued(state: Path, output: str) -> None:
         click.echo(f"{_time(row.issued_at):<21}{ends:<21}{row.by:<9}{row.serial[:12]:<14}{row.identity}")
 
 
-def _open(folder: Path, now: float) -> states.State:
+@contextmanager
+def _opened(folder: Path, now: float) -> Iterator[states.State]:
     try:
-        return states.open_existing(folder, now=now)
+        opened = states.open_existing(folder, now=now)
     except StateError as error:
         raise click.ClickException(str(error)) from None
+    try:
+        yield opened
+    finally:
+        opened.ledger.close()
 
 
 def _time(seconds: float) -> str:

@@ -64,6 +64,7 @@ def test_everything_is_there_after_a_restart(ledger, tmp_path: Path) -> None:
     assert again.registrations() == [WORKLOAD]
     assert again.count_start(now=NOW) == first + 1
     again.close()
+    again.close()
 
 
 def test_a_registration_that_ended_is_not_kept(ledger) -> None:
