@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -107,7 +108,9 @@ class ControlClient:
         """One request; a client that was replaced meanwhile is closed by the last call that used it."""
         self._calls[client] = self._calls.get(client, 0) + 1
         try:
-            return await client.request(method, self._url + path, content=body, timeout=limit_s)
+            request = client.build_request(method, self._url + path, content=body, timeout=limit_s)
+            request.stream = _Body(body)
+            return await client.send(request)
         finally:
             self._calls[client] -= 1
             if not self._calls[client]:
@@ -127,6 +130,21 @@ class ControlClient:
             context.load_cert_chain(self._certificate)
         # The environment's proxies are for the application: the mesh's own calls go straight.
         return httpx.AsyncClient(verify=context, trust_env=False)
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body in one piece. httpx's own is an async generator, which a cancelled call leaves behind unfinished."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = [body] if body else []
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 def _read(raw: bytes | None, shape: type[T]) -> T:
