@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pygit2
 import pytest
 from click.testing import CliRunner, Result
 
+from runtime.control.interface import ProxyStatus, StatusReport
 from snapshot.store_directory import DirectoryStore
+from snapshot.trust.history import Entry
 from snapshot.trust.keys import load_keys
 from snapshot.trust.layout import PUBLISHER_ROLES
+from snapshot.trust.release import Release
 from tests.stores import DAY, NOW, mesh, release_mesh
 from weft.cli import weft
+from weft.commands.log import _running, _text
+from weft.commands.status import _print
 
 AUTHOR = pygit2.Signature("A Tester", "tester@example.org", 1_700_000_000, 0)
 SERVICE = """
@@ -212,3 +218,24 @@ def test_a_publication_with_the_key_for_emergencies_is_loud(desk: Desk) -> None:
     assert "BREAK GLASS  CI is down" in desk.log().stdout
     assert "(break-glass)" in desk.log().stdout
     assert "BREAK GLASS  CI is down" in desk.verify().stdout
+
+
+def test_status_says_loudly_which_proxies_run_such_a_release(capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = ProxyStatus("reviews", channel="stable", version=3)
+    _print(StatusReport(version=3, published={"stable": 3}, proxies=(quiet,)), "table")
+    assert "BREAK GLASS" not in capsys.readouterr().out
+    loud = ProxyStatus("reviews", channel="stable", version=4, break_glass="CI is down")
+    _print(StatusReport(version=4, published={"stable": 4}, proxies=(loud, loud)), "table")
+    assert (
+        capsys.readouterr().out.count("BREAK GLASS: version 4 was published with the key for emergencies: CI is down")
+        == 1
+    )
+
+
+def test_the_log_says_where_a_release_runs() -> None:
+    proxies = (ProxyStatus("b", version=2), ProxyStatus("a", version=2), ProxyStatus("c", channel="canary", version=2))
+    running = _running(proxies, "stable")
+    release = Release(channel="stable", commit="c", snapshot="s", tree="t", compiler="w", time=0, version=2)
+    assert "running   a, b" in _text(Entry(release, ()), running)
+    assert "running   nowhere" in _text(Entry(msgspec.structs.replace(release, version=1), ()), running)
+    assert "running" not in _text(Entry(release, ()), None)
