@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -73,9 +74,9 @@ def command(
             note=note,
             break_glass=break_glass,
         )
-        release = publish_commit(
-            asked, snapshot, open_store(store, ca=store_ca, token=token), signing, now=datetime.now(UTC)
-        )
+        # Closing gives back what a failed publication holds in a store, so that the next one need not wait.
+        with closing(open_store(store, ca=store_ca, token=token)) as opened:
+            release = publish_commit(asked, snapshot, opened, signing, now=datetime.now(UTC))
     except Conflict as error:
         click.echo(f"refused: another publisher came first; run again. ({error})", err=True)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,8 +34,8 @@ def command(
     """
     try:
         signing = load_keys(keys, PUBLISHER_ROLES)
-        opened = open_store(store, ca=store_ca, token=token)
-        release = roll_back(opened, signing, channel=channel, version=version, note=note, now=datetime.now(UTC))
+        with closing(open_store(store, ca=store_ca, token=token)) as opened:
+            release = roll_back(opened, signing, channel=channel, version=version, note=note, now=datetime.now(UTC))
     except Conflict as error:
         click.echo(
             f"refused: another publisher came first; look at what it published, then run again. ({error})", err=True
