@@ -35,7 +35,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     the application behind a sidecar listens. ``port_map`` maps a slice's listener port (as text) to the port really bound, and
     ``application_ports`` a target port to the application's real one. ``services`` gives ``host:port`` of a mesh service an
     ``address:port`` to listen on (listener per service). ``control`` is the control plane's URL ("" for none), trusted by
-    ``control_ca`` (PEM file); ``join_token`` is a file. ``credentials`` is a directory of ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified
+    ``control_ca`` (PEM file); ``join_token`` is a file.
+    ``credentials`` is a directory of ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified
     slice and the SVID. ``stamp`` adds an x-weft-snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be.
     """
 
