@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from functools import cached_property
 
 import msgspec
@@ -20,6 +21,7 @@ from compiler.resources.meta import GATEWAY_API, Meta
 from compiler.resources.security import AccessRule, PeerAuthentication
 from compiler.resources.service_entry import ServiceEntry
 from compiler.resources.virtual_service import VirtualService
+from compiler.resources.written import WORKLOAD_KINDS, PodTemplate, Written, pod_template, written
 from policies.source import SourceRef
 
 
@@ -56,9 +58,13 @@ class MeshService(msgspec.Struct, frozen=True):
 
 
 class Mesh:
-    """All resources of a tree, indexed. Owns the indexes; never changed after construction."""
+    """All resources of a tree, indexed. Owns the indexes; never changed after construction.
 
-    def __init__(self, resources: Resources) -> None:
+    ``now`` is only for what depends on the date (certificates near their end, ``expiry_days`` before it); None leaves that out,
+    so that what a commit compiles to is the same on every day.
+    """
+
+    def __init__(self, resources: Resources, *, now: datetime | None = None, expiry_days: int = 30) -> None:
         configs = resources.all(MeshConfig)
         self.config: MeshConfig = configs[0] if configs else MeshConfig()
         self.configs = configs
@@ -77,6 +83,22 @@ class Mesh:
         self.grants = resources.all(ReferenceGrant)
         self.peer_authentications = resources.all(PeerAuthentication)
         self.access_rules = resources.all(AccessRule)
+        self.now = now
+        self.expiry_days = expiry_days
+        self._documents = resources.documents
+        self._written: dict[str, list[Written]] = {}
+
+    def written(self, kind: str) -> list[Written]:
+        """The documents of a kind (as sources name it), in the order between resources; for fields that no resource holds."""
+        if kind not in self._written:
+            opened = [written(document) for document in self._documents.get(kind, ())]
+            self._written[kind] = sorted(opened, key=lambda item: item.meta.order)
+        return self._written[kind]
+
+    @cached_property
+    def pods(self) -> list[PodTemplate]:
+        """Every Pod and every workload's pod template."""
+        return [pod_template(item) for kind in WORKLOAD_KINDS for item in self.written(kind)]
 
     @cached_property
     def source(self) -> SourceRef:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
 from compiler.catalog import diagnostic
@@ -87,10 +87,16 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
 
 
 class Resources:
-    """All resources of a tree. Owns the lists per kind, in the order between competitors, and the positions of all named parts."""
+    """All resources of a tree. Owns the lists per kind, in the order between competitors, and the positions of all named parts.
 
-    def __init__(self, resources: Iterable[Resource], positions: Positions) -> None:
+    ``documents`` are what the resources were read from, and the documents of kinds that have no resource, by kind as sources name it.
+    """
+
+    def __init__(self, resources: Iterable[Resource], positions: Positions, documents: Iterable[Document] = ()) -> None:
         self.positions = positions
+        self.documents: dict[str, list[Document]] = {}
+        for document in documents:
+            self.documents.setdefault(kind_of(document), []).append(document)
         self._by_type: dict[type, list[Resource]] = {}
         for resource in resources:
             self._by_type.setdefault(type(resource), []).append(resource)
@@ -102,7 +108,7 @@ class Resources:
         return self._by_type.get(kind, [])  # type: ignore[return-value]
 
 
-def load_resources(documents: Iterable[Document]) -> tuple[Resources, list[Diagnostic]]:
+def load_resources(documents: Sequence[Document]) -> tuple[Resources, list[Diagnostic]]:
     """Reads schema-valid documents; of two with the same kind, namespace and name the first is kept and the second reported."""
     positions: Positions = {}
     seen: dict[ResourceId, Meta] = {}
@@ -131,4 +137,4 @@ def load_resources(documents: Iterable[Document]) -> tuple[Resources, list[Diagn
         seen[meta.id] = meta
         positions.update(attempt)
         resources.append(resource)
-    return Resources(resources, positions), findings
+    return Resources(resources, positions, documents), findings

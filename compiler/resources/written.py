@@ -1,0 +1,101 @@
+"""Documents as they were written, for checks that ask about fields which no resource holds.
+
+A resource says what link needs. Analysis also asks about annotations, images, webhooks and kinds that have no part in routing; giving each
+of them a type would make types that one check reads. A check that routes, links or decides reads resources.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from compiler.diagnostic import Span
+from compiler.node import Document, Mapping
+from compiler.resources.cursor import Cursor, Labels
+from compiler.resources.gateway_api import LabelCondition
+from compiler.resources.meta import Meta, open_document
+
+
+class Written(msgspec.Struct, frozen=True):
+    """One document: its metadata and a cursor at its root."""
+
+    meta: Meta
+    root: Cursor
+
+    @property
+    def spec(self) -> Cursor:
+        """``spec``, empty where the document has none."""
+        return self.root.at("spec") or self.root.empty("spec")
+
+    def annotation_span(self, name: str) -> Span:
+        """Where an annotation stands."""
+        metadata = self.root.at("metadata")
+        return key_span(metadata.at("annotations") if metadata else None, name) or self.meta.span
+
+
+class PodTemplate(msgspec.Struct, frozen=True):
+    """A Pod, or what a workload makes its pods of. ``meta`` is the workload's; labels and annotations are the pods'."""
+
+    meta: Meta
+    labels: Labels
+    annotations: Labels
+    spec: Cursor
+
+    @property
+    def is_pod(self) -> bool:
+        """Whether this is a Pod itself."""
+        return self.meta.id.kind == "Pod"
+
+    def container(self, name: str) -> Cursor | None:
+        """The container, or init container, of a name."""
+        containers = (*self.spec.each("containers"), *self.spec.each("initContainers"))
+        return next((item for item in containers if item.text("name") == name), None)
+
+    def has_labels(self, selector: Labels) -> bool:
+        """Whether the pods have all labels of a selector."""
+        return set(selector) <= set(self.labels)
+
+
+_TEMPLATES = {
+    "Deployment": ("spec", "template"),
+    "StatefulSet": ("spec", "template"),
+    "DaemonSet": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+WORKLOAD_KINDS = ("Pod", *_TEMPLATES)
+
+
+def written(document: Document) -> Written:
+    """A document opened for reading; what is read here names no source."""
+    return Written(*open_document(document, {}))
+
+
+def pod_template(item: Written) -> PodTemplate:
+    """The pods of a workload, or the Pod itself."""
+    if item.meta.id.kind == "Pod":
+        return PodTemplate(item.meta, item.meta.labels, item.meta.annotations, item.spec)
+    template = item.root
+    for step in _TEMPLATES[item.meta.id.kind]:
+        template = template.at(step) or template.empty(step)
+    metadata = template.at("metadata") or template.empty("metadata")
+    spec = template.at("spec") or template.empty("spec")
+    return PodTemplate(item.meta, metadata.labels("labels"), metadata.labels("annotations"), spec)
+
+
+def key_span(mapping: Cursor | None, key: str) -> Span | None:
+    """Where a key of a mapping stands, or None where it is not written."""
+    return mapping.node.key_spans.get(key) if mapping is not None and isinstance(mapping.node, Mapping) else None
+
+
+def selects(selector: Cursor | None, labels: Labels) -> bool:
+    """Whether a Kubernetes LabelSelector selects labels; none written, or an empty one, selects everything."""
+    if selector is None:
+        return True
+    found = dict(labels)
+    conditions = (
+        LabelCondition(item.text("key"), item.text("operator"), item.texts("values"))
+        for item in selector.each("matchExpressions")
+    )
+    return set(selector.labels("matchLabels")) <= set(labels) and all(
+        condition.holds(found) for condition in conditions
+    )
