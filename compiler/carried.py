@@ -51,7 +51,8 @@ def not_carried(document: Document) -> Iterator[Diagnostic]:
     namespace = "" if document.kind in CLUSTER_SCOPED else document.namespace or DEFAULT_NAMESPACE
     resource = ResourceId(kind, namespace, document.name)
     for path, span, value in _walk(document.root, _tree(kind), "", document.root.span):
-        shown = f"`{path}: {value}`" if value else f"`{path}`"
+        # A kind of which nothing is carried refuses its whole spec; its name then says more than the path.
+        shown = f"`{path}: {value}`" if value else f"a `{document.kind}`" if path == "spec" else f"`{path}`"
         yield diagnostic(
             NOT_CARRIED, f"{shown} is valid, but this version does not carry it yet", span, resource=resource
         )

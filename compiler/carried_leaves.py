@@ -52,17 +52,55 @@ def _policies(table: str) -> frozenset[str]:
     return frozenset(level + path for level in _POLICY_LEVELS for path in paths(table))
 
 
+_REPLICATED = ("Deployment", "StatefulSet", "DaemonSet", "Job")
+_TEMPLATE_CARRIED = """
+    spec.template.metadata.labels{}
+    spec.template.spec.(serviceAccountName|serviceAccount)
+    spec.template.spec.containers[].ports[].(name|containerPort)
+"""
+_TEMPLATE_INERT = """
+    spec.selector.matchLabels{} spec.selector.matchExpressions[].(key|operator|values[])
+    spec.template.metadata.(name|namespace|annotations{}|creationTimestamp)
+    spec.template.spec.hostNetwork spec.template.spec.containers[].(name|ports[].protocol)
+"""
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
+
+KINDS_NOT_CARRIED = (
+    "Sidecar",
+    "WorkloadEntry",
+    "WorkloadGroup",
+    "ProxyConfig",
+    "EnvoyFilter",
+    "Telemetry",
+    "WasmPlugin",
+    "TrafficExtension",
+    "RequestAuthentication",
+    "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
+    "UDPRoute",
+    "ListenerSet",
+    "BackendTLSPolicy",
+)
+"""Kinds that are read and checked, and of which this version carries nothing."""
 
 INERT: dict[str, frozenset[str]] = {
     "Service": paths("spec.publishNotReadyAddresses"),
     "Pod": paths("spec.hostNetwork spec.containers[].(name|ports[].protocol)"),
-    "Deployment": paths("""
-        spec.selector.matchLabels{} spec.selector.matchExpressions[].(key|operator|values[])
-        spec.template.metadata.(name|namespace|annotations{}|creationTimestamp)
-        spec.template.spec.hostNetwork spec.template.spec.containers[].(name|ports[].protocol)
-    """),
+    **dict.fromkeys(_REPLICATED, paths(_TEMPLATE_INERT)),
+    "CronJob": frozenset(f"spec.jobTemplate.{path}" for path in paths(_TEMPLATE_INERT))
+    | paths("spec.jobTemplate.metadata.(name|namespace|labels{}|annotations{}|creationTimestamp)"),
     "Secret": paths("data{} stringData{}"),
+    "ConfigMap": paths("data{} binaryData{}"),
+    # Ingress is read where its class is Istio's (REFUSED_VALUES); other controllers' are theirs.
+    "Ingress": paths("""
+        spec.ingressClassName spec.defaultBackend.(service.name|service.port.name|service.port.number)
+        spec.defaultBackend.resource.(apiGroup|kind|name) spec.tls[].(hosts[]|secretName)
+        spec.rules[].host spec.rules[].http.paths[].(path|pathType)
+        spec.rules[].http.paths[].backend.(service.name|service.port.name|service.port.number)
+        spec.rules[].http.paths[].backend.resource.(apiGroup|kind|name)
+    """),
+    "IngressClass": paths("spec.controller"),
     "Gateway": paths("spec.servers[].name"),
     "GatewayClass": paths("spec.description"),
 }
@@ -79,11 +117,8 @@ CARRIED: dict[str, frozenset[str]] = {
         status.podIP status.podIPs[].ip
     """),
     "Secret": paths("type"),
-    "Deployment": paths("""
-        spec.template.metadata.labels{}
-        spec.template.spec.(serviceAccountName|serviceAccount)
-        spec.template.spec.containers[].ports[].(name|containerPort)
-    """),
+    **dict.fromkeys(_REPLICATED, paths(_TEMPLATE_CARRIED)),
+    "CronJob": frozenset(f"spec.jobTemplate.{path}" for path in paths(_TEMPLATE_CARRIED)),
     "VirtualService": paths(f"""
         spec.(hosts[]|gateways[]|exportTo[])
         spec.http[].(name|timeout)
@@ -155,7 +190,14 @@ CARRIED: dict[str, frozenset[str]] = {
     """),
 }
 
+CARRIED |= dict.fromkeys(("ConfigMap", "Ingress", "IngressClass", "CustomResourceDefinition"), frozenset())
+CARRIED |= dict.fromkeys(("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"), frozenset())
+CARRIED |= dict.fromkeys(("Endpoints", "EndpointSlice", *KINDS_NOT_CARRIED), frozenset())
+
 REFUSED: dict[str, frozenset[str]] = {
+    **dict.fromkeys(KINDS_NOT_CARRIED, paths("spec")),
+    "Endpoints": paths("subsets"),
+    "EndpointSlice": paths("addressType endpoints ports"),
     "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
@@ -202,6 +244,8 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
         "spec.targetRef.kind": frozenset({"Service", "ServiceEntry", "GatewayClass"}),
         "spec.targetRefs[].kind": frozenset({"Service", "ServiceEntry", "GatewayClass"}),
     },
+    "Ingress": {"spec.ingressClassName": frozenset({"istio"}), "metadata.annotations{}": frozenset({"istio"})},
+    "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
     "Gateway": {"spec.servers[].tls.mode": frozenset({"AUTO_PASSTHROUGH"})},
     "Gateway.gateway.networking.k8s.io": {
         "spec.listeners[].protocol": frozenset({"TLS", "TCP", "UDP"}),

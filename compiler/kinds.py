@@ -1,7 +1,7 @@
 """The kinds that weft reads: one literal table, from which versions, schemas and scope follow.
 
-A schema belongs to a kind, not to a version: the versions that one API serves differ in nothing that weft reads, so they share a file
-(Istio's v1, v1beta1 and v1alpha3; Gateway API's v1 and v1beta1).
+A schema belongs to a kind, not to a version: the versions that one API serves have the same fields, so they share a file (Istio's v1,
+v1beta1 and v1alpha3; Gateway API's v1 and v1beta1). Where a version is narrower, the schema has a condition on apiVersion.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class Kind(msgspec.Struct, frozen=True):
 _ISTIO = ("v1", "v1beta1", "v1alpha3")
 _SECURITY = ("v1", "v1beta1")
 _GATEWAY_API = ("v1", "v1beta1")
+_CONNECTION_ROUTE = ("v1", "v1alpha2")
+_ADMISSION = "admissionregistration.k8s.io"
 
 KINDS: tuple[Kind, ...] = (
     Kind("", "Namespace", ("v1",), "namespace.json", cluster_scoped=True),
@@ -40,16 +42,57 @@ KINDS: tuple[Kind, ...] = (
     Kind("", "ServiceAccount", ("v1",), "service_account.json"),
     Kind("", "Pod", ("v1",), "pod.json"),
     Kind("", "Secret", ("v1",), "secret.json"),
+    Kind("", "ConfigMap", ("v1",), "config_map.json"),
+    Kind("", "Endpoints", ("v1",), "endpoints.json"),
+    Kind("discovery.k8s.io", "EndpointSlice", ("v1",), "endpoint_slice.json"),
     Kind("apps", "Deployment", ("v1",), "deployment.json"),
+    Kind("apps", "StatefulSet", ("v1",), "stateful_set.json"),
+    Kind("apps", "DaemonSet", ("v1",), "daemon_set.json"),
+    Kind("batch", "Job", ("v1",), "job.json"),
+    Kind("batch", "CronJob", ("v1",), "cron_job.json"),
+    Kind("networking.k8s.io", "Ingress", ("v1",), "ingress.json"),
+    Kind("networking.k8s.io", "IngressClass", ("v1",), "ingress_class.json", cluster_scoped=True),
+    Kind(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        ("v1",),
+        "custom_resource_definition.json",
+        cluster_scoped=True,
+    ),
+    Kind(
+        _ADMISSION, "MutatingWebhookConfiguration", ("v1",), "mutating_webhook_configuration.json", cluster_scoped=True
+    ),
+    Kind(
+        _ADMISSION,
+        "ValidatingWebhookConfiguration",
+        ("v1",),
+        "validating_webhook_configuration.json",
+        cluster_scoped=True,
+    ),
     Kind("networking.istio.io", "VirtualService", _ISTIO, "virtual_service.json"),
     Kind("networking.istio.io", "DestinationRule", _ISTIO, "destination_rule.json"),
     Kind("networking.istio.io", "Gateway", _ISTIO, "istio_gateway.json"),
     Kind("networking.istio.io", "ServiceEntry", _ISTIO, "service_entry.json"),
+    Kind("networking.istio.io", "Sidecar", _ISTIO, "sidecar.json"),
+    Kind("networking.istio.io", "WorkloadEntry", _ISTIO, "workload_entry.json"),
+    Kind("networking.istio.io", "WorkloadGroup", _ISTIO, "workload_group.json"),
+    Kind("networking.istio.io", "ProxyConfig", ("v1beta1",), "proxy_config.json"),
+    Kind("networking.istio.io", "EnvoyFilter", ("v1alpha3",), "envoy_filter.json"),
+    Kind("telemetry.istio.io", "Telemetry", ("v1", "v1alpha1"), "telemetry.json"),
+    Kind("extensions.istio.io", "WasmPlugin", ("v1alpha1",), "wasm_plugin.json"),
+    Kind("extensions.istio.io", "TrafficExtension", ("v1alpha1",), "traffic_extension.json"),
+    Kind("security.istio.io", "RequestAuthentication", _SECURITY, "request_authentication.json"),
     Kind("security.istio.io", "PeerAuthentication", _SECURITY, "peer_authentication.json"),
     Kind("security.istio.io", "AuthorizationPolicy", _SECURITY, "authorization_policy.json"),
     Kind("gateway.networking.k8s.io", "GatewayClass", _GATEWAY_API, "gateway_class.json", cluster_scoped=True),
     Kind("gateway.networking.k8s.io", "Gateway", _GATEWAY_API, "gateway.json"),
     Kind("gateway.networking.k8s.io", "HTTPRoute", _GATEWAY_API, "http_route.json"),
+    Kind("gateway.networking.k8s.io", "GRPCRoute", ("v1",), "grpc_route.json"),
+    Kind("gateway.networking.k8s.io", "TLSRoute", ("v1", "v1alpha3", "v1alpha2"), "tls_route.json"),
+    Kind("gateway.networking.k8s.io", "TCPRoute", _CONNECTION_ROUTE, "tcp_route.json"),
+    Kind("gateway.networking.k8s.io", "UDPRoute", _CONNECTION_ROUTE, "udp_route.json"),
+    Kind("gateway.networking.k8s.io", "ListenerSet", ("v1",), "listener_set.json"),
+    Kind("gateway.networking.k8s.io", "BackendTLSPolicy", ("v1", "v1alpha3"), "backend_tls_policy.json"),
     Kind("gateway.networking.k8s.io", "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), "reference_grant.json"),
     Kind("weft", "MeshConfig", ("v1",), "mesh_config.json", cluster_scoped=True, named=False),
 )

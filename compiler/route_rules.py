@@ -1,4 +1,4 @@
-"""What the Gateway API asks of one HTTPRoute across its fields (the CEL rules of its CRD that relate values to each other)."""
+"""What the Gateway API asks of one route across its fields, and an expression over one value cannot say: defaults and units matter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from compiler.node import Document, Node, Scalar, Sequence, find
 _UNITS_MS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
 
-def check_http_route(document: Document) -> Iterator[Diagnostic]:
+ROUTES = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"})
+
+
+def check_route(document: Document) -> Iterator[Diagnostic]:
     """The mistakes of a route that its schema accepts."""
     yield from _same_parents(document)
     yield from _timeouts(document)

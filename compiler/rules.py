@@ -2,23 +2,26 @@
 
 - ``x-unique`` on a list: sets of fields of which no two items may have the same values. A field that is absent is equal to another
   absent one; ``field!`` leaves out items that lack it, and a dot leads into the item.
-- ``format``: ``re2`` is an expression that RE2 compiles, ``ip-block`` an address or a CIDR block.
+- ``format``: ``re2`` is an expression that RE2 compiles, ``ip-block`` an address or a CIDR block, ``jwk-set`` a JSON Web Key Set.
+- ``x-weft-rules``: expressions over the fields of one object (compiler/cel_rules.py).
 - A map's value may not be null. Kubernetes would drop the key, and a selector or match without one of its keys selects more.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import re2
 
 from compiler.catalog import diagnostic
+from compiler.cel_rules import check_cel_rules
 from compiler.diagnostic import Diagnostic, Related, ResourceId
 from compiler.mistakes import Path, dotted, where
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
-from compiler.route_rules import check_http_route
+from compiler.route_rules import ROUTES, check_route
 
 Schema = dict[str, Any]
 
@@ -31,10 +34,12 @@ class _Spot(NamedTuple):
     path: Path
 
 
-def check_rules(document: Document, schema: Schema) -> list[Diagnostic]:
-    """What a document that its schema accepts still gets wrong."""
+def check_rules(document: Document, schema: Schema, *, shape_is_right: bool) -> list[Diagnostic]:
+    """What a document gets wrong beside its shape; ``shape_is_right`` says whether its schema accepts it."""
     found: list[Diagnostic] = []
     for spot in _spots(schema, document.root):
+        if rules := spot.schema.get("x-weft-rules"):
+            found += check_cel_rules(document, rules, spot.node.plain(), spot.path, shape_is_right=shape_is_right)
         if isinstance(spot.node, Sequence):
             for fields in spot.schema.get("x-unique", ()):
                 found += _repeated(document, spot, fields)
@@ -42,8 +47,8 @@ def check_rules(document: Document, schema: Schema) -> list[Diagnostic]:
             found += _without_value(document, spot)
         elif "format" in spot.schema:
             found += _malformed(document, spot)
-    if document.kind == "HTTPRoute":
-        found += check_http_route(document)
+    if document.kind in ROUTES:
+        found += check_route(document)
     return found
 
 
@@ -119,6 +124,8 @@ def _malformed(document: Document, spot: _Spot) -> Iterator[Diagnostic]:
         problem = _regex_problem(text)
     elif spot.schema["format"] == "ip-block":
         problem = _block_problem(text)
+    elif spot.schema["format"] == "jwk-set":
+        problem = _keys_problem(text)
     if problem:
         message = f"{dotted(spot.path)}: `{text}` is not {problem}"
         yield diagnostic("IST0106", message, spot.node.span, resource=_about(document), help="")
@@ -142,6 +149,14 @@ def _block_problem(text: str) -> str:
     except ValueError:
         return "an IP address or a CIDR block, for example 10.0.0.0/8"
     return ""
+
+
+def _keys_problem(text: str) -> str:
+    try:
+        keys = json.loads(text)["keys"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "a JSON Web Key Set: JSON with a list `keys`"
+    return "" if isinstance(keys, list) else "a JSON Web Key Set: its `keys` are no list"
 
 
 def _about(document: Document) -> ResourceId:

@@ -8,6 +8,7 @@ and does not look into (one leaf), ``foreign`` belongs to others than the mesh (
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,8 @@ from compiler.rules import check_rules
 Schema: TypeAlias = dict[str, Any]
 
 _FOLDER = Path(__file__).with_name("schema")
-_SHARED = "types.json#/$defs/"
+_SHARED_FILES = ("types.json", "istio_types.json", "gateway_types.json")
+_SHARED_REFERENCE = re.compile(r'"(?:\w+_)?types\.json#/\$defs/')
 
 
 def validate(document: Document) -> list[Diagnostic]:
@@ -35,8 +37,9 @@ def validate(document: Document) -> list[Diagnostic]:
     kind = kind_of(document.api_version, document.kind)
     plain = document.plain()
     schema, validator = _schema(kind.schema), _validator(kind.schema)
-    found = check_rules(document, schema)
-    if not validator.is_valid(plain):
+    shape_is_right = validator.is_valid(plain)
+    found = check_rules(document, schema, shape_is_right=shape_is_right)
+    if not shape_is_right:
         found += describe(document, schema, validator.iter_errors(plain))
     return sorted(found, key=lambda diagnostic: diagnostic.span)[:MAX_FINDINGS]
 
@@ -82,12 +85,21 @@ def _leaves(root: Schema, schema: Schema, path: str) -> Iterator[str]:
         yield path
 
 
+def _read(file: str) -> Schema:
+    """One file, in which a reference to a shared definition reads as one to the file's own."""
+    schema: Schema = json.loads(_SHARED_REFERENCE.sub('"#/$defs/', (_FOLDER / file).read_text("utf-8")))
+    return schema
+
+
+@cache
+def _shared() -> Schema:
+    return {name: part for file in _SHARED_FILES for name, part in _read(file)["$defs"].items()}
+
+
 @cache
 def _schema(file: str) -> Schema:
     """One schema with the shared definitions that it refers to copied in."""
-    text = (_FOLDER / file).read_text("utf-8")
-    shared: Schema = json.loads((_FOLDER / "types.json").read_text("utf-8").replace(_SHARED, "#/$defs/"))["$defs"]
-    schema: Schema = json.loads(text.replace(_SHARED, "#/$defs/"))
+    schema, shared = _read(file), _shared()
     definitions: Schema = schema.setdefault("$defs", {})
     wanted = _references(schema)
     while wanted:

@@ -36,6 +36,7 @@ THIRD_PARTY = {
     "snapshot.store_s3": {"boto3", "botocore"},
     "snapshot.trust": {"msgspec", "tuf", "securesystemslib", "cryptography", "zstandard"},
     "compiler": {"msgspec", "re2"},
+    "compiler.cel_rules": {"cel"},
     "compiler.commit_tree": {"pygit2"},
     "compiler.composer": {"yaml"},
     "compiler.lineage": {"pygit2"},
@@ -56,6 +57,9 @@ THIRD_PARTY = {
     "runtime.service_server": {"msgspec", "trio", "h11"},
     "runtime.tls": {"msgspec", "cryptography"},
     "weft": {"click", "rich", "msgspec"},
+    "weft.starter": {"msgspec", "pygit2"},
+    "weft.local": {"cryptography", "msgspec", "trio"},
+    "weft.dev": {"msgspec", "rich", "trio", "watchfiles"},
     "weft.demo": {"click", "cryptography", "httpx", "msgspec", "pygit2", "rich", "trio"},
     "weft.commands": {"click", "rich", "msgspec", "trio", "httpx", "pygit2"},
 }

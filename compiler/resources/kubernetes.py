@@ -117,10 +117,21 @@ def _service_port(port: Cursor) -> Port:
     )
 
 
-def read_deployment(document: Document, positions: Positions) -> Workload:
-    """A Deployment document: its pod template is the workload."""
+def read_replicated(document: Document, positions: Positions) -> Workload:
+    """A Deployment, StatefulSet, DaemonSet or Job: its pod template is the workload."""
+    meta, root = open_document(document, positions)
+    return _templated(meta, root.at("spec"))
+
+
+def read_cron_job(document: Document, positions: Positions) -> Workload:
+    """A CronJob: the pod template of its job is the workload."""
     meta, root = open_document(document, positions)
     spec = root.at("spec")
+    job = spec.at("jobTemplate") if spec else None
+    return _templated(meta, job.at("spec") if job else None)
+
+
+def _templated(meta: Meta, spec: Cursor | None) -> Workload:
     template = spec.at("template") if spec else None
     template_meta = template.at("metadata") if template else None
     labels = template_meta.labels("labels") if template_meta else ()

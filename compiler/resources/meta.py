@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from compiler.diagnostic import ResourceId, Span
+from compiler.kinds import KINDS
 from compiler.node import Document, Mapping
 from compiler.resources.cursor import Cursor, Labels, Positions
 from policies.source import SourceRef
@@ -12,7 +13,7 @@ from policies.source import SourceRef
 DEFAULT_NAMESPACE = "default"
 PRIORITY_ANNOTATION = "weft.dev/priority"
 GATEWAY_API = "gateway.networking.k8s.io"
-CLUSTER_SCOPED = frozenset({"Namespace", "GatewayClass", "MeshConfig"})
+CLUSTER_SCOPED = frozenset(kind.name for kind in KINDS if kind.cluster_scoped)
 
 
 class Meta(msgspec.Struct, frozen=True):

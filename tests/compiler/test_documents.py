@@ -64,7 +64,7 @@ def test_json_is_read_by_the_same_path() -> None:
 
 
 def test_each_unknown_kind_is_noted_once() -> None:
-    filter_ = "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: a}\n"
+    filter_ = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\n"
     documents, found = load(f"{filter_}---\n{filter_}", filter_, "apiVersion: x.io/v1\nkind: Service\n")
     assert documents == []
     assert told(found) == [("WFT0011", "0.yaml", 2, 7), ("WFT0011", "2.yaml", 2, 7)]
@@ -107,19 +107,11 @@ def test_a_misspelt_kind_or_group_is_an_error_and_not_an_unknown_kind(
 @pytest.mark.parametrize(
     "text",
     [
-        "gateway.networking.k8s.io/v1 TCPRoute",
-        "gateway.networking.k8s.io/v1 TLSRoute",
-        "gateway.networking.k8s.io/v1 GRPCRoute",
-        "security.istio.io/v1 RequestAuthentication",
-        "networking.istio.io/v1 Sidecar",
-        "networking.istio.io/v1 WorkloadEntry",
-        "networking.istio.io/v1 WorkloadGroup",
-        "apps/v1 DaemonSet",
-        "apps/v1 StatefulSet",
+        "gateway.networking.x-k8s.io/v1alpha1 XMesh",
+        "apps/v1 ReplicaSet",
         "extensions/v1beta1 Deployment",
         "serving.knative.dev/v1 Service",
         "v1 PodTemplate",
-        "v1 Endpoints",
     ],
 )
 def test_kinds_that_exist_and_are_not_read_are_no_spelling_mistakes(text: str) -> None:
@@ -265,7 +257,12 @@ def test_an_empty_mesh_config_and_a_document_of_its_own_are_read() -> None:
     assert [(document.kind, validate(document)) for document in documents] == [("MeshConfig", []), ("MeshConfig", [])]
 
 
-def test_other_config_maps_are_skipped() -> None:
+def test_other_config_maps_are_read_as_such() -> None:
     documents, found = load("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\ndata: {mesh: 'a: 1'}\n")
-    assert documents == []
-    assert [item.code for item in found] == ["WFT0011"]
+    assert [document.kind for document in documents] == ["ConfigMap"]
+    assert found == []
+
+
+def test_a_root_of_trust_beside_the_configuration_is_nothing_to_tell() -> None:
+    metadata = '{"signatures": [], "signed": {"_type": "root", "version": 1}}'
+    assert load(metadata) == ([], [])
