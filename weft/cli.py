@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import click
 
 COMMANDS: dict[str, str] = {
+    "init": "Make a new mesh repository: a starter mesh, its CI, and a place for keys.",
     "check": "Check a mesh repository and say what is wrong, at file, line and column.",
+    "explain-code": "Say what the code of a finding means, and what to do.",
     "compile": "Compile a commit (or the work tree) into a snapshot.",
     "publish": "Compile, sign and publish a snapshot to a store.",
     "verify": "Verify a store against its root of trust.",
@@ -23,7 +25,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Run the bookshop demonstration on this machine.",
     "version": "Print weft's version and the slice format it reads.",
 }
-"""Name -> the one line that --help shows. The command itself is ``weft.commands.<name>.command``."""
+"""Name -> the one line that --help shows. The command itself is ``weft.commands.<name>.command``, with ``_`` for ``-``."""
 
 
 class LazyGroup(click.Group):
@@ -37,7 +39,7 @@ class LazyGroup(click.Group):
         """Imports and returns one command, or None where there is no such name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"weft.commands.{cmd_name}")
+        module = importlib.import_module(f"weft.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -16,6 +16,10 @@ class Sources:
     def __len__(self) -> int:
         return len(self._contents)
 
+    def files(self) -> tuple[str, ...]:
+        """The paths of all files, sorted."""
+        return tuple(sorted(self._contents))
+
     def line(self, file: str, number: int) -> str | None:
         """One line (counted from 1) without its break; None where there is no such file or line."""
         if file not in self._lines:

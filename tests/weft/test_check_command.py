@@ -13,7 +13,7 @@ from weft.cli import main, weft
 
 GOOD = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 BAD = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, lables: {a: b}}\n"
-NOTED = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\n"
+NOTED = "apiVersion: unknown.example/v1\nkind: Task\nmetadata: {name: a}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +91,29 @@ def test_github_gets_annotations(repository: Path) -> None:
     assert check("--format", "github").stdout.startswith("::error file=a.yaml,line=3,endLine=3,col=24,endColumn=30,")
 
 
+@pytest.mark.parametrize(
+    ("output", "start"),
+    [("sarif", '{\n  "$schema"'), ("gitlab", '[\n  {\n    "description"'), ("junit", "<?xml ")],
+)
+def test_code_hosts_get_their_formats(repository: Path, output: str, start: str) -> None:
+    (repository / "a.yaml").write_text(BAD)
+    result = check("--format", output)
+    assert result.stdout.startswith(start)
+    assert result.return_value == 1
+
+
+def test_what_is_left_out_is_not_counted(repository: Path) -> None:
+    (repository / "a.yaml").write_text(f"{BAD}---\n{NOTED}")
+    assert check("--select", "WFT").stdout.endswith("1 note in 1 file\n")
+    assert check("--ignore", "IST0106", "--ignore", "WFT0011").return_value == 0
+    assert check("--severity", "error").stdout.endswith("1 error in 1 file\n")
+
+
+def test_a_code_is_explained() -> None:
+    result = CliRunner().invoke(weft, ["explain-code", "wft0002"], standalone_mode=False)
+    assert result.stdout.startswith("WFT0002 DuplicateKey (error)")
+
+
 def test_colour_is_for_who_asks_or_has_a_terminal(repository: Path) -> None:
     (repository / "a.yaml").write_text(BAD)
     assert "\x1b[" in check("--color", "always").stdout
@@ -104,6 +127,7 @@ def test_colour_is_for_who_asks_or_has_a_terminal(repository: Path) -> None:
         (["--rev", "v9"], "not in a Git repository"),
         (["--rev", "HEAD", "a", "b"], "give one PATH"),
         (["--format", "xml"], "xml"),
+        (["--select", "IST,XYZ"], "no code begins with XYZ"),
     ],
 )
 def test_what_cannot_run_exits_2_with_one_sentence(

@@ -14,7 +14,17 @@ import click
 from compiler.commit_tree import CommitTree
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.pipeline import check
-from compiler.render import Sources, render_github, render_json, render_text, summarize
+from compiler.render import (
+    Sources,
+    render_github,
+    render_gitlab,
+    render_json,
+    render_junit,
+    render_sarif,
+    render_text,
+    summarize,
+)
+from compiler.selection import Selection, UnknownCodeError, beginnings
 from compiler.tree import JoinedTree, Tree, TreeError
 from compiler.worktree import WorkTree
 
@@ -25,7 +35,7 @@ from compiler.worktree import WorkTree
 @click.option(
     "--format",
     "output",
-    type=click.Choice(["text", "json", "github"]),
+    type=click.Choice(["text", "json", "sarif", "github", "gitlab", "junit"]),
     default="text",
     show_default=True,
     help="How findings are written.",
@@ -37,15 +47,39 @@ from compiler.worktree import WorkTree
     show_default=True,
     help="Whether text is coloured; auto is on a terminal, unless NO_COLOR is set.",
 )
-def command(paths: tuple[str, ...], rev: str | None, output: str, color: str) -> int:
+@click.option(
+    "--select", metavar="CODES", multiple=True, help="Show these alone: codes or their beginnings (IST,WFT01)."
+)
+@click.option(
+    "--ignore", metavar="CODES", multiple=True, help="Leave these out; the longest beginning that fits decides."
+)
+@click.option(
+    "--severity",
+    type=click.Choice(["error", "warning", "note"]),
+    default="note",
+    show_default=True,
+    help="The lightest findings to show.",
+)
+def command(
+    paths: tuple[str, ...],
+    rev: str | None,
+    output: str,
+    color: str,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    severity: str,
+) -> int:
     """Check mesh YAML: folders or files, or the current folder.
+
+    What --select, --ignore and --severity leave out is not counted either; publishing refuses errors whatever they say.
 
     Exits 0 where there is no error (warnings and notes are no errors), 1 where there is one, 2 where the check could not run.
     """
+    shown = _selection(select, ignore, severity)
     try:
         tree = _tree(paths, rev)
         with _no_collection():
-            found = check(tree)
+            found = [item for item in check(tree) if shown.takes(item)]
     except TreeError as error:
         raise click.ClickException(str(error)) from None
     click.echo(_rendered(found, tree, output, color=_colored(color)), nl=False, color=True)
@@ -80,11 +114,25 @@ def _prefix(path: str) -> str:
     return "" if shown == "." else shown
 
 
+def _selection(select: tuple[str, ...], ignore: tuple[str, ...], severity: str) -> Selection:
+    try:
+        return Selection(beginnings(",".join(select)), beginnings(",".join(ignore)), Severity[severity.upper()])
+    except UnknownCodeError as error:
+        raise click.UsageError(str(error)) from None
+
+
 def _rendered(found: list[Diagnostic], tree: Tree, output: str, *, color: bool) -> str:
-    if output == "json":
-        return render_json(found)
-    if output == "github":
-        return render_github(found)
+    match output:
+        case "json":
+            return render_json(found)
+        case "sarif":
+            return render_sarif(found)
+        case "github":
+            return render_github(found)
+        case "gitlab":
+            return render_gitlab(found)
+        case "junit":
+            return render_junit(found, Sources(tree).files())
     sources = Sources(tree)
     return f"{render_text(found, sources, color=color)}{summarize(found, len(sources))}\n"
 

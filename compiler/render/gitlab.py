@@ -1,0 +1,30 @@
+"""Diagnostics as GitLab's code quality report, which a merge request shows beside its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from compiler.catalog import BY_CODE
+from compiler.diagnostic import Diagnostic, Severity
+from compiler.render.fingerprints import fingerprinted
+
+_SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
+
+
+def render_gitlab(found: Iterable[Diagnostic]) -> str:
+    """A JSON list, one object per finding; the fingerprint stays when lines move."""
+    entries = [_entry(item, fingerprint) for item, fingerprint in fingerprinted(found)]
+    return msgspec.json.format(msgspec.json.encode(entries), indent=2).decode() + "\n"
+
+
+def _entry(item: Diagnostic, fingerprint: str) -> dict[str, object]:
+    span = item.span
+    return {
+        "description": f"{item.message}. {item.help}" if item.help else item.message,
+        "check_name": f"{item.code} {BY_CODE[item.code].name}",
+        "fingerprint": fingerprint,
+        "severity": _SEVERITIES[item.severity],
+        "location": {"path": span.file, "lines": {"begin": span.line, "end": span.end_line}},
+    }

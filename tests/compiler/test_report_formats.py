@@ -1,0 +1,88 @@
+"""Findings as code hosts and CI systems read them: the parts that they depend on."""
+
+from __future__ import annotations
+
+import json
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, Related, ResourceId, Severity, Span
+from compiler.render import render_gitlab, render_junit, render_sarif
+
+ABOUT = ResourceId("VirtualService", "shop", "reviews")
+
+
+def finding(
+    *, line: int = 4, code: str = "IST0106", file: str = "mesh/a b.yaml", message: str = "unknown"
+) -> Diagnostic:
+    related = (Related(Span("mesh/b.yaml", 2, 1, 2, 5), "first set here"),)
+    return diagnostic(code, message, Span(file, line, 5, line, 9), resource=ABOUT, related=related, help="Remove it.")
+
+
+def test_sarif_has_a_rule_per_code_and_a_result_per_finding() -> None:
+    log = json.loads(render_sarif([finding(), finding(code="WFT0002"), finding(line=9)]))
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["IST0106", "WFT0002"]
+    assert [(item["ruleId"], item["ruleIndex"]) for item in run["results"]] == [
+        ("IST0106", 0),
+        ("WFT0002", 1),
+        ("IST0106", 0),
+    ]
+    result = run["results"][0]
+    assert result["level"] == "error"
+    assert result["message"]["text"] == "unknown. Remove it."
+    (location,) = result["locations"]
+    assert location["physicalLocation"] == {
+        "artifactLocation": {"uri": "mesh/a%20b.yaml", "uriBaseId": "SRCROOT"},
+        "region": {"startLine": 4, "startColumn": 5, "endLine": 4, "endColumn": 9},
+    }
+    assert location["logicalLocations"][0]["fullyQualifiedName"] == "VirtualService shop/reviews"
+    assert result["relatedLocations"][0]["message"]["text"] == "first set here"
+
+
+def test_sarif_of_nothing_is_still_a_run() -> None:
+    (run,) = json.loads(render_sarif([]))["runs"]
+    assert run["results"] == run["tool"]["driver"]["rules"] == []
+
+
+@pytest.mark.parametrize("severity", list(Severity))
+def test_every_severity_has_its_level_in_sarif_and_gitlab(severity: Severity) -> None:
+    item = diagnostic("IST0106", "x", Span("a.yaml", 1, 1, 1, 2), severity=severity)
+    (run,) = json.loads(render_sarif([item]))["runs"]
+    assert run["results"][0]["level"] == severity.name.lower()
+    assert json.loads(render_gitlab([item]))[0]["severity"] in {"info", "minor", "critical"}
+
+
+def test_a_fingerprint_stays_when_lines_move_and_tells_equal_findings_apart() -> None:
+    def prints(*found: Diagnostic) -> list[str]:
+        return [entry["fingerprint"] for entry in json.loads(render_gitlab(found))]
+
+    assert prints(finding(line=4)) == prints(finding(line=40))
+    assert len(set(prints(finding(line=4), finding(line=5)))) == 2
+    assert prints(finding(message="other")) != prints(finding())
+
+
+def test_gitlab_gets_what_its_report_requires() -> None:
+    (entry,) = json.loads(render_gitlab([finding()]))
+    assert entry["description"] == "unknown. Remove it."
+    assert entry["check_name"] == "IST0106 SchemaValidationError"
+    assert re.fullmatch("[0-9a-f]{64}", entry["fingerprint"])
+    assert entry["location"] == {"path": "mesh/a b.yaml", "lines": {"begin": 4, "end": 4}}
+
+
+def test_junit_fails_for_errors_and_passes_for_clean_files_and_warnings() -> None:
+    warning = diagnostic("IST0130", "never used", Span("w.yaml", 1, 1, 1, 2))
+    text = render_junit([finding(message='<"&\x1b'), warning], ["clean.yaml", "mesh/a b.yaml", "w.yaml"])
+    root = ET.fromstring(text)
+    assert (root.get("tests"), root.get("failures")) == ("3", "1")
+    cases = root.findall("./testsuite/testcase")
+    assert [case.get("classname") for case in cases] == ["clean.yaml", "mesh/a b.yaml", "w.yaml"]
+    assert [[child.tag for child in case] for case in cases] == [[], ["failure"], ["system-out"]]
+    failure = cases[1].find("failure")
+    assert failure is not None
+    assert failure.get("message") == '<"&\ufffd'
+    assert "mesh/a b.yaml:4:5" in (failure.text or "")
