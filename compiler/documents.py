@@ -49,6 +49,8 @@ class _Loading:
                     self._take(file, node, text)
                 elif isinstance(node, Scalar):
                     self.found.append(_stray_value(node))
+                elif isinstance(node, Mapping) and _is_trust_metadata(node):
+                    continue
                 else:
                     others.append(node)
         if others:
@@ -118,6 +120,11 @@ def _means_a_resource(root: Mapping) -> bool:
 def id_of(document: Document) -> ResourceId:
     """Which resource a finding in this document is about; the namespace is as written."""
     return ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
+
+
+def _is_trust_metadata(node: Mapping) -> bool:
+    """A root of trust lies beside the configuration it is for, as `weft init` puts it; its shape is that of TUF's signed metadata."""
+    return find(node, ("signatures",)) is not None and find(node, ("signed", "_type")) is not None
 
 
 def _document(file: str, root: Mapping) -> Document:
