@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.corpus import DATA
 
-PURE = ("llhttp", "http11probe", "gadgets", "paths", "samples", "bookinfo", "authorization")
+PURE = ("schemas", "validation", "llhttp", "http11probe", "gadgets", "paths", "samples", "bookinfo", "authorization")
 
 
 @pytest.mark.parametrize("corpus", PURE)
