@@ -12,6 +12,7 @@ COMMANDS: dict[str, str] = {
     "init": "Make a new mesh repository: a starter mesh, its CI, and a place for keys.",
     "check": "Check a mesh repository and say what is wrong, at file, line and column.",
     "explain-code": "Say what the code of a finding means, and what to do.",
+    "schema": "Print the schema of a kind, or write the schemas for an editor.",
     "compile": "Compile a commit (or the work tree) into a snapshot.",
     "publish": "Compile, sign and publish a snapshot to a store.",
     "verify": "Verify a store against its root of trust.",
