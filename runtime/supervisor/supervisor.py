@@ -75,7 +75,9 @@ class Supervisor:
             else None
         )
         self._stopping = trio.Event()
+        self._ready = trio.Event()
         self._was_ready = False
+        self._withdrawn = False
         self.pages: dict[str, Address] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -98,6 +100,16 @@ class Supervisor:
     def stop(self) -> None:
         """Asks for a graceful end: drain, then return."""
         self._stopping.set()
+
+    async def wait_ready(self) -> None:
+        """Waits until the proxy was ready for the first time."""
+        await self._ready.wait()
+
+    async def withdraw(self) -> None:
+        """Leaves the registry for good and gives peers the moment to hear of it; what still comes is served."""
+        self._withdrawn = True
+        if self._registration is not None and await self._registration.withdraw():
+            await trio.sleep(WITHDRAW_S)
 
     @property
     def stopping(self) -> bool:
@@ -191,12 +203,15 @@ class Supervisor:
         reason, deployed = self.not_ready(), self.running.deployed
         ready = not reason
         if ready and not self._was_ready:
+            self._ready.set()
             log.info("ready: %s", ", ".join(f"{name} {host}:{port}" for name, (host, port) in self.pages.items()))
         elif not ready and deployed is not None:
             log.warning("not ready: %s", reason)
         self._was_ready = ready
         svid = self.running.svid
-        if ready and self._registration is not None and deployed is not None and svid is not None:
+        if self._withdrawn or self._registration is None:
+            return
+        if ready and deployed is not None and svid is not None:
             workload = registration_of(self.bootstrap, deployed.facts, svid)
             if workload is not None:
                 self._registration.offer(workload)
@@ -232,8 +247,7 @@ class Supervisor:
         limit_s = deployed.facts.proxy.deadlines.drain_ms / 1000 if deployed else DRAIN_S
         log.info("draining for at most %g s", limit_s)
         with trio.move_on_after(limit_s + 2.0):
-            if self._registration is not None and await self._registration.withdraw():
-                await trio.sleep(WITHDRAW_S)
+            await self.withdraw()
             await self.fleet.drain(limit_s)
         log.info("drained")
 

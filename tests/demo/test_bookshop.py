@@ -16,8 +16,8 @@ from snapshot.encode import decode_section
 from snapshot.index import Snapshot, assemble, select
 from snapshot.section import Cluster, GatewayPort, Listener, MeshUpstream, Proxy, RouteBlock, Section, WorkloadPort
 from weft.demo import story
-from weft.demo.bootstraps import write_bootstrap
-from weft.demo.plan import BY_NAME, PROXIES, addresses, example
+from weft.demo.plan import BY_NAME, CONTROL_API, PROXIES, addresses, example
+from weft.local.bootstraps import write_bootstrap
 
 
 def compiled(mesh: Path) -> Snapshot:
@@ -39,7 +39,7 @@ def mesh(tmp_path: Path) -> Path:
 
 def sections(snapshot: Snapshot, proxy: str, folder: Path) -> list[Section]:
     """The slice that the bootstrap of one proxy of the plan selects."""
-    bootstrap = load(write_bootstrap(folder, BY_NAME[proxy]))
+    bootstrap = load(write_bootstrap(folder, BY_NAME[proxy], control=CONTROL_API))
     entry = select(snapshot.index, bootstrap.selector)
     assert entry is not None, f"no slice is for {proxy}"
     found = assemble(snapshot.digest, entry, snapshot.blobs)
@@ -77,7 +77,7 @@ def test_no_two_processes_of_the_demonstration_share_an_address() -> None:
 
 
 def test_a_bootstrap_is_what_the_proxy_reads(tmp_path: Path) -> None:
-    path = write_bootstrap(tmp_path, BY_NAME["ingress"])
+    path = write_bootstrap(tmp_path, BY_NAME["ingress"], control=CONTROL_API)
     assert tomllib.loads(path.read_text())["ports"] == {"outbound": -1}
     assert load(path).root == str(tmp_path / "root.json")
 

@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from weft.demo.load import KINDS, Kind, Tally
-from weft.demo.load_client import BadReplyError, LoadClient, Reply
+from weft.local.http_client import BadReplyError, HttpClient, Reply
 
 PAGE = next(kind for kind in KINDS if kind.name == "page")
 STARS = next(kind for kind in KINDS if kind.name == "stars")
@@ -70,7 +70,7 @@ async def answer_with(*pieces: bytes) -> Reply | BadReplyError:
                 await trio.testing.wait_all_tasks_blocked()
 
     host, port = listener.socket.getsockname()
-    client = LoadClient((host, port))
+    client = HttpClient((host, port))
     async with listener, trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         try:

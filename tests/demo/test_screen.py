@@ -7,10 +7,10 @@ import io
 from rich.console import Console
 
 from weft.demo.load import Report
-from weft.demo.observer import Problem, ProxyView, Running
 from weft.demo.plan import BY_NAME
 from weft.demo.screen import PlainScreen, load_line, proxy_table, share_text
 from weft.demo.story import percentile
+from weft.local.views import Problem, ProxyView, Running
 
 
 def test_plain_lines_carry_the_seconds_since_the_start() -> None:

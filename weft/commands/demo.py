@@ -10,8 +10,8 @@ import trio
 from rich.console import Console
 
 from weft.demo.demonstration import Told, addresses, demonstrate, stop, summary
-from weft.demo.plan import DemoError
 from weft.demo.screen import LiveScreen, PlainScreen, Screen
+from weft.local.children import LocalError, first_of
 
 
 @click.command()
@@ -34,7 +34,7 @@ def command(keep: bool, stopping: bool, folder: Path) -> int:
     try:
         with screen:
             told: Told = trio.run(partial(demonstrate, folder.resolve(), screen, keep=keep))
-    except* DemoError as errors:
+    except* LocalError as errors:
         raise click.ClickException(f"{first_of(errors)}\nThe logs are in {folder / 'logs'}") from None
     except* KeyboardInterrupt:
         raise click.Abort from None
@@ -43,9 +43,3 @@ def command(keep: bool, stopping: bool, folder: Path) -> int:
         click.echo("\nStill running; weft demo --stop ends it. For example:")
         click.echo("\n".join(f"  {line}" for line in addresses()))
     return 0
-
-
-def first_of(errors: BaseExceptionGroup[DemoError]) -> DemoError:
-    """The first error of a group, however deep the nurseries that it came through."""
-    first = errors.exceptions[0]
-    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -33,7 +33,7 @@ def command(kind: str, file: Path, **given: object) -> None:
     """Run a sidecar, an ingress or an egress gateway until SIGTERM or SIGINT; then drain and exit 0."""
     try:
         bootstrap = _override(load(file), kind, given)
-        _log_to_stderr()
+        log_to_stderr()
         trio.run(_run, bootstrap)
     except* (BootstrapError, BindError, ControlError, StoreError, OSError) as group:
         raise click.ClickException(str(_first(group))) from None
@@ -66,7 +66,7 @@ def _override(bootstrap: Bootstrap, kind: str, given: dict[str, object]) -> Boot
     return msgspec.structs.replace(bootstrap, selector=selector, **changes)
 
 
-def _log_to_stderr() -> None:
+def log_to_stderr() -> None:
     """One line per event. Libraries are heard from warnings on: httpx would tell of every call."""
     form = logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)-7s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     to_stderr = logging.StreamHandler(sys.stderr)

@@ -12,14 +12,15 @@ from pathlib import Path
 import msgspec
 import trio
 
-from weft.demo.children import STOP_S
 from weft.demo.generator import Generator
 from weft.demo.load import Report
-from weft.demo.load_client import BadReplyError, LoadClient
 from weft.demo.mesh import DemoMesh
-from weft.demo.plan import ADMIN, BY_NAME, CONTROL_MONITORING, INGRESS, PARTNERS, PROXIES, DemoError
+from weft.demo.plan import BY_NAME, CONTROL_MONITORING, INGRESS, PARTNERS, PROXIES, DemoError
 from weft.demo.screen import Screen
 from weft.demo.story import Story, percentile
+from weft.local.children import STOP_S
+from weft.local.http_client import BadReplyError, HttpClient
+from weft.local.views import ADMIN
 
 STEADY_S = 20.0
 SHOW_S = 0.2
@@ -64,7 +65,7 @@ async def _steady() -> None:
     with trio.move_on_after(STEADY_S):
         for address, host, path in (*ways, (PARTNERS, "partners.bookshop.example", "/api/v1/books")):
             while True:
-                client = LoadClient(address)
+                client = HttpClient(address)
                 try:
                     reply = await client.get(host, path)
                     last = f"{path} is answered {reply.status}: {reply.body[:300].decode(errors='replace')}"

@@ -13,8 +13,8 @@ from collections import Counter
 import msgspec
 import trio
 
-from weft.demo.load_client import BadReplyError, LoadClient, Reply
 from weft.demo.plan import INGRESS, PARTNERS
+from weft.local.http_client import BadReplyError, HttpClient, Reply
 
 CONNECTIONS = 16
 REPORT_S = 0.2
@@ -123,7 +123,7 @@ class Tally:
 
 async def _connection(tally: Tally, rate_per_s: float, number: int, stopping: trio.Event) -> None:
     """Sends one request after the other at its share of the rate; a late one is followed at once until the rate is met again."""
-    clients = {address: LoadClient(address) for address in (INGRESS, PARTNERS)}
+    clients = {address: HttpClient(address) for address in (INGRESS, PARTNERS)}
     draws = random.Random(number)  # noqa: S311  a mix of requests, not a secret
     due = trio.current_time() + number / (CONNECTIONS * rate_per_s)
     while not stopping.is_set():

@@ -9,16 +9,13 @@ import shutil
 import sys
 from pathlib import Path
 
-import trio
-
-from weft.demo.bootstraps import write_bootstrap, write_certificate
-from weft.demo.children import Children, require, weft_command
-from weft.demo.observer import Observer, wait_control
+from weft.demo.observer import Observer
 from weft.demo.pipeline import Pipeline, Publication
 from weft.demo.plan import (
     APPLICATION_PORT,
     CONTROL_API,
     CONTROL_MONITORING,
+    CREDENTIAL,
     OUTBOUND,
     PROXIES,
     PUBLISHER,
@@ -29,6 +26,9 @@ from weft.demo.plan import (
     require_free,
 )
 from weft.demo.screen import Screen
+from weft.local.bootstraps import write_bootstrap, write_certificate
+from weft.local.children import Children, require, weft_command
+from weft.local.plane import LocalPlane
 
 
 class DemoMesh:
@@ -46,6 +46,7 @@ class DemoMesh:
             token=folder / "publish-token",
             ca=folder / "bundle.pem",
         )
+        self._plane = LocalPlane(folder, CONTROL_API, CONTROL_MONITORING, TRUST_DOMAIN, folder / "publish-token")
         self._screen = screen
 
     async def bring_up(self) -> Publication:
@@ -86,38 +87,18 @@ class DemoMesh:
         if not token.exists():
             token.touch(mode=0o600)
             token.write_text(secrets.token_urlsafe(32))
-        (self.store).mkdir(exist_ok=True)
-        command = weft_command("control", "--state", str(self.folder / "control"), "--store", str(self.store))
-        command += ["--listen", "{}:{}".format(*CONTROL_API), "--monitoring", "{}:{}".format(*CONTROL_MONITORING)]
-        command += [
-            "--trust-domain",
-            TRUST_DOMAIN,
-            "--online-keys",
-            str(self.folder / "keys"),
-            "--publish-token",
-            str(token),
-        ]
-        self.children.start("control", command)
-        await wait_control(CONTROL_MONITORING, self.children)
+        await self._plane.start(self.children)
 
     async def _trust(self) -> None:
         """The bundle that proxies check the control plane by, a join token per service account, the ingress's certificate."""
-        bundle = await require(weft_command("ca", "bundle", "--state", str(self.folder / "control")))
-        (self.folder / "bundle.pem").write_text(bundle.output)
-        async with trio.open_nursery() as nursery:
-            for namespace, account in sorted({(proxy.namespace, proxy.account) for proxy in PROXIES}):
-                nursery.start_soon(self._token, namespace, account)
-        write_certificate(self.folder / "credentials", "bookshop.example", now=dt.datetime.now(dt.UTC))
+        await self._plane.write_bundle()
+        accounts = [(proxy.namespace, proxy.account) for proxy in PROXIES]
+        for namespace, account in sorted(set(accounts)):
+            await self._plane.admit(namespace, account, uses=accounts.count((namespace, account)))
+        now = dt.datetime.now(dt.UTC)
+        write_certificate(self.folder / "credentials", CREDENTIAL, ["bookshop.example"], now=now)
         for proxy in PROXIES:
-            write_bootstrap(self.folder, proxy)
-
-    async def _token(self, namespace: str, account: str) -> None:
-        uses = sum(proxy.account == account for proxy in PROXIES)
-        command = weft_command("ca", "token", "--state", str(self.folder / "control"))
-        made = await require([*command, "--identity", f"{namespace}/{account}", "--uses", str(uses)])
-        file = self.folder / "tokens" / account
-        file.touch(mode=0o600)
-        file.write_text(made.output)
+            write_bootstrap(self.folder, proxy, control=CONTROL_API)
 
     def _start_applications(self) -> None:
         app = str(example() / "app.py")

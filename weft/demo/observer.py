@@ -4,44 +4,16 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-import msgspec
 import trio
 
-from weft.demo.children import Children
-from weft.demo.load_client import BadReplyError, LoadClient, Reply
 from weft.demo.pipeline import Publication
-from weft.demo.plan import ADMIN, BY_NAME, PROXIES, READINESS, DemoError
+from weft.demo.plan import BY_NAME, PROXIES, DemoError
+from weft.local.children import Children
+from weft.local.views import ADMIN, LOOK_S, READINESS, ProxyView, look_at, read_page, wait_ready
 
-LOOK_S = 0.05
 LIVE_S = 20.0
-READY_S = 60.0
 
 T = TypeVar("T")
-
-
-class Running(msgspec.Struct, frozen=True):
-    """The part of ``/snapshot`` about what serves."""
-
-    version: int
-    commit: str
-    digest: str
-    since_s: float
-    fresh: bool
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What went wrong last."""
-
-    reason: str
-    message: str
-
-
-class ProxyView(msgspec.Struct, frozen=True):
-    """``/snapshot`` of one proxy."""
-
-    running: Running | None = None
-    problem: Problem | None = None
-    refused: Problem | None = None
 
 
 class Observer:
@@ -61,18 +33,12 @@ class Observer:
     async def look(self) -> None:
         """Reads all proxies once, one after the other: this is cheap and must not be a load of its own."""
         for proxy in PROXIES:
-            reply = await _quietly(LoadClient((proxy.address, ADMIN)), "/snapshot")
-            self.views[proxy.name] = None if reply is None else msgspec.json.decode(reply.body, type=ProxyView)
+            self.views[proxy.name] = await look_at((proxy.address, ADMIN))
 
     async def wait_ready(self, *names: str) -> None:
-        """Waits until these proxies say that they are ready; raises DemoError for one that ended or takes longer than READY_S."""
-        with trio.move_on_after(READY_S):
-            for name in names:
-                while not await _is_ready(BY_NAME[name].address, READINESS, "/healthz/ready"):
-                    self._children.require_alive()
-                    await trio.sleep(LOOK_S)
-            return
-        raise DemoError(f"not ready after {READY_S:.0f} s: {name}\n{self._children.tail(name)}")
+        """Waits until these proxies say that they are ready; raises LocalError for one that ended or takes too long."""
+        for name in names:
+            await wait_ready((BY_NAME[name].address, READINESS), "/healthz/ready", self._children, name=name)
 
     async def wait_live(self, published: Publication) -> list[float]:
         """Waits until every proxy serves this publication; returns how many milliseconds after it became visible each did."""
@@ -114,35 +80,7 @@ class Observer:
 
     async def page(self, name: str, path: str, shape: type[T]) -> T:
         """An admin page of one proxy as a type; raises DemoError where it does not answer."""
-        reply = await _quietly(LoadClient((BY_NAME[name].address, ADMIN)), path)
-        if reply is None or reply.status != 200:
-            raise DemoError(
-                f"{name} does not answer {path}: {reply.body[:200]!r}" if reply else f"{name} does not answer"
-            )
-        return msgspec.json.decode(reply.body, type=shape)
-
-
-async def wait_control(address: tuple[str, int], children: Children) -> None:
-    """Waits until the control plane is ready; raises DemoError."""
-    with trio.move_on_after(READY_S):
-        while not await _is_ready(*address, "/ready"):
-            children.require_alive()
-            await trio.sleep(LOOK_S)
-        return
-    raise DemoError(f"the control plane is not ready after {READY_S:.0f} s")
-
-
-async def _is_ready(host: str, port: int, path: str) -> bool:
-    reply = await _quietly(LoadClient((host, port)), path)
-    return reply is not None and reply.status == 200
-
-
-async def _quietly(client: LoadClient, path: str) -> Reply | None:
-    try:
-        with trio.move_on_after(2.0):
-            return await client.get("localhost", path)
-    except (OSError, trio.BrokenResourceError, trio.TooSlowError, BadReplyError, ValueError):
-        return None
-    finally:
-        await client.close()
-    return None
+        found = await read_page((BY_NAME[name].address, ADMIN), path, shape)
+        if found is None:
+            raise DemoError(f"{name} does not answer {path}")
+        return found

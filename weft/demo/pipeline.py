@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from weft.demo.children import Finished, require, run, weft_command
 from weft.demo.plan import CONTROL_API, DemoError
+from weft.local.children import Finished, require, run, weft_command
 
 AUTHOR = ("-c", "user.name=Bookshop", "-c", "user.email=team@bookshop.example", "-c", "commit.gpgsign=false")
 

@@ -6,7 +6,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
+from weft.local.bootstraps import LocalProxy
+from weft.local.children import LocalError
+from weft.local.views import ADMIN, READINESS
 
 CONTROL = "127.20.0.1"
 CONTROL_API = (CONTROL, 15012)
@@ -14,25 +16,19 @@ CONTROL_MONITORING = (CONTROL, 15014)
 PUBLISHER = ("127.22.0.2", 9090)
 APPLICATION_PORT = 9080
 TRUST_DOMAIN = "bookshop.example"
+CREDENTIAL = "gateways/bookshop-certificate"
 
-ADMIN, OUTBOUND, METRICS, MERGED, READINESS = 15000, 15001, 15090, 15020, 15021
+OUTBOUND, METRICS, MERGED = 15001, 15090, 15020
 
 
-class DemoError(Exception):
+class DemoError(LocalError):
     """The demonstration cannot go on; the message says why and what to do."""
 
 
-class ProxyPlan(msgspec.Struct, frozen=True):
-    """One proxy: its name on the screen, where it is, what selects its slice, and the ports that its slice will open."""
+class ProxyPlan(LocalProxy, frozen=True, kw_only=True):
+    """One proxy of the demonstration: besides what every local proxy has, the ports that its slice will open."""
 
-    name: str
-    kind: str
-    address: str
-    namespace: str
-    account: str
-    labels: tuple[tuple[str, str], ...]
     ports: tuple[int, ...]
-    application: str = ""
     version: str = ""
 
     @property
@@ -57,7 +53,15 @@ def _sidecar(number: int, app: str, version: str, name: str = "") -> ProxyPlan:
 
 def _gateway(number: int, kind: str, ports: tuple[int, ...]) -> ProxyPlan:
     labels = (("app", f"{kind}gateway"), ("istio", f"{kind}gateway"))
-    return ProxyPlan(kind, kind, f"127.20.0.{number}", "gateways", f"{kind}gateway", labels, ports)
+    return ProxyPlan(
+        name=kind,
+        kind=kind,
+        address=f"127.20.0.{number}",
+        namespace="gateways",
+        account=f"{kind}gateway",
+        labels=labels,
+        ports=ports,
+    )
 
 
 PROXIES = (

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from weft.demo.load import Report
-from weft.demo.observer import ProxyView
 from weft.demo.plan import PROXIES
+from weft.local.views import ProxyView
 
 
 class Screen(Protocol):

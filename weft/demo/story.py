@@ -11,11 +11,11 @@ import trio
 
 from weft.demo.generator import Generator
 from weft.demo.load import Report
-from weft.demo.load_client import BadReplyError, LoadClient, Reply
 from weft.demo.mesh import DemoMesh
 from weft.demo.pipeline import Publication
 from weft.demo.plan import BY_NAME, INGRESS, OUTBOUND, DemoError
 from weft.demo.screen import Screen, share_text
+from weft.local.http_client import BadReplyError, HttpClient, Reply
 
 LEAST_REQUESTS = 20_000
 PUBLICATIONS = 20
@@ -294,7 +294,7 @@ class Story:
 
 async def ask(target: str, *, host: str, address: tuple[str, int], headers: str = "") -> Reply:
     """One request outside of the load; raises DemoError where no reply comes."""
-    client = LoadClient(address)
+    client = HttpClient(address)
     try:
         return await client.get(host, target, headers)
     except (OSError, trio.BrokenResourceError, trio.TooSlowError, BadReplyError) as error:

@@ -1,4 +1,4 @@
-"""One keep-alive HTTP/1.1 connection of the load generator: small, strict about what it gets back, and pessimistic.
+"""One keep-alive HTTP/1.1 connection of a load generator or an observer: small, strict about what it gets back, and pessimistic.
 
 Any surprise (a connection refused or closed, a reply that is not understood, one that comes too late) is a failed request. Nothing is tried again.
 """
@@ -24,7 +24,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
-class LoadClient:
+class HttpClient:
     """One connection to one address, opened when first needed and again after a failure."""
 
     def __init__(self, address: tuple[str, int]) -> None:
@@ -39,7 +39,7 @@ class LoadClient:
                 if self._stream is None:
                     self._stream = await trio.open_tcp_stream(*self._address)
                     self._buffer.clear()
-                request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: bookshop-load\r\n{headers}\r\n"
+                request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: weft-local\r\n{headers}\r\n"
                 await self._stream.send_all(request.encode())
                 reply = await self._reply(self._stream)
         except BaseException:

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from weft.demo import children
-from weft.demo.children import Children, require, run
-from weft.demo.plan import DemoError
+from weft.local import children
+from weft.local.children import Children, LocalError, require, run
 
 STUBBORN = """
 import signal, subprocess, sys, time
@@ -69,7 +68,7 @@ async def test_a_process_that_ends_by_itself_is_told_with_its_last_words(tmp_pat
     owner = Children(tmp_path, outlive=False)
     child = owner.start("brief", [sys.executable, "-c", "print('no more'); raise SystemExit(3)"])
     child.process.wait()
-    with pytest.raises(DemoError, match=r"brief ended with 3; .*brief\.log says:\nno more"):
+    with pytest.raises(LocalError, match=r"brief ended with 3; .*brief\.log says:\nno more"):
         owner.require_alive()
     await owner.stop_all()
 
@@ -77,7 +76,7 @@ async def test_a_process_that_ends_by_itself_is_told_with_its_last_words(tmp_pat
 @pytest.mark.integration
 def test_processes_end_when_the_demonstration_is_killed(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib, time; from weft.demo.children import Children; "
+        "import sys, pathlib, time; from weft.local.children import Children; "
         f"owner = Children(pathlib.Path({str(tmp_path)!r}), outlive=False); "
         "print(owner.start('sleeper', [sys.executable, '-c', 'import time; time.sleep(60)']).process.pid, flush=True); time.sleep(60)"
     )
@@ -93,7 +92,7 @@ def test_processes_end_when_the_demonstration_is_killed(tmp_path: Path) -> None:
 async def test_a_command_that_must_succeed_says_why_it_did_not() -> None:
     failing = [sys.executable, "-c", "import sys; sys.exit('the reason')"]
     assert (await run(failing)).code == 1
-    with pytest.raises(DemoError, match=r"ended with 1:\nthe reason"):
+    with pytest.raises(LocalError, match=r"ended with 1:\nthe reason"):
         await require(failing)
 
 

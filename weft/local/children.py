@@ -1,4 +1,4 @@
-"""The processes of the demonstration. Each is the leader of a session of its own, so ending it ends what it started."""
+"""The processes of a local mesh. Each is the leader of a session of its own, so ending it ends what it started."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import trio
 
-from weft.demo.plan import DemoError
-
 STOP_S = 8.0
 COMMAND_S = 60.0
 TAIL_BYTES = 2_000
+
+
+class LocalError(Exception):
+    """A mesh on this machine cannot be run; the message says why and what to do."""
+
+
+def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
+    """The first error of a group, however deep the nurseries that it came through."""
+    first = errors.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -30,7 +38,7 @@ class Finished(msgspec.Struct, frozen=True):
 
 
 def weft_command(*arguments: str) -> list[str]:
-    """``weft`` with these arguments, by the interpreter that runs the demonstration."""
+    """``weft`` with these arguments, by the interpreter that runs this."""
     return [sys.executable, "-m", "weft", *arguments]
 
 
@@ -42,7 +50,7 @@ def _environment() -> dict[str, str]:
 
 
 async def run(command: Sequence[str], *, cwd: Path | None = None) -> Finished:
-    """Runs a command and returns what it said; raises DemoError where it does not end within COMMAND_S."""
+    """Runs a command and returns what it said; raises LocalError where it does not end within COMMAND_S."""
     started = trio.current_time()
     with trio.move_on_after(COMMAND_S):
         done = await trio.run_process(
@@ -54,15 +62,15 @@ async def run(command: Sequence[str], *, cwd: Path | None = None) -> Finished:
             done.stderr.decode(errors="replace"),
             trio.current_time() - started,
         )
-    raise DemoError(f"{' '.join(command)} did not end within {COMMAND_S:.0f} s")
+    raise LocalError(f"{' '.join(command)} did not end within {COMMAND_S:.0f} s")
 
 
 async def require(command: Sequence[str], *, cwd: Path | None = None) -> Finished:
-    """Runs a command that must succeed; raises DemoError with what it said."""
+    """Runs a command that must succeed; raises LocalError with what it said."""
     done = await run(command, cwd=cwd)
     if done.code != 0:
         said = (done.errors.strip() or done.output.strip())[-TAIL_BYTES:]
-        raise DemoError(f"{' '.join(command)} ended with {done.code}:\n{said}")
+        raise LocalError(f"{' '.join(command)} ended with {done.code}:\n{said}")
     return done
 
 
@@ -90,36 +98,54 @@ class Children:
         self._outlive = outlive
         self._running: dict[str, Child] = {}
 
-    def start(self, name: str, command: Sequence[str], *, cwd: Path | None = None) -> Child:
-        """Starts a process whose output is appended to ``<name>.log``."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Child:
+        """Starts a process whose output is appended to ``<name>.log``; ``environment`` adds to ours. Raises LocalError where it cannot."""
         log = self._logs / f"{name}.log"
+        try:
+            process = self._spawn(command, log, cwd, environment or {})
+        except OSError as error:
+            raise LocalError(f"{name} cannot be started: {error.strerror}: {error.filename}") from None
+        child = self._running[name] = Child(name, list(command), log, process)
+        return child
+
+    def _spawn(
+        self, command: Sequence[str], log: Path, cwd: Path | None, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         with log.open("ab") as sink:
             # Not by Trio, which forks in a thread: the parent whose death counts is the thread that forked.
-            process = subprocess.Popen(  # noqa: S603  our own commands
+            return subprocess.Popen(  # noqa: S603  our own commands, or those of the user's own file
                 command,
                 cwd=cwd,
-                env=_environment(),
+                env={**_environment(), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=None if self._outlive else _end_with_parent,
+                preexec_fn=None if self._outlive else end_with_parent,
             )
-        child = self._running[name] = Child(name, list(command), log, process)
-        return child
+
+    def ended(self) -> list[Child]:
+        """The processes that ended by themselves and were not stopped since."""
+        return [child for child in self._running.values() if child.process.poll() is not None]
 
     def require_alive(self) -> None:
-        """Raises DemoError for a process that ended by itself, with the end of its log."""
-        for child in self._running.values():
-            if child.process.poll() is not None:
-                raise DemoError(f"{child.name} ended with {child.process.returncode}; {child.log} says:\n{child.tail}")
+        """Raises LocalError for a process that ended by itself, with the end of its log."""
+        for child in self.ended():
+            raise LocalError(f"{child.name} ended with {child.process.returncode}; {child.log} says:\n{child.tail}")
 
     async def stop(self, name: str) -> None:
         """Asks one process to end (SIGTERM) and waits; what is left of its session after STOP_S is killed."""
         child = self._running.pop(name)
         _signal(child, signal.SIGTERM)
         with trio.move_on_after(STOP_S):
-            await _wait_ended(child.process)
+            await wait_ended(child.process)
         self._end_session(child)
 
     async def stop_all(self) -> None:
@@ -147,7 +173,8 @@ class Children:
         child.process.wait()
 
 
-async def _wait_ended(process: subprocess.Popen[bytes]) -> None:
+async def wait_ended(process: subprocess.Popen[bytes]) -> None:
+    """Waits until a process has ended."""
     if process.poll() is None:
         handle = os.pidfd_open(process.pid)
         try:
@@ -156,8 +183,8 @@ async def _wait_ended(process: subprocess.Popen[bytes]) -> None:
             os.close(handle)
 
 
-def _end_with_parent() -> None:
-    """Runs in the child before its program: SIGTERM when the demonstration is gone (Linux: prctl(2), PR_SET_PDEATHSIG)."""
+def end_with_parent() -> None:
+    """Runs in the child before its program: SIGTERM when we are gone (Linux: prctl(2), PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
