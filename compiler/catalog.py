@@ -12,26 +12,11 @@ To add a code, add a row in its range's order and a good and a bad case with it.
 
 from __future__ import annotations
 
-import msgspec
-
+from compiler.analysis_codes import ISTIO_CODES, OWN_CODES
+from compiler.code import Code
 from compiler.diagnostic import Diagnostic, Related, ResourceId, Severity, Span
 
 NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
-
-
-class Code(msgspec.Struct, frozen=True):
-    """One row: the code, its name in words, its usual severity, what it means, and the next action where a message has no better one."""
-
-    code: str
-    name: str
-    severity: Severity
-    summary: str
-    help: str
-
-    @property
-    def url(self) -> str:
-        """Where the code is explained, relative to the top of the project."""
-        return f"docs/reference/codes.md#{self.code.lower()}"
 
 
 CATALOG: tuple[Code, ...] = (
@@ -256,6 +241,8 @@ CATALOG: tuple[Code, ...] = (
         "A DestinationRule's host is not in the mesh.",
         "Correct the host, or add the Service or ServiceEntry.",
     ),
+    *ISTIO_CODES,
+    *OWN_CODES,
     # --- link --------------------------------------------------------------------------------------------------------------------
     Code(
         "WFT0200",

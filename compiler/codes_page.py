@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from compiler.catalog import CATALOG, Code
+from compiler.analysis_codes import NOT_FROM_GIT
+from compiler.catalog import CATALOG
+from compiler.code import Code
 
 _HEAD = """\
 # Codes of findings
@@ -12,11 +14,18 @@ _HEAD = """\
 What `weft check` and the other commands of the compiler report. Codes that start with IST are those of Istio's own analyzer, for the same
 conditions; codes that start with WFT are weft's. An error stops a publish, a warning does not, a note only tells.
 """
+_LEFT_OUT = """\
+### Codes of Istio's analyzer that weft does not have
+
+| code | name | why |
+|---|---|---|
+"""
 
 
 def codes_page() -> str:
     """The page as Markdown: one section per code, whose heading is what ``Code.url`` points at."""
-    return "\n".join([_HEAD, *(_section(row) for row in CATALOG)])
+    left_out = "\n".join(f"| {code} | {name} | {why} |" for code, name, why in NOT_FROM_GIT)
+    return "\n".join([_HEAD, *(_section(row) for row in CATALOG), f"{_LEFT_OUT}{left_out}\n"])
 
 
 def _section(row: Code) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from functools import cached_property
 
 import msgspec
 
+from compiler.dates import Dates
 from compiler.hosts import full_host, is_visible
 from compiler.resources.cursor import Labels, Positions
 from compiler.resources.destination_rule import DestinationRule
@@ -60,11 +60,10 @@ class MeshService(msgspec.Struct, frozen=True):
 class Mesh:
     """All resources of a tree, indexed. Owns the indexes; never changed after construction.
 
-    ``now`` is only for what depends on the date (certificates near their end, ``expiry_days`` before it); None leaves that out,
-    so that what a commit compiles to is the same on every day.
+    ``dates`` are only for checks that depend on the date (certificates near their end); None leaves those out.
     """
 
-    def __init__(self, resources: Resources, *, now: datetime | None = None, expiry_days: int = 30) -> None:
+    def __init__(self, resources: Resources, *, dates: Dates | None = None) -> None:
         configs = resources.all(MeshConfig)
         self.config: MeshConfig = configs[0] if configs else MeshConfig()
         self.configs = configs
@@ -83,8 +82,7 @@ class Mesh:
         self.grants = resources.all(ReferenceGrant)
         self.peer_authentications = resources.all(PeerAuthentication)
         self.access_rules = resources.all(AccessRule)
-        self.now = now
-        self.expiry_days = expiry_days
+        self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}
 

@@ -11,6 +11,7 @@ import msgspec
 
 from compiler.analysis import analyze
 from compiler.carried import NOT_CARRIED, not_carried
+from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import load_documents
 from compiler.encode import encode_snapshot
@@ -34,9 +35,9 @@ EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0112"})
 that claim one host the first holds. ``allow_partial`` publishes in spite of them and of nothing else."""
 
 
-def check(tree: Tree) -> list[Diagnostic]:
-    """Everything that is wrong with a tree, sorted by position."""
-    _, found = _understand(tree)
+def check(tree: Tree, dates: Dates | None = None) -> list[Diagnostic]:
+    """Everything that is wrong with a tree, sorted by position; what depends on the date only where ``dates`` are given."""
+    _, found = _understand(tree, dates)
     return found
 
 
@@ -59,7 +60,7 @@ def _forbidding(finding: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(finding, severity=Severity.ERROR) if finding.code == NOT_CARRIED else finding
 
 
-def _understand(tree: Tree) -> tuple[Mesh | None, list[Diagnostic]]:
+def _understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
     documents, found = load_documents(tree)
     for document in documents:
         wrong = validate(document)
@@ -67,7 +68,7 @@ def _understand(tree: Tree) -> tuple[Mesh | None, list[Diagnostic]]:
     if any(item.severity is Severity.ERROR for item in found):
         return None, sorted(found, key=_place)
     resources, repeated = load_resources(documents)
-    mesh = Mesh(resources)
+    mesh = Mesh(resources, dates=dates)
     found += repeated
     found += analyze(mesh)
     return mesh, sorted(found, key=_place)

@@ -36,6 +36,7 @@ THIRD_PARTY = {
     "snapshot.store_s3": {"boto3", "botocore"},
     "snapshot.trust": {"msgspec", "tuf", "securesystemslib", "cryptography", "zstandard"},
     "compiler": {"msgspec", "re2"},
+    "compiler.analysis.certificates": {"cryptography"},
     "compiler.cel_rules": {"cel"},
     "compiler.commit_tree": {"pygit2"},
     "compiler.composer": {"yaml"},

@@ -9,7 +9,10 @@ from compiler.diagnostic import Diagnostic
 from compiler.hosts import full_host
 from compiler.link.view import View, Views
 from compiler.mesh import Mesh, MeshService
+from compiler.resources.cursor import Cursor, Located
+from compiler.resources.meta import Meta
 from compiler.resources.virtual_service import Target, VirtualService, targets_of
+from compiler.resources.written import Written
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
@@ -19,6 +22,12 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         view = views.of(service.meta.namespace)
         for target in targets_of(service):
             yield from _target(view, service, target)
+    for item in mesh.written("VirtualService"):
+        for rule in item.spec.each("http"):
+            mirrors = [rule.at("mirror"), *(mirror.at("destination") for mirror in rule.each("mirrors"))]
+            for mirror in mirrors:
+                if mirror is not None:
+                    yield from _mirror(mesh, item, mirror)
 
 
 def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagnostic]:
@@ -29,6 +38,7 @@ def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagn
             f"host `{target.host.value}` ({host}) is no Service and no ServiceEntry that {owner.meta.namespace} can see"
         )
         yield diagnostic("IST0101", message, target.host.span, resource=owner.meta.id)
+        yield from _undefined(view.mesh, owner.meta, host, target.subset)
         return
     yield from _port(owner, target, service)
     subset = target.subset
@@ -48,3 +58,18 @@ def _port(owner: VirtualService, target: Target, service: MeshService) -> Iterat
     elif not target.port and len(service.ports) > 1:
         message = f"{service.host} has ports {numbers}; say which one with `port.number`"
         yield diagnostic("IST0112", message, target.span, resource=owner.meta.id)
+
+
+def _mirror(mesh: Mesh, item: Written, mirror: Cursor) -> Iterator[Diagnostic]:
+    yield from _undefined(
+        mesh, item.meta, full_host(mirror.text("host"), item.meta.namespace), mirror.located("subset")
+    )
+
+
+def _undefined(mesh: Mesh, owner: Meta, host: str, subset: Located | None) -> Iterator[Diagnostic]:
+    """A subset that no DestinationRule for its host defines, where the host itself is not in Git or the destination is a mirror."""
+    rules = [rule for rule in mesh.destination_rules if full_host(rule.host.value, rule.meta.namespace) == host]
+    known = {defined.name for rule in rules for defined in rule.subsets}
+    if rules and subset is not None and subset.value and subset.value not in known:
+        message = f"subset `{subset.value}` of {host} is not defined; it has {', '.join(sorted(known)) or 'none'}"
+        yield diagnostic("IST0101", message, subset.span, resource=owner.id)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compiler.analysis.gateway_references import GENERATED
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Severity
 from compiler.hosts import full_host, overlap
 from compiler.mesh import Mesh
 from compiler.resources.gateway import Gateway
@@ -13,10 +14,14 @@ from compiler.resources.virtual_service import MESH
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """IST0132 at the hosts, once for each gateway that has none of them."""
+    """IST0132 at the hosts, once for each gateway that has none of them (a note where there is no such gateway: IST0101 says so)."""
     for service in mesh.virtual_services:
         for reference in service.gateways:
             gateway = mesh.gateway(reference.value, service.meta.namespace)
+            if gateway is None and reference.value != MESH and GENERATED not in reference.value:
+                message = f"no gateway serves these hosts: `{reference.value}` does not exist"
+                span, severity = service.hosts[0].span, Severity.NOTE
+                yield diagnostic("IST0132", message, span, resource=service.meta.id, severity=severity)
             if reference.value == MESH or gateway is None:
                 continue
             namespace = service.meta.namespace

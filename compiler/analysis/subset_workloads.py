@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Severity
 from compiler.hosts import full_host
 from compiler.mesh import Mesh
 from compiler.resources.destination_rule import DestinationRule
@@ -13,7 +13,7 @@ from compiler.resources.kubernetes import Service
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """IST0173, a warning where Git has some workloads of the service: the subset's may be deployed from elsewhere."""
+    """IST0173, a warning where Git has some workloads of the service, a note where it has only others': they may be deployed from elsewhere."""
     for rule in mesh.destination_rules:
         yield from _subsets(mesh, rule)
 
@@ -23,8 +23,9 @@ def _subsets(mesh: Mesh, rule: DestinationRule) -> Iterator[Diagnostic]:
     if service is None or not isinstance(service.origin, Service):
         return
     workloads = mesh.selected(service.namespace, service.selector)
-    for subset in rule.subsets if workloads else ():
+    severity = Severity.WARNING if workloads else Severity.NOTE
+    for subset in rule.subsets if mesh.workloads else ():
         if subset.labels and not any(set(subset.labels) <= set(workload.labels) for workload in workloads):
             labels = ", ".join(f"{key}={value}" for key, value in subset.labels)
             message = f"no workload of {service.host} has the labels of subset `{subset.name}` ({labels})"
-            yield diagnostic("IST0173", message, subset.span, resource=rule.meta.id)
+            yield diagnostic("IST0173", message, subset.span, resource=rule.meta.id, severity=severity)

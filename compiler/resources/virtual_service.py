@@ -95,6 +95,7 @@ class ConnectionMatch(msgspec.Struct, frozen=True):
 
     server_names: tuple[str, ...]
     scope: Scope
+    networks: tuple[str, ...] = ()
 
 
 class ConnectionRule(msgspec.Struct, frozen=True):
@@ -219,7 +220,10 @@ def _http_match(match: Cursor) -> HttpMatch:
 
 
 def _connection_rule(rule: Cursor) -> ConnectionRule:
-    matches = tuple(ConnectionMatch(match.texts("sniHosts"), _scope(match)) for match in rule.each("match"))
+    matches = tuple(
+        ConnectionMatch(match.texts("sniHosts"), _scope(match), match.texts("destinationSubnets"))
+        for match in rule.each("match")
+    )
     return ConnectionRule(matches=matches, targets=_targets(rule), source=rule.source(), span=rule.span)
 
 

@@ -1,0 +1,124 @@
+"""Certificates of gateways, where the Secret in Git has one: whether it can serve, until when, and for which hosts.
+
+Only the certificate is kept while a check runs; the key is asked no more than whether it is there, and never reaches a snapshot.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, Related, Severity
+from compiler.hosts import covers
+from compiler.mesh import Mesh
+from compiler.resources.cursor import Located
+from compiler.resources.gateway import Gateway, Server
+from compiler.resources.written import Written
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_CERTIFICATE, _KEY = ("tls.crt", "cert"), ("tls.key", "key")
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """IST0161, WFT0130 and WFT0131 at the credential's name; where Git has no such Secret, or one without data, nothing is said."""
+    secrets = {(item.meta.namespace, item.meta.name): item for item in mesh.written("Secret")} if mesh.gateways else {}
+    for gateway in mesh.gateways.values() if secrets else ():
+        namespaces = {pod.meta.namespace for pod in mesh.pods if pod.has_labels(gateway.selector)}
+        for server in gateway.servers:
+            for reference in server.tls.credentials if server.tls else ():
+                held = [
+                    secrets[place] for place in ((n, reference.value) for n in sorted(namespaces)) if place in secrets
+                ]
+                if held:
+                    yield from _credential(mesh, gateway, server, reference, held[0])
+
+
+def _credential(
+    mesh: Mesh, gateway: Gateway, server: Server, reference: Located, secret: Written
+) -> Iterator[Diagnostic]:
+    related = (Related(secret.meta.span, "the Secret"),)
+    certificate = _certificate(secret)
+    if certificate is None:
+        if secret.root.has("data") or secret.root.has("stringData"):
+            message = f"Secret `{reference.value}` holds no certificate and key that can serve (tls.crt and tls.key)"
+            yield diagnostic("IST0161", message, reference.span, resource=gateway.meta.id, related=related)
+        return
+    yield from _age(mesh, gateway, reference, certificate, related)
+    names = _names(certificate)
+    for host in server.hosts:
+        if host.host != "*" and not any(covers(name, host.host) and _one_label(name, host.host) for name in names):
+            shown = ", ".join(names) or "no name"
+            message = f"the certificate of `{reference.value}` is for {shown}, not for `{host.host}`"
+            yield diagnostic("WFT0131", message, host.span, resource=gateway.meta.id, related=related)
+
+
+def _age(
+    mesh: Mesh, gateway: Gateway, reference: Located, certificate: x509.Certificate, related: tuple[Related, ...]
+) -> Iterator[Diagnostic]:
+    dates = mesh.dates
+    if dates is None:
+        return
+    ends = certificate.not_valid_after_utc
+    if ends <= dates.now:
+        message = f"the certificate of `{reference.value}` expired on {ends:%Y-%m-%d}"
+        yield diagnostic("IST0161", message, reference.span, resource=gateway.meta.id, related=related)
+    elif ends <= dates.now + timedelta(days=dates.expiry_days):
+        days = (ends - dates.now).days
+        message = f"the certificate of `{reference.value}` expires on {ends:%Y-%m-%d}, in {days} days"
+        severity = Severity.ERROR if dates.fails else Severity.WARNING
+        yield diagnostic(
+            "WFT0130", message, reference.span, resource=gateway.meta.id, related=related, severity=severity
+        )
+
+
+def _certificate(secret: Written) -> x509.Certificate | None:
+    """The Secret's first certificate, where it has a key too and both can be read."""
+    certificate, key = (_held(secret, names) for names in (_CERTIFICATE, _KEY))
+    if b"PRIVATE KEY-----" not in key:
+        return None
+    # Loading the library takes longer than a whole check of a small mesh, and few keep certificates in Git.
+    from cryptography import x509
+
+    try:
+        # An odd serial number makes the library warn; it is no reason why the certificate could not serve.
+        with warnings.catch_warnings(action="ignore"):
+            return x509.load_pem_x509_certificate(certificate)
+    except ValueError:
+        return None
+
+
+def _held(secret: Written, names: tuple[str, ...]) -> bytes:
+    plain, encoded = secret.root.at("stringData"), secret.root.at("data")
+    for name in names:
+        if plain is not None and plain.has(name):
+            return plain.text(name).encode()
+        if encoded is not None and encoded.has(name):
+            try:
+                return base64.b64decode(encoded.text(name))
+            except (binascii.Error, ValueError):
+                return b""
+    return b""
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    from cryptography import x509
+    from cryptography.x509.oid import ExtensionOID
+
+    try:
+        extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
+    assert isinstance(extension, x509.SubjectAlternativeName)
+    return [name.lower() for name in extension.get_values_for_type(x509.DNSName)]
+
+
+def _one_label(name: str, host: str) -> bool:
+    """A wildcard of a certificate stands for one label (RFC 9525 section 6.3)."""
+    return not name.startswith("*.") or name.count(".") == host.count(".")

@@ -1,0 +1,76 @@
+"""Rules of a VirtualService whose requests earlier ones take, found by covering and not by comparing equal matches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compiler.analysis.constraints import Answer
+from compiler.analysis.covering import covering
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, Related, Severity
+from compiler.mesh import Mesh
+from compiler.resources.virtual_service import HttpMatch, HttpRule, VirtualService
+from policies.match import PathPrefix
+
+
+def check(mesh: Mesh) -> Iterator[Diagnostic]:
+    """WFT0120 for a rule (or, as a note, a match) that no request reaches, WFT0121 where that is not decided, IST0131 for a covered prefix.
+
+    A rule after one without any match, and one that repeats an earlier rule's matches, is IST0130's and not repeated here.
+    """
+    for service in mesh.virtual_services:
+        yield from _service(service)
+
+
+def _service(service: VirtualService) -> Iterator[Diagnostic]:
+    earlier: list[HttpMatch] = []
+    for rule in service.http:
+        if not rule.matches:
+            return
+        results = []
+        for match in rule.matches:
+            repeated = any(other.match == match.match and other.scope == match.scope for other in earlier)
+            results.append((match, repeated, *covering(match, earlier)))
+            earlier.append(match)
+        if not all(repeated for _, repeated, _, _ in results):
+            yield from _rule(service, rule, results)
+
+
+def _rule(
+    service: VirtualService, rule: HttpRule, results: list[tuple[HttpMatch, bool, Answer, list[HttpMatch]]]
+) -> Iterator[Diagnostic]:
+    own = set(rule.matches)
+    before = {other for _, _, _, found in results for other in found if other not in own}
+    answers = [answer for _, _, answer, _ in results]
+    whole = bool(before) and all(answer is Answer.NO for answer in answers)
+    if whole:
+        related = tuple(Related(match.span, "takes some of its requests") for match in _ordered(before))
+        message = f"no request reaches this rule: {_listed(before)} take all that it asks for"
+        yield diagnostic("WFT0120", message, rule.span, resource=service.meta.id, related=related)
+    elif before and Answer.YES not in answers:
+        message = f"{_listed(before)} may take all requests of this rule; their regular expressions cannot be compared"
+        related = tuple(Related(match.span, "an earlier match") for match in _ordered(before))
+        yield diagnostic("WFT0121", message, rule.span, resource=service.meta.id, related=related)
+    for match, repeated, answer, found in results:
+        if answer is Answer.NO and not repeated:
+            yield from _match(service, match, found, whole=whole)
+
+
+def _match(service: VirtualService, match: HttpMatch, found: list[HttpMatch], *, whole: bool) -> Iterator[Diagnostic]:
+    related = tuple(Related(other.span, "takes its requests") for other in found)
+    prefixes = all(isinstance(other.match.path, PathPrefix) for other in (match, *found))
+    message = f"this match has no effect: {_listed(set(found))} already take all that it asks for"
+    if prefixes and len(found) == 1:
+        yield diagnostic("IST0131", message, match.span, resource=service.meta.id, related=related)
+    elif not whole:
+        yield diagnostic(
+            "WFT0120", message, match.span, resource=service.meta.id, related=related, severity=Severity.NOTE
+        )
+
+
+def _ordered(matches: set[HttpMatch]) -> list[HttpMatch]:
+    return sorted(matches, key=lambda match: match.span)
+
+
+def _listed(matches: set[HttpMatch]) -> str:
+    return ", ".join(match.source.path for match in _ordered(matches))
