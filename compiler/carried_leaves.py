@@ -192,10 +192,12 @@ CARRIED: dict[str, frozenset[str]] = {
 
 CARRIED |= dict.fromkeys(("ConfigMap", "Ingress", "IngressClass", "CustomResourceDefinition"), frozenset())
 CARRIED |= dict.fromkeys(("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"), frozenset())
-CARRIED |= dict.fromkeys(("Endpoints", "EndpointSlice", *KINDS_NOT_CARRIED), frozenset())
+CARRIED |= dict.fromkeys(("Endpoints", "EndpointSlice", "MeshNetworks", *KINDS_NOT_CARRIED), frozenset())
 
 REFUSED: dict[str, frozenset[str]] = {
     **dict.fromkeys(KINDS_NOT_CARRIED, paths("spec")),
+    # Istio's own installation writes an empty list of networks, which asks for nothing.
+    "MeshNetworks": paths("spec.networks{}"),
     "Endpoints": paths("subsets"),
     "EndpointSlice": paths("addressType endpoints ports"),
     "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
@@ -232,7 +234,8 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
         spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
-        spec.(verifyCertificateAtClient|meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy|tcpKeepalive)
+        spec.(verifyCertificateAtClient|protocolDetectionTimeout|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
+        spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy|tcpKeepalive)
         spec.(defaultConfig|inboundTrafficPolicy|localityLbSetting|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
     """),
@@ -245,6 +248,7 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
         "spec.targetRefs[].kind": frozenset({"Service", "ServiceEntry", "GatewayClass"}),
     },
     "Ingress": {"spec.ingressClassName": frozenset({"istio"}), "metadata.annotations{}": frozenset({"istio"})},
+    "MeshConfig": {"spec.outboundTrafficPolicy.mode": frozenset({"ALLOW_ANY_DYNAMIC_DNS"})},
     "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
     "Gateway": {"spec.servers[].tls.mode": frozenset({"AUTO_PASSTHROUGH"})},
     "Gateway.gateway.networking.k8s.io": {

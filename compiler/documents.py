@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
 from compiler.kinds import Kind, group_of, is_known, kind_of, meant_by, versions_of
-from compiler.meshconfig import mesh_config_in
+from compiler.meshconfig import embedded_in
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.text import NotTextError, decode
-from compiler.tree import MAX_FILE_BYTES, Tree
+from compiler.tree import GUARDRAILS, MAX_FILE_BYTES, Tree
 from compiler.yaml_file import YamlFile, read_yaml
 
 
@@ -40,7 +40,7 @@ class _Loading:
         self._skipped: dict[tuple[str, str], list[Span]] = {}
 
     def load(self, file: str, content: bytes) -> None:
-        text, yaml_file = _read(file, content)
+        text, yaml_file = read_file(file, content)
         self.found += yaml_file.diagnostics
         others = []
         for root in yaml_file.roots:
@@ -71,10 +71,13 @@ class _Loading:
         if lacks:
             self.found += (_lacking(document, field) for field in lacks)
             return
-        mesh_config = mesh_config_in(document, text)
-        if mesh_config is not None:
-            self.documents.append(mesh_config.document)
-            self.found += mesh_config.diagnostics
+        if embedded := embedded_in(document, text):
+            for item in embedded:
+                self.documents.append(item.document)
+                self.found += item.diagnostics
+        elif (api_version, kind) == ("weft/v1", "Guardrail"):
+            message = f"guardrails are read from the folder `{GUARDRAILS}` alone"
+            self.found.append(diagnostic("WFT0300", message, _at(root, "kind"), resource=id_of(document)))
         elif meant := None if is_known(group, kind) else meant_by(group, kind):
             self.found.append(_misspelt(document, meant))
         elif not is_known(group, kind):
@@ -88,7 +91,8 @@ class _Loading:
             self.documents.append(document)
 
 
-def _read(file: str, content: bytes) -> tuple[str, YamlFile]:
+def read_file(file: str, content: bytes) -> tuple[str, YamlFile]:
+    """The text of a file and what it holds; what cannot be read is a diagnostic, never an exception."""
     if len(content) > MAX_FILE_BYTES:
         message = f"the file is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB"
         return "", YamlFile([], [diagnostic("WFT0004", message, Span(file, 1, 1, 1, 1))])

@@ -1,7 +1,7 @@
-"""MeshConfig, wherever it is written, as one document.
+"""MeshConfig and MeshNetworks, wherever they are written, as documents.
 
-Istio keeps it as a text inside a ConfigMap called ``istio`` (key ``mesh``); weft also reads it as a document of its own
-(``apiVersion: weft/v1``, ``kind: MeshConfig``). Both come out as the second form, and positions in the text are those of the file.
+Istio keeps them as texts inside a ConfigMap called ``istio`` (keys ``mesh`` and ``meshNetworks``); weft also reads them as documents of
+their own (``apiVersion: weft/v1``, ``kind: MeshConfig``). Both come out as the second form, and positions in a text are those of the file.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from compiler.text import lines
 from compiler.yaml_file import read_yaml
 
 API_VERSION = "weft/v1"
-KIND = "MeshConfig"
+KINDS_BY_KEY = {"mesh": "MeshConfig", "meshNetworks": "MeshNetworks"}
 
 
-class MeshConfigFound(NamedTuple):
-    """The MeshConfig that a document holds, in weft's form, and what was wrong with its text."""
+class EmbeddedDocument(NamedTuple):
+    """A document that a ConfigMap holds as a text, in weft's form, and what was wrong with the text."""
 
     document: Document
     diagnostics: list[Diagnostic]
 
 
-def mesh_config_in(document: Document, text: str) -> MeshConfigFound | None:
-    """The MeshConfig of a ConfigMap ``istio`` with a key ``mesh``; None for every other document. ``text`` is the whole file."""
+def embedded_in(document: Document, text: str) -> list[EmbeddedDocument]:
+    """What the ConfigMap ``istio`` holds; nothing of every other document. ``text`` is the whole file."""
     if (document.api_version, document.kind, document.name) != ("v1", "ConfigMap", "istio"):
-        return None
-    mesh = find(document.root, ("data", "mesh"))
-    if not isinstance(mesh, Scalar) or not isinstance(mesh.value, str):
-        return None
-    spec, found = _embedded(document.file, mesh, text)
-    return MeshConfigFound(_as_document(document, mesh, spec), found)
+        return []
+    embedded = []
+    for key, kind in KINDS_BY_KEY.items():
+        value = find(document.root, ("data", key))
+        if isinstance(value, Scalar) and isinstance(value.value, str):
+            spec, found = _embedded(document.file, value, text, kind)
+            embedded.append(EmbeddedDocument(_as_document(document, value, spec, kind), found))
+    return embedded
 
 
-def _embedded(file: str, scalar: Scalar, text: str) -> tuple[Mapping, list[Diagnostic]]:
+def _embedded(file: str, scalar: Scalar, text: str, kind: str) -> tuple[Mapping, list[Diagnostic]]:
     """Reads YAML inside a scalar. Where it is a literal block its lines are the file's, so positions are exact; else they are the scalar's."""
     assert isinstance(scalar.value, str)
     block = _literal_block(scalar, text)
@@ -52,7 +54,7 @@ def _embedded(file: str, scalar: Scalar, text: str) -> tuple[Mapping, list[Diagn
         return empty, found
     root = roots[0]
     if len(roots) > 1 or not isinstance(root, Mapping):
-        message = "the MeshConfig must be one mapping"
+        message = f"the {kind} must be one mapping"
         return empty, [*found, diagnostic("IST0106", message, _start(roots[-1].span))]
     return root, found
 
@@ -71,11 +73,11 @@ def _literal_block(scalar: Scalar, text: str) -> tuple[str, int] | None:
     return body, column
 
 
-def _as_document(config_map: Document, mesh: Scalar, spec: Mapping) -> Document:
-    start = _start(mesh.span)
+def _as_document(config_map: Document, text: Scalar, spec: Mapping, kind: str) -> Document:
+    start = _start(text.span)
     entries: dict[str, Node] = {
         "apiVersion": Scalar(API_VERSION, start),
-        "kind": Scalar(KIND, start),
+        "kind": Scalar(kind, start),
         "spec": spec,
     }
     spans = dict.fromkeys(entries, start)
@@ -86,7 +88,7 @@ def _as_document(config_map: Document, mesh: Scalar, spec: Mapping) -> Document:
     return Document(
         file=config_map.file,
         api_version=API_VERSION,
-        kind=KIND,
+        kind=kind,
         namespace=config_map.namespace,
         name=config_map.name,
         root=Mapping(entries, spans, spec.span),

@@ -25,7 +25,7 @@ from compiler.rules import check_rules
 Schema: TypeAlias = dict[str, Any]
 
 _FOLDER = Path(__file__).with_name("schema")
-_SHARED_FILES = ("types.json", "istio_types.json", "gateway_types.json")
+_SHARED_FILES = ("types.json", "istio_types.json", "gateway_types.json", "mesh_types.json", "provider_types.json")
 _SHARED_REFERENCE = re.compile(r'"(?:\w+_)?types\.json#/\$defs/')
 
 

@@ -214,10 +214,11 @@ MESH = textwrap.dedent("""\
     """)
 
 
-def test_istios_config_map_is_a_mesh_config_with_the_positions_of_the_file() -> None:
+def test_istios_config_map_is_a_mesh_config_and_networks_with_the_positions_of_the_file() -> None:
     documents, found = load(MESH)
     assert found == []
-    (document,) = documents
+    document, networks = documents
+    assert (networks.kind, networks.api_version, validate(networks)) == ("MeshNetworks", "weft/v1", [])
     assert (document.kind, document.api_version, document.name) == ("MeshConfig", "weft/v1", "istio")
     assert told(validate(document)) == [("IST0106", "0.yaml", 11, 13)]
 

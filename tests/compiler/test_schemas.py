@@ -369,7 +369,7 @@ def test_leaves_are_paths_with_lists_and_maps_marked() -> None:
         "spec.http[].fault.abort.percentage.value",
     } <= found
     assert not any(leaf.startswith("status") for leaf in found)
-    assert {leaf for leaf in leaves("MeshConfig", "weft/v1") if "defaultConfig" in leaf} == {"spec.defaultConfig"}
+    assert "spec.configPatches[].patch.value" in set(leaves("EnvoyFilter", "networking.istio.io/v1alpha3"))
     assert "spec.template.spec.containers[].ports[].containerPort" in set(leaves("Deployment", "apps/v1"))
 
 
