@@ -6,6 +6,7 @@ Where Istio's analyzer has a code for the same condition, that code and its name
     WFT0001-0099    loading and schema: the file, the YAML, the object's shape
     WFT0100-0199    resources, mesh and analysis: what objects say about each other
     WFT0200-0299    link: what a schema accepts and this version does not carry yet
+    WFT0300-0399    guardrails: the organisation's own rules, and waivers
 
 To add a code, add a row in its range's order and a good and a bad case with it.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 from compiler.analysis_codes import ISTIO_CODES, OWN_CODES
 from compiler.code import Code
 from compiler.diagnostic import Diagnostic, Related, ResourceId, Severity, Span
+from compiler.guardrail_codes import GUARDRAIL_CODES
 
 NOTE, WARNING, ERROR = Severity.NOTE, Severity.WARNING, Severity.ERROR
 
@@ -251,6 +253,8 @@ CATALOG: tuple[Code, ...] = (
         "The configuration is valid and this version of weft does not carry that part; publishing refuses it.",
         "Remove the part, or publish the rest with `--allow-partial`.",
     ),
+    # --- guardrails and waivers --------------------------------------------------------------------------------------------------
+    *GUARDRAIL_CODES,
 )
 
 BY_CODE: dict[str, Code] = {row.code: row for row in CATALOG}

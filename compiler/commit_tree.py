@@ -14,6 +14,7 @@ from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Span
 from compiler.repository import find_repository
 from compiler.tree import (
+    GUARDRAILS,
     LINK_OUT,
     LINK_TO_FOLDER,
     LINK_TO_NOTHING,
@@ -21,6 +22,7 @@ from compiler.tree import (
     MAX_LINKS,
     SUFFIXES,
     TreeError,
+    beneath,
     enters,
     is_configuration,
 )
@@ -45,27 +47,41 @@ class CommitTree:
         """The configuration files, sorted by path."""
         return self._read[0]
 
+    def guardrails(self) -> Iterable[tuple[str, bytes]]:
+        """The files of the top-level folder ``guardrails``, sorted by path."""
+        return self._read_guardrails[0]
+
     def refusals(self) -> Iterable[Diagnostic]:
         """Links that leave the tree or name a folder, and submodules."""
-        return self._read[1]
+        return (*self._read[1], *self._read_guardrails[1])
 
     @cached_property
     def _read(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
-        files: list[tuple[str, bytes]] = []
-        refused: list[Diagnostic] = []
-        for path, entry in _walk(self._tree):
-            shown = f"{self._shown_as}/{path}" if self._shown_as else path
-            at = Span(shown, 1, 1, 1, 1)
-            if entry.filemode == FileMode.COMMIT:
-                refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
-                continue
-            blob = _follow(self._tree, path, entry) if entry.filemode == FileMode.LINK else entry
-            if isinstance(blob, str):
-                refused.append(diagnostic("WFT0007", f"{shown} {blob}", at))
-            else:
-                assert isinstance(blob, pygit2.Blob)
-                files.append((shown, blob.data[: MAX_FILE_BYTES + 1]))
-        return tuple(sorted(files)), tuple(refused)
+        return _collect(self._tree, self._shown_as)
+
+    @cached_property
+    def _read_guardrails(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+        folder = self._tree[GUARDRAILS] if GUARDRAILS in self._tree else None  # noqa: SIM401  a pygit2.Tree has no get
+        return _collect(folder, beneath(self._shown_as, GUARDRAILS)) if isinstance(folder, pygit2.Tree) else ((), ())
+
+
+def _collect(top: pygit2.Tree, shown_as: str) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+    """The configuration files below a folder, and what stands in the place of some."""
+    files: list[tuple[str, bytes]] = []
+    refused: list[Diagnostic] = []
+    for path, entry in _walk(top):
+        shown = beneath(shown_as, path)
+        at = Span(shown, 1, 1, 1, 1)
+        if entry.filemode == FileMode.COMMIT:
+            refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
+            continue
+        blob = _follow(top, path, entry) if entry.filemode == FileMode.LINK else entry
+        if isinstance(blob, str):
+            refused.append(diagnostic("WFT0007", f"{shown} {blob}", at))
+        else:
+            assert isinstance(blob, pygit2.Blob)
+            files.append((shown, blob.data[: MAX_FILE_BYTES + 1]))
+    return tuple(sorted(files)), tuple(refused)
 
 
 def _walk(top: pygit2.Tree) -> Iterator[tuple[str, pygit2.Object]]:

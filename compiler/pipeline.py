@@ -1,6 +1,6 @@
 """The spine of the compiler: a tree becomes documents, resources, a mesh, findings, slices and a snapshot.
 
-    load -> validate -> resources -> mesh -> analyze -> link -> encode
+    load -> validate -> guard -> resources -> mesh -> analyze -> link -> encode
 
 Each stage reports all that it finds; the pipeline stops before the first stage whose input an error has made meaningless.
 """
@@ -15,6 +15,7 @@ from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import load_documents
 from compiler.encode import encode_snapshot
+from compiler.guardrails import Guards, load_guardrails, waive, waivers_of
 from compiler.link import link
 from compiler.mesh import Mesh
 from compiler.resources import load_resources
@@ -61,17 +62,22 @@ def _forbidding(finding: Diagnostic) -> Diagnostic:
 
 
 def _understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
+    guardrails, broken = load_guardrails(tree)
+    guards = Guards(guardrails)
     documents, found = load_documents(tree)
     for document in documents:
         wrong = validate(document)
         found += wrong or not_carried(document)
+        broken += [] if wrong else guards.check(document)
+    waivers = [waiver for file, content in tree.files() for waiver in waivers_of(file, content)]
     if any(item.severity is Severity.ERROR for item in found):
-        return None, sorted(found, key=_place)
+        return None, sorted(waive([*found, *broken], waivers, complete=False), key=_place)
     resources, repeated = load_resources(documents)
     mesh = Mesh(resources, dates=dates)
     found += repeated
     found += analyze(mesh)
-    return mesh, sorted(found, key=_place)
+    broken += guards.check_mesh(documents)
+    return mesh, sorted(waive([*found, *broken], waivers, complete=True), key=_place)
 
 
 def _place(finding: Diagnostic) -> tuple[object, ...]:

@@ -1,8 +1,8 @@
 """Where configuration comes from: the files of one tree, whichever way it is stored.
 
 What counts as configuration is the same for a commit and for a work tree: files named ``*.yaml``, ``*.yml`` or ``*.json`` outside
-hidden folders and outside the top-level folders ``tests`` and ``guardrails`` (expectations and policies about the mesh, read by
-other commands). Only those files, so two checkouts of one commit give the same diagnostics wherever they stand.
+hidden folders and outside the top-level folders ``tests`` (expectations of the mesh, read by other commands) and ``guardrails`` (rules
+about it, which ``guardrails()`` gives). Only those files, so two checkouts of one commit give the same diagnostics wherever they stand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from compiler.diagnostic import Diagnostic
 MAX_FILE_BYTES = 16 * 1024 * 1024
 MAX_LINKS = 8
 SUFFIXES = (".yaml", ".yml", ".json")
-ASIDE = frozenset({"tests", "guardrails"})
+GUARDRAILS = "guardrails"
+ASIDE = frozenset({"tests", GUARDRAILS})
 
 LINK_OUT = "is a symbolic link out of the tree"
 LINK_TO_FOLDER = "is a symbolic link to a folder, whose files would be read twice"
@@ -47,6 +48,10 @@ class Tree(Protocol):
         """
         ...
 
+    def guardrails(self) -> Iterable[tuple[str, bytes]]:
+        """The files of the top-level folder ``guardrails``, in the manner of ``files``."""
+        ...
+
     def refusals(self) -> Iterable[Diagnostic]:
         """What was found in the place of configuration and not read: links that leave the tree, submodules."""
         ...
@@ -59,11 +64,18 @@ class MemoryTree:
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = tuple(sorted((path, content) for path, content in files.items() if is_configuration(path)))
+        self._guardrails = tuple(
+            sorted((path, content) for path, content in files.items() if path.startswith(f"{GUARDRAILS}/"))
+        )
         self.digest = digest_of(self._files)
 
     def files(self) -> Iterable[tuple[str, bytes]]:
         """The configuration files, sorted by path."""
         return self._files
+
+    def guardrails(self) -> Iterable[tuple[str, bytes]]:
+        """The files below ``guardrails``, sorted by path."""
+        return self._guardrails
 
     def refusals(self) -> Iterable[Diagnostic]:
         """Nothing: memory holds no links."""
@@ -84,9 +96,18 @@ class JoinedTree:
         """The files of all trees, sorted by path."""
         return self._files
 
+    def guardrails(self) -> Iterable[tuple[str, bytes]]:
+        """The guardrails of all trees; each holds for all of them."""
+        return tuple(sorted({path: content for tree in self._trees for path, content in tree.guardrails()}.items()))
+
     def refusals(self) -> Iterable[Diagnostic]:
         """What any of the trees refused."""
         return tuple(dict.fromkeys(found for tree in self._trees for found in tree.refusals()))
+
+
+def beneath(folder: str, path: str) -> str:
+    """A path below a folder, "" being where the user stands."""
+    return f"{folder}/{path}" if folder else path
 
 
 def is_configuration(path: str) -> bool:

@@ -12,6 +12,7 @@ from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Span
 from compiler.repository import find_repository
 from compiler.tree import (
+    GUARDRAILS,
     LINK_OUT,
     LINK_TO_FOLDER,
     LINK_TO_NOTHING,
@@ -19,6 +20,7 @@ from compiler.tree import (
     MAX_LINKS,
     SUFFIXES,
     TreeError,
+    beneath,
     digest_of,
     enters,
     is_configuration,
@@ -52,28 +54,43 @@ class WorkTree:
         """The configuration files, sorted by path; raises TreeError for one that cannot be read."""
         return self._read[0]
 
+    def guardrails(self) -> Iterable[tuple[str, bytes]]:
+        """The files of the top-level folder ``guardrails``, sorted by path; raises TreeError for one that cannot be read."""
+        return self._read_guardrails[0]
+
     def refusals(self) -> Iterable[Diagnostic]:
         """Links that leave the tree or name a folder, and submodules."""
-        return self._read[1]
+        return (*self._read[1], *self._read_guardrails[1])
 
     @cached_property
     def _read(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
         if self._root.is_file():
             return ((self._shown_as or self._root.name, _content(self._root)),), ()
-        files: list[tuple[str, bytes]] = []
-        refused: list[Diagnostic] = []
-        ignored = _ignores(self._root)
-        real_root = self._root.resolve()
-        for relative, path in _walk(self._root, ignored):
-            shown = f"{self._shown_as}/{relative}" if self._shown_as else relative
-            at = Span(shown, 1, 1, 1, 1)
-            if path.is_dir() and not path.is_symlink():
-                refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
-            elif problem := _link_problem(path, real_root):
-                refused.append(diagnostic("WFT0007", f"{shown} {problem}", at))
-            else:
-                files.append((shown, _content(path)))
-        return tuple(sorted(files)), tuple(refused)
+        return _collect(self._root, self._shown_as)
+
+    @cached_property
+    def _read_guardrails(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+        folder = self._root / GUARDRAILS
+        if not folder.is_dir() or folder.is_symlink():
+            return (), ()
+        return _collect(folder, beneath(self._shown_as, GUARDRAILS))
+
+
+def _collect(root: Path, shown_as: str) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+    """The configuration files below a folder, and what stands in the place of some."""
+    files: list[tuple[str, bytes]] = []
+    refused: list[Diagnostic] = []
+    real_root = root.resolve()
+    for relative, path in _walk(root, _ignores(root)):
+        shown = beneath(shown_as, relative)
+        at = Span(shown, 1, 1, 1, 1)
+        if path.is_dir() and not path.is_symlink():
+            refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
+        elif problem := _link_problem(path, real_root):
+            refused.append(diagnostic("WFT0007", f"{shown} {problem}", at))
+        else:
+            files.append((shown, _content(path)))
+    return tuple(sorted(files)), tuple(refused)
 
 
 def _walk(root: Path, ignored: _Ignores) -> Iterator[tuple[str, Path]]:

@@ -40,6 +40,8 @@ THIRD_PARTY = {
     "compiler.cel_rules": {"cel"},
     "compiler.commit_tree": {"pygit2"},
     "compiler.composer": {"yaml"},
+    "compiler.guardrails": {"msgspec", "jsonschema_rs", "cel"},
+    "compiler.guardrails.waivers": {"msgspec", "yaml"},
     "compiler.lineage": {"pygit2"},
     "compiler.repository": {"pygit2"},
     "compiler.yaml_file": {"msgspec", "yaml"},

@@ -10,7 +10,7 @@ class Sources:
     """Quotes lines of a tree. Owns the split text of each file that was asked for; bytes that are not UTF-8 are shown as U+FFFD."""
 
     def __init__(self, tree: Tree) -> None:
-        self._contents = dict(tree.files())
+        self._contents = dict((*tree.files(), *tree.guardrails()))
         self._lines: dict[str, list[str]] = {}
 
     def __len__(self) -> int:
