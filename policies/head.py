@@ -47,7 +47,8 @@ class ResponseHead(msgspec.Struct, gc=False):
 class Peer(msgspec.Struct, frozen=True, gc=False):
     """The downstream connection that a request arrived on; made once per connection.
 
-    ``identity`` is the verified SPIFFE ID of the peer's certificate, or "" where the peer showed none.
+    ``identity`` is the verified SPIFFE ID of the peer's certificate, or "" where the peer showed none. ``addresses`` is destination and source
+    as the access log writes them (``ip:port ip:port``), made once because every line needs it.
     """
 
     source_ip: str
@@ -57,6 +58,7 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
     identity: str = ""
     server_name: str = ""
     tls: bool = False
+    addresses: str = ""
 
 
 class TokenIdentity(msgspec.Struct, frozen=True):

@@ -131,11 +131,13 @@ class Acceptor:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plane.instruments.add("weft_connections_total", "downstream")
         local = sock.getsockname()
+        port = _logical_port(listener, local[1])
         peer = Peer(
             source_ip=address[0],
             source_port=address[1],
             destination_ip=local[0],
-            destination_port=_logical_port(listener, local[1]),
+            destination_port=port,
+            addresses=f"{local[0]}:{port} {address[0]}:{address[1]}",
         )
         opening = Opening(plane, generation, listener, peer)
         opening.channel = Channel(plane.lane, sock, opening)

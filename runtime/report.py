@@ -113,39 +113,58 @@ class Reporter:
         return self._plane.metrics.request(labels)
 
     def _log(self, one: Exchange, duration_ms: int) -> None:
-        assert self._format is not None
+        form = self._format
+        assert form is not None
+        head = one.head
+        target = head.path if head.query is None else f"{head.path}?{head.query}"
+        cluster = one.cluster
+        if form.text and not one.flags and not one.transport_failure and cluster is not None and one.upstream_local:
+            peer = one.downstream.peer
+            line = form.forwarded(
+                one.started + self._plane.wall_offset,
+                f"{head.method} {target} {one.downstream.protocol}",
+                one.code,
+                one.details,
+                f"{one.bytes_received} {one.bytes_sent} {duration_ms} {one.service_time_ms}",
+                one.fields,
+                head.authority,
+                f'"{one.upstream_host}" {cluster.section.name} {one.upstream_local} {peer.addresses} {peer.server_name or "-"} '
+                f"{one.plan.decision.route_name or '-'}",
+            )
+            if line is not None:
+                self._append(line)
+                return
+        self._append(form.line(self._record(one, target, duration_ms)))
+
+    def _record(self, one: Exchange, target: str, duration_ms: int) -> ExchangeRecord:
         head = one.head
         fields = one.fields
         peer = one.downstream.peer
-        self._append(
-            self._format.line(
-                ExchangeRecord(
-                    one.started + self._plane.wall_offset,
-                    head.method,
-                    head.path if head.query is None else f"{head.path}?{head.query}",
-                    one.downstream.protocol,
-                    one.code,
-                    ",".join(one.flags),
-                    one.details,
-                    "",
-                    one.transport_failure.replace(" ", "_"),
-                    one.bytes_received,
-                    one.bytes_sent,
-                    duration_ms,
-                    one.service_time_ms,
-                    fields.get(b"x-forwarded-for"),
-                    fields.get(b"user-agent"),
-                    fields.get(b"x-request-id"),
-                    head.authority,
-                    one.upstream_host,
-                    one.cluster.section.name if one.cluster is not None else "",
-                    one.upstream_local,
-                    f"{peer.destination_ip}:{peer.destination_port}",
-                    f"{peer.source_ip}:{peer.source_port}",
-                    peer.server_name,
-                    one.plan.decision.route_name,
-                )
-            )
+        return ExchangeRecord(
+            one.started + self._plane.wall_offset,
+            head.method,
+            target,
+            one.downstream.protocol,
+            one.code,
+            ",".join(one.flags),
+            one.details,
+            "",
+            one.transport_failure.replace(" ", "_"),
+            one.bytes_received,
+            one.bytes_sent,
+            duration_ms,
+            one.service_time_ms,
+            fields.get(b"x-forwarded-for"),
+            fields.get(b"user-agent"),
+            fields.get(b"x-request-id"),
+            head.authority,
+            one.upstream_host,
+            one.cluster.section.name if one.cluster is not None else "",
+            one.upstream_local,
+            f"{peer.destination_ip}:{peer.destination_port}",
+            f"{peer.source_ip}:{peer.source_port}",
+            peer.server_name,
+            one.plan.decision.route_name,
         )
 
     def _append(self, line: bytes) -> None:

@@ -22,11 +22,13 @@ LONGEST_S = 60.0
 
 
 def parts_of(prepared: PreparedSlice) -> list[object]:
-    """The many small parts of a prepared slice, those that hold others last."""
-    parts: list[object] = list(prepared.hosts.values())
-    parts.extend(prepared.sections.values())
+    """The many small parts of a prepared slice. What holds them (hosts, tables, their dicts) is not among them: it goes with the generation,
+    which then only counts its parts down, and the parts themselves go batch by batch."""
+    parts: list[object] = []
     for host in prepared.hosts.values():
+        parts.extend(host.paths.parts())
         parts.extend(host.routes.values())
+    parts.extend(prepared.sections.values())
     return parts
 
 

@@ -81,6 +81,13 @@ class PathIndex:
         self.sets.append((expressions, [rank for _, rank in self.regexes]))
         self.regexes = []
 
+    def parts(self) -> list[object]:
+        """The many small objects that the index is made of, for whoever must free a large one little by little."""
+        found: list[object] = [*self.exact.values(), *self.exact_folded.values(), *self.sets]
+        for table in (self.prefix, self.prefix_folded, self.segments):
+            found.extend(table.ranks.values())
+        return found
+
     def candidates(self, path: str) -> Ranks:
         """The ranks whose path match holds, ascending. ``path`` has no query and starts with a slash (or is ``*``)."""
         found: list[Ranks] = []

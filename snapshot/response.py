@@ -14,6 +14,8 @@ _GRPC_CONDITIONS = {
     "14": "unavailable",
 }
 
+_CLIENT_ERROR = 400
+
 
 def on_response(
     decision: Decision, attempt: Attempt, head: ResponseHead | None, now: float, draws: Draws
@@ -39,17 +41,19 @@ def _retriable(retry: Retry, attempt: Attempt, head: ResponseHead | None) -> boo
     if head is None:
         return _failed(on, attempt.failure)
     status = head.status
-    if status >= 500 and "5xx" in on:
-        return True
-    if status in (502, 503, 504) and "gateway-error" in on:
-        return True
-    if status == 409 and "retriable-4xx" in on:
-        return True
+    if status >= _CLIENT_ERROR:
+        if status >= 500 and "5xx" in on:
+            return True
+        if status in (502, 503, 504) and "gateway-error" in on:
+            return True
+        if status == 409 and "retriable-4xx" in on:
+            return True
     if status in retry.statuses and "retriable-status-codes" in on:
         return True
-    return any(
-        _GRPC_CONDITIONS.get(value.decode("ascii", "replace"), "") in on for value in head.values(b"grpc-status")
-    )
+    for name, value in head.headers:
+        if name == b"grpc-status" and _GRPC_CONDITIONS.get(value.decode("ascii", "replace"), "") in on:
+            return True
+    return False
 
 
 def _failed(on: tuple[str, ...], failure: str) -> bool:

@@ -33,7 +33,7 @@ class State(Enum):
 _IDLE, _HEAD, _BODY, _DONE, _TUNNEL, _FAILED = State
 _SWITCHING, _OK, _NO_CONTENT, _NOT_MODIFIED, _MULTIPLE = 101, 200, 204, 304, 300
 _MAX_INFORMATIONAL = 16
-_COMMON = frozenset({b"content-length", b"connection"})
+_UNCOMMON = CONNECTION_FIELDS - {b"content-length", b"connection"}
 _KEEP = b"keep-alive"
 
 
@@ -246,20 +246,19 @@ class Http1Client:
         http_1_1 = line[1] == b"1"
         protocol = b""
         fields = dict(headers)
-        special = CONNECTION_FIELDS.intersection(fields)
         if (
-            special
-            and special <= _COMMON
-            and http_1_1
+            http_1_1
+            and fields.keys().isdisjoint(_UNCOMMON)
             and len(fields) == len(headers)
             and fields.get(b"connection", _KEEP) == _KEEP
         ):
             # Most replies say how long they are and at most that the connection lives on: no list needs to be taken apart for that.
-            if b"content-length" in special:
-                self.content_length = parse_length(fields[b"content-length"])
-            if b"connection" in special:
+            length = fields.get(b"content-length")
+            if length is not None:
+                self.content_length = parse_length(length)
+            if b"connection" in fields:
                 headers.remove((b"connection", _KEEP))
-        elif special or not http_1_1:
+        else:
             framing = read_framing(headers, fields, http_1_1=http_1_1)
             headers = framing.headers
             self.content_length, self.chunked = framing.content_length, framing.chunked

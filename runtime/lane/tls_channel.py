@@ -13,7 +13,8 @@ from socket import socket
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.loop import Lane
 
-_RECORD_BYTES = 65_536
+_RECORD_BYTES = 16_384
+"""The most that one record holds (RFC 8446 section 5.1): a read takes a record whole, so OpenSSL never keeps part of one back."""
 MAX_UNREAD = 1 << 18
 
 
@@ -145,7 +146,7 @@ class TlsChannel(Channel):
                     self.sink.on_eof()
                     return
                 self.sink.on_data(data)
-                if not self._incoming.pending and not self._incoming.eof and not self._tls.pending():
+                if not self._incoming.pending and not self._incoming.eof:
                     break
         finally:
             self._decrypting = False

@@ -82,22 +82,58 @@ class JsonLine(msgspec.Struct, gc=False):
 class AccessLogFormat:
     """Turns records into lines by one AccessLog setting. Owns the text of the current second, which many lines share."""
 
-    __slots__ = ("_encoder", "_second", "_stamp", "line")
+    __slots__ = ("_encoder", "_moment", "_moment_text", "_second", "_stamp", "line", "text")
 
     def __init__(self, setting: AccessLog) -> None:
         self._encoder = msgspec.json.Encoder()
         self._second = -1
         self._stamp = ""
+        self._moment = -1.0
+        self._moment_text = ""
+        self.text = setting.encoding != "JSON"
         self.line = self._json if setting.encoding == "JSON" else self._text
         """``line(record) -> bytes``, the line feed included."""
 
     def _start(self, start: float) -> str:
+        if start == self._moment:
+            # All requests of one round of the lane begin at one time.
+            return self._moment_text
         # A thousandth more undoes the binary fraction that would turn .123 into .122.
         second, millisecond = divmod(int(start * 1000 + 0.001), 1000)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._stamp}.{millisecond:03d}Z"
+        self._moment = start
+        self._moment_text = f"{self._stamp}.{millisecond:03d}Z"
+        return self._moment_text
+
+    def forwarded(
+        self,
+        start: float,
+        request: str,
+        code: int,
+        details: str,
+        sizes_and_times: str,
+        fields: dict[bytes, bytes],
+        authority: str,
+        addresses: str,
+    ) -> bytes | None:
+        """The TEXT line of an exchange that went as most do, without flags and failures; None where it needs ``line``'s escapes.
+
+        ``request`` is method, path and protocol; ``sizes_and_times`` bytes received, bytes sent, duration and service time; ``addresses`` all
+        from the upstream's host to the route's name, each as in the format. One f-string of ready parts costs half of what a record does.
+        """
+        get = fields.get
+        forwarded = get(b"x-forwarded-for", b"-").decode("latin-1")
+        agent = get(b"user-agent", b"-").decode("latin-1")
+        request_id = get(b"x-request-id", b"-").decode("latin-1")
+        line = (
+            f'[{self._start(start)}] "{request}" {code} - {details} - "-" {sizes_and_times} "{forwarded}" "{agent}" "{request_id}" '
+            f'"{authority}" {addresses}'
+        )
+        if line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == _QUOTES_OF_A_LINE:
+            return line.encode() + b"\n"
+        return None
 
     def _text(self, record: ExchangeRecord) -> bytes:
         line = self._compose(record)

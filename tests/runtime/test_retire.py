@@ -7,6 +7,7 @@ import weakref
 import trio
 import trio.testing
 
+from policies.match import PathPrefix
 from runtime.retire import BATCH, LONGEST_S, free, parts_of
 from tests.slices import cluster, gateway_listener, host_sections, prepared_of, route, table
 
@@ -51,9 +52,9 @@ async def test_a_generation_that_is_held_for_ever_does_not_hold_its_parts_for_ev
     assert parts == []
 
 
-def test_the_routes_and_sections_of_a_slice_are_its_parts() -> None:
+def test_the_routes_the_index_and_the_sections_are_parts_and_what_holds_them_is_not() -> None:
     sections = [
-        *host_sections("all", ["*"], [route(name="r1"), route(name="r2")]),
+        *host_sections("all", ["*"], [route(PathPrefix("/r1"), name="r1"), route(PathPrefix("/r1"), name="r2")]),
         table(),
         cluster("a"),
         gateway_listener(),
@@ -62,5 +63,10 @@ def test_the_routes_and_sections_of_a_slice_are_its_parts() -> None:
     parts = parts_of(prepared)
     routes = [route for host in prepared.hosts.values() for route in host.routes.values()]
     assert len(routes) == 2
-    for part in [*routes, *prepared.sections.values(), *prepared.hosts.values()]:
+    ranks = [part for host in prepared.hosts.values() for part in host.paths.parts()]
+    assert len(ranks) == 1
+    for part in [*routes, *ranks, *prepared.sections.values()]:
         assert any(part is one for one in parts)
+    for holder in prepared.hosts.values():
+        # A host among the parts would keep its routes until the last batch, and then free them all at once.
+        assert not any(holder is one for one in parts)

@@ -116,3 +116,22 @@ def test_the_second_in_the_stamp_follows_the_record() -> None:
     form = AccessLogFormat(AccessLog("/dev/stdout", "TEXT"))
     stamps = [form.line(ExchangeRecord(start=start))[1:25] for start in (59.999, 60.0, 3599.5)]
     assert stamps == [b"1970-01-01T00:00:59.999Z", b"1970-01-01T00:01:00.000Z", b"1970-01-01T00:59:59.500Z"]
+
+
+def test_the_short_way_to_a_text_line_writes_what_the_long_way_writes() -> None:
+    form = AccessLogFormat(AccessLog("/dev/stdout", "TEXT"))
+    record = ExchangeRecord(
+        1_700_000_000.123, "GET", "/a?b", "HTTP/1.1", 200, "", "via_upstream", "", "", 7, 1024, 12, 11, b"10.0.0.1", b"curl", b"id-1",
+        "a.test", "10.0.0.2:80", "outbound|80||a", "10.0.0.1:5", "10.0.0.1:80", "10.0.0.9:4", "", "r",
+    )  # fmt: skip
+    fields = {b"x-forwarded-for": b"10.0.0.1", b"user-agent": b"curl", b"x-request-id": b"id-1"}
+    addresses = '"10.0.0.2:80" outbound|80||a 10.0.0.1:5 10.0.0.1:80 10.0.0.9:4 - r'
+    short = form.forwarded(
+        record.start, "GET /a?b HTTP/1.1", 200, "via_upstream", "7 1024 12 11", fields, "a.test", addresses
+    )
+    assert short == form.line(record)
+    hostile = {**fields, b"user-agent": b'a" 200'}
+    assert (
+        form.forwarded(record.start, "GET / HTTP/1.1", 200, "via_upstream", "7 1 1 1", hostile, "a.test", addresses)
+        is None
+    )
