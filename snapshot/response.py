@@ -50,7 +50,7 @@ def _retriable(retry: Retry, attempt: Attempt, head: ResponseHead | None) -> boo
             return True
     if status in retry.statuses and "retriable-status-codes" in on:
         return True
-    for name, value in head.headers:
+    for name, value in head.headers:  # noqa: SIM110  a generator would cost every response a frame
         if name == b"grpc-status" and _GRPC_CONDITIONS.get(value.decode("ascii", "replace"), "") in on:
             return True
     return False
