@@ -15,7 +15,8 @@ from runtime.lane.loop import Lane
 
 _RECORD_BYTES = 16_384
 """The most that one record holds (RFC 8446 section 5.1): a read takes a record whole, so OpenSSL never keeps part of one back."""
-MAX_UNREAD = 1 << 18
+# Named once: ``super()`` makes an object for every record.
+_send_plain = Channel.send
 
 
 class TlsFailedError(OSError):
@@ -150,7 +151,8 @@ class TlsChannel(Channel):
                     break
         finally:
             self._decrypting = False
-        self._push()
+        if self._outgoing.pending:
+            self._push()
 
     def resume(self) -> None:
         """See Channel; what is already decrypted or received comes first, in a call of its own."""
@@ -164,7 +166,7 @@ class TlsChannel(Channel):
 
     def _push(self) -> None:
         if self._outgoing.pending and not self.closed:
-            super().send(self._outgoing.read())
+            _send_plain(self, self._outgoing.read())
 
     def send(self, data: bytes) -> None:
         """See Channel."""
@@ -180,7 +182,7 @@ class TlsChannel(Channel):
             # Only after a fatal alert; the event that brought it tells the sink.
             self.broken = True
             return
-        super().send(self._outgoing.read())
+        _send_plain(self, self._outgoing.read())
 
     def finish(self) -> None:
         """See Channel; sends close_notify first."""
