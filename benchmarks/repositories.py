@@ -73,7 +73,7 @@ spec:
   rules:
   - from:
     - source:
-        namespaces: ["{namespace}", "gateways"]
+        namespaces: ["{namespace}"]
     to:
     - operation:
         methods: ["GET", "POST", "PUT", "DELETE"]

@@ -11,6 +11,7 @@ from compiler.dates import Dates
 from compiler.hosts import full_host, is_visible
 from compiler.resources.cursor import Labels, Positions
 from compiler.resources.destination_rule import DestinationRule
+from compiler.resources.endpoints import AddressGroup, ServiceEndpoints, WorkloadEntry
 from compiler.resources.gateway import Gateway
 from compiler.resources.gateway_api import CONTROLLERS, ApiGateway, GatewayClass, ObjectRef, ReferenceGrant
 from compiler.resources.http_route import HttpRoute
@@ -72,6 +73,8 @@ class Mesh:
         self.accounts = {(item.meta.namespace, item.meta.name) for item in resources.all(ServiceAccount)}
         self.secrets = {(item.meta.namespace, item.meta.name): item for item in resources.all(Secret)}
         self.workloads = resources.all(Workload)
+        self.workload_entries = resources.all(WorkloadEntry)
+        self.service_endpoints = resources.all(ServiceEndpoints)
         self.services = _services(resources)
         self.virtual_services = resources.all(VirtualService)
         self.destination_rules = resources.all(DestinationRule)
@@ -121,6 +124,29 @@ class Mesh:
         own = next((service for service in seen if service.namespace == namespace), None)
         return own or (seen[0] if seen else None)
 
+    @cached_property
+    def _services_by_namespace(self) -> dict[str, list[MeshService]]:
+        found: dict[str, list[MeshService]] = {}
+        for service in self.services:
+            found.setdefault(service.namespace, []).append(service)
+        return found
+
+    def services_in(self, namespace: str) -> list[MeshService]:
+        """The services that a namespace declares, in order."""
+        return self._services_by_namespace.get(namespace, [])
+
+    @cached_property
+    def _hosts_by_scope(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for service in self.services:
+            for scope in service.origin.export_to:
+                found.setdefault(service.namespace if scope == "." else scope, set()).add(service.host)
+        return found
+
+    def hosts_seen_from(self, namespace: str) -> list[str]:
+        """The hosts that are exported to a namespace, sorted. Costs what is seen, not what there is."""
+        return sorted(self._hosts_by_scope.get("*", set()) | self._hosts_by_scope.get(namespace, set()))
+
     def kubernetes_service(self, namespace: str, name: str) -> MeshService | None:
         """A Service by namespace and name, whatever it is exported to."""
         declared = self.by_host.get(full_host(name, namespace), ())
@@ -138,6 +164,28 @@ class Mesh:
         wanted = set(selector)
         candidates = self._workloads_by_namespace.get(namespace, ())
         return [workload for workload in candidates if wanted <= set(workload.labels)] if wanted else []
+
+    def selected_entries(self, namespace: str, selector: Labels) -> list[WorkloadEntry]:
+        """The workload entries of a namespace whose labels include the selector; an empty selector selects none."""
+        wanted = set(selector)
+        return [
+            entry
+            for entry in self.workload_entries
+            if wanted and entry.meta.namespace == namespace and wanted <= set(entry.endpoint.labels)
+        ]
+
+    @cached_property
+    def endpoint_groups(self) -> dict[tuple[str, str], list[AddressGroup]]:
+        """What EndpointSlices and Endpoints in Git say of each service, by its namespace and name."""
+        found: dict[tuple[str, str], list[AddressGroup]] = {}
+        for endpoints in self.service_endpoints:
+            found.setdefault((endpoints.meta.namespace, endpoints.service), []).extend(endpoints.groups)
+        return found
+
+    @cached_property
+    def workload_at(self) -> dict[str, Workload]:
+        """The pods whose address Git knows, by that address."""
+        return {workload.address: workload for workload in self.workloads if workload.address}
 
     def gateway_selected(self, gateway: Gateway) -> list[Workload]:
         """The workloads of all namespaces whose labels include an Istio Gateway's selector; an empty selector selects none."""

@@ -14,6 +14,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0174 at the host."""
     for rule in mesh.destination_rules:
         host = full_host(rule.host.value, rule.meta.namespace)
-        if not any(covers(host, known) for known in mesh.by_host):
+        # Only a pattern has to be compared with every host.
+        wild = host.startswith("*") and any(covers(host, known) for known in mesh.by_host)
+        if host not in mesh.by_host and not wild:
             message = f"host `{rule.host.value}` ({host}) is no Service and no ServiceEntry; the rule has no effect"
             yield diagnostic("IST0174", message, rule.host.span, resource=rule.meta.id)

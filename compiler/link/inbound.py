@@ -49,8 +49,8 @@ def exposed_ports(mesh: Mesh, workload: Workload) -> list[tuple[MeshService, Por
     labels = set(workload.labels)
     return [
         (service, port)
-        for service in mesh.services
-        if service.namespace == workload.meta.namespace and service.selector and set(service.selector) <= labels
+        for service in mesh.services_in(workload.meta.namespace)
+        if service.selector and set(service.selector) <= labels
         for port in service.ports
     ]
 

@@ -36,7 +36,7 @@ class View:
     @cached_property
     def services(self) -> dict[str, MeshService]:
         """Every visible service by host, sorted by host."""
-        seen = ((host, self.mesh.service(host, self.namespace)) for host in sorted(self.mesh.by_host))
+        seen = ((host, self.mesh.service(host, self.namespace)) for host in self.mesh.hosts_seen_from(self.namespace))
         return {host: service for host, service in seen if service is not None}
 
     @cached_property
