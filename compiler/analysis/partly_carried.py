@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 
 from compiler.carried import NOT_CARRIED
@@ -16,7 +17,7 @@ CLAIM_PREFIX = "@request.auth."
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """WFT0200 for routing by JWT claims, for authorities set per destination among several, and for dry-run policies."""
+    """WFT0200 for routing by JWT claims, for authorities set per destination among several, for dry-run policies, and for names as workloads."""
     for service in mesh.virtual_services:
         for rule in service.http:
             yield from _rule(service, rule)
@@ -26,10 +27,22 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 if backend.filters.authority is not None:
                     message = "setting `host` for one backend among several is not carried yet"
                     yield diagnostic(NOT_CARRIED, message, backend.target.span, resource=route.meta.id)
+    for entry in mesh.workload_entries:
+        if not _is_address(entry.endpoint.address):
+            message = f"a workload entry at `{entry.endpoint.address}`, which is no IP address, is not carried yet"
+            yield diagnostic(NOT_CARRIED, message, entry.meta.span, resource=entry.meta.id)
     for policy in mesh.access_rules:
         if policy.dry_run:
             message = f"`{DRY_RUN_ANNOTATION}` is not carried yet: the policy is neither enforced nor logged"
             yield diagnostic(NOT_CARRIED, message, policy.meta.span, resource=policy.meta.id)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:

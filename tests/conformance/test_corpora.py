@@ -9,7 +9,18 @@ import pytest
 
 from tests.conformance.corpus import DATA
 
-PURE = ("schemas", "validation", "llhttp", "http11probe", "gadgets", "paths", "samples", "bookinfo", "authorization")
+PURE = (
+    "analyzer",
+    "schemas",
+    "validation",
+    "llhttp",
+    "http11probe",
+    "gadgets",
+    "paths",
+    "samples",
+    "bookinfo",
+    "authorization",
+)
 
 
 @pytest.mark.parametrize("corpus", PURE)

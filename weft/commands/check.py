@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from compiler.commit_tree import CommitTree
+from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.pipeline import check
 from compiler.render import (
@@ -41,6 +43,12 @@ from compiler.worktree import WorkTree
     help="How findings are written.",
 )
 @click.option(
+    "--expiry-days",
+    type=click.IntRange(min=0),
+    metavar="DAYS",
+    help="Fail where a certificate in Git ends within so many days; without it 30 days are a warning.",
+)
+@click.option(
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
@@ -68,6 +76,7 @@ def command(
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     severity: str,
+    expiry_days: int | None,
 ) -> int:
     """Check mesh YAML: folders or files, or the current folder.
 
@@ -79,11 +88,16 @@ def command(
     try:
         tree = _tree(paths, rev)
         with _no_collection():
-            found = [item for item in check(tree) if shown.takes(item)]
+            found = [item for item in check(tree, _dates(expiry_days)) if shown.takes(item)]
     except TreeError as error:
         raise click.ClickException(str(error)) from None
     click.echo(_rendered(found, tree, output, color=_colored(color)), nl=False, color=True)
     return 1 if any(item.severity is Severity.ERROR for item in found) else 0
+
+
+def _dates(expiry_days: int | None) -> Dates:
+    now = datetime.now(UTC)
+    return Dates(now) if expiry_days is None else Dates(now, expiry_days, fails=True)
 
 
 @contextmanager
