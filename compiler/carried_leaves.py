@@ -67,7 +67,6 @@ _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
     "Sidecar",
-    "WorkloadEntry",
     "WorkloadGroup",
     "ProxyConfig",
     "EnvoyFilter",
@@ -101,6 +100,13 @@ INERT: dict[str, frozenset[str]] = {
         spec.rules[].http.paths[].backend.resource.(apiGroup|kind|name)
     """),
     "IngressClass": paths("spec.controller"),
+    "Endpoints": paths("""
+        subsets[].addresses[].(hostname|nodeName) subsets[].notReadyAddresses[].(ip|hostname|nodeName)
+        subsets[].ports[].appProtocol
+    """),
+    "EndpointSlice": paths("""
+        endpoints[].(hostname|nodeName|zone|conditions.serving|conditions.terminating) ports[].appProtocol
+    """),
     "Gateway": paths("spec.servers[].name"),
     "GatewayClass": paths("spec.description"),
 }
@@ -152,6 +158,9 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.ports[].(number|name|protocol|targetPort)
         spec.endpoints[].(address|ports{}|labels{}|locality|weight|serviceAccount)
     """),
+    "WorkloadEntry": paths("spec.(address|ports{}|labels{}|locality|weight|serviceAccount)"),
+    "Endpoints": paths("subsets[].addresses[].ip subsets[].ports[].(name|port|protocol)"),
+    "EndpointSlice": paths("addressType endpoints[].(addresses[]|conditions.ready) ports[].(name|port|protocol)"),
     "PeerAuthentication": paths("spec.(selector.matchLabels{}|mtls.mode|portLevelMtls{}.mode)"),
     "AuthorizationPolicy": paths("""
         spec.(selector.matchLabels{}|action) spec.(targetRef|targetRefs[]).(group|kind|name|namespace)
@@ -192,14 +201,13 @@ CARRIED: dict[str, frozenset[str]] = {
 
 CARRIED |= dict.fromkeys(("ConfigMap", "Ingress", "IngressClass", "CustomResourceDefinition"), frozenset())
 CARRIED |= dict.fromkeys(("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"), frozenset())
-CARRIED |= dict.fromkeys(("Endpoints", "EndpointSlice", "MeshNetworks", *KINDS_NOT_CARRIED), frozenset())
+CARRIED |= dict.fromkeys(("MeshNetworks", *KINDS_NOT_CARRIED), frozenset())
 
 REFUSED: dict[str, frozenset[str]] = {
     **dict.fromkeys(KINDS_NOT_CARRIED, paths("spec")),
     # Istio's own installation writes an empty list of networks, which asks for nothing.
     "MeshNetworks": paths("spec.networks{}"),
-    "Endpoints": paths("subsets"),
-    "EndpointSlice": paths("addressType endpoints ports"),
+    "WorkloadEntry": paths("spec.network"),
     "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
@@ -248,6 +256,7 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
         "spec.targetRefs[].kind": frozenset({"Service", "ServiceEntry", "GatewayClass"}),
     },
     "Ingress": {"spec.ingressClassName": frozenset({"istio"}), "metadata.annotations{}": frozenset({"istio"})},
+    "EndpointSlice": {"addressType": frozenset({"FQDN"})},
     "MeshConfig": {"spec.outboundTrafficPolicy.mode": frozenset({"ALLOW_ANY_DYNAMIC_DNS"})},
     "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
     "Gateway": {"spec.servers[].tls.mode": frozenset({"AUTO_PASSTHROUGH"})},

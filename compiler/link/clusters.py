@@ -8,6 +8,7 @@ from compiler.link.authentication import effective_mode
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import ClientTls, Subset, TrafficPolicy
+from compiler.resources.endpoints import WorkloadEntry
 from compiler.resources.kubernetes import Port, Service, Workload
 from compiler.resources.protocol import TLS, cluster_protocol, is_http
 from compiler.resources.service_entry import EntryEndpoint, ServiceEntry
@@ -86,7 +87,23 @@ def endpoint_source(mesh: Mesh, service: MeshService, port: Port, subset: Labels
         return _registered(mesh, service, port, subset)
     if isinstance(origin, ServiceEntry):
         return _entry_endpoints(service.host, origin, port, subset)
-    return StaticEndpoints(())
+    return StaticEndpoints(_listed(mesh, origin, port, subset))
+
+
+def _listed(mesh: Mesh, service: Service, port: Port, subset: Labels) -> tuple[Endpoint, ...]:
+    """The endpoints that EndpointSlices and Endpoints in Git list for a port, found by its name (Kubernetes' rule)."""
+    found: dict[Endpoint, None] = {}
+    for group in mesh.endpoint_groups.get((service.meta.namespace, service.meta.name), ()):
+        number = dict(group.ports).get(port.name, 0)
+        for address in group.addresses if number else ():
+            workload = mesh.workload_at.get(address)
+            if workload is None:
+                endpoint = Endpoint(address=address, port=number, namespace=service.meta.namespace)
+            else:
+                endpoint = _pod_endpoint(mesh, workload, number)
+            if set(subset) <= set(endpoint.labels):
+                found[endpoint] = None
+    return tuple(found)
 
 
 def _registered(mesh: Mesh, service: MeshService, port: Port, subset: Labels) -> EndpointSource:
@@ -99,6 +116,15 @@ def _registered(mesh: Mesh, service: MeshService, port: Port, subset: Labels) ->
         for workload in mesh.selected(service.namespace, labels)
         if workload.address and (number := target_port(port, workload))
     ]
+    static += [
+        _outside_endpoint(mesh, entry, number)
+        for entry in mesh.selected_entries(service.namespace, labels)
+        if (number := dict(entry.endpoint.ports).get(port.name, port.target))
+    ]
+    if isinstance(service.origin, Service):
+        known = {(endpoint.address, endpoint.port) for endpoint in static}
+        listed = _listed(mesh, service.origin, port, subset)
+        static += [endpoint for endpoint in listed if (endpoint.address, endpoint.port) not in known]
     return RegisteredEndpoints(
         namespace=service.namespace, labels=labels, port=port.target, port_name=port.target_name, static=tuple(static)
     )
@@ -118,6 +144,22 @@ def _pod_endpoint(mesh: Mesh, workload: Workload, port: int) -> Endpoint:
         labels=workload.labels,
         workload=workload.meta.name,
         namespace=workload.meta.namespace,
+    )
+
+
+def _outside_endpoint(mesh: Mesh, entry: WorkloadEntry, port: int) -> Endpoint:
+    endpoint = entry.endpoint
+    account = endpoint.service_account
+    return Endpoint(
+        address=endpoint.address,
+        port=port,
+        weight=endpoint.weight,
+        mesh=TLS_MODE_LABEL in endpoint.labels,
+        identity=mesh.identity(entry.meta.namespace, account) if account else "",
+        labels=endpoint.labels,
+        locality=endpoint.locality,
+        workload=entry.meta.name,
+        namespace=entry.meta.namespace,
     )
 
 
@@ -182,15 +224,24 @@ def identities(mesh: Mesh, service: MeshService) -> tuple[str, ...]:
 
     A workload's certificate may still be of a trust domain alias while the mesh moves from one domain to another.
     """
-    found = {
-        f"spiffe://{domain}/ns/{workload.meta.namespace}/sa/{workload.service_account}"
+    accounts = {
+        (workload.meta.namespace, workload.service_account)
         for workload in mesh.selected(service.namespace, service.selector)
+    }
+    accounts |= {
+        (entry.meta.namespace, entry.endpoint.service_account)
+        for entry in mesh.selected_entries(service.namespace, service.selector)
+        if entry.endpoint.service_account
+    }
+    found = {
+        f"spiffe://{domain}/ns/{namespace}/sa/{account}"
+        for namespace, account in accounts
         for domain in (mesh.config.trust_domain, *mesh.config.trust_domain_aliases)
     }
     if isinstance(service.origin, ServiceEntry):
         found.update(service.origin.subject_alt_names)
-        accounts = (endpoint.service_account for endpoint in service.origin.endpoints)
-        found.update(mesh.identity(service.namespace, account) for account in accounts if account)
+        named = (endpoint.service_account for endpoint in service.origin.endpoints)
+        found.update(mesh.identity(service.namespace, account) for account in named if account)
     return tuple(sorted(found))
 
 

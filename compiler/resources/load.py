@@ -10,6 +10,13 @@ from compiler.diagnostic import Diagnostic, Related, ResourceId
 from compiler.node import Document
 from compiler.resources.cursor import Positions
 from compiler.resources.destination_rule import DestinationRule, read_destination_rule
+from compiler.resources.endpoints import (
+    ServiceEndpoints,
+    WorkloadEntry,
+    read_endpoint_slice,
+    read_endpoints,
+    read_workload_entry,
+)
 from compiler.resources.gateway import Gateway, read_gateway
 from compiler.resources.gateway_api import (
     ApiGateway,
@@ -52,6 +59,8 @@ Resource: TypeAlias = (
     | Service
     | Workload
     | ServiceEntry
+    | ServiceEndpoints
+    | WorkloadEntry
     | VirtualService
     | DestinationRule
     | Gateway
@@ -74,6 +83,9 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "CronJob": read_cron_job,
     "Pod": read_pod,
     "ServiceEntry": read_service_entry,
+    "Endpoints": read_endpoints,
+    "EndpointSlice": read_endpoint_slice,
+    "WorkloadEntry": read_workload_entry,
     "VirtualService": read_virtual_service,
     "DestinationRule": read_destination_rule,
     "Gateway": read_gateway,

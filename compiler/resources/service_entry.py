@@ -12,7 +12,7 @@ from compiler.resources.protocol import WELL_KNOWN_TCP, parse_protocol
 
 
 class EntryEndpoint(msgspec.Struct, frozen=True):
-    """One address of a ServiceEntry; ``ports`` maps port names to numbers where they differ from the entry's."""
+    """One address of a ServiceEntry or of a WorkloadEntry; ``ports`` maps port names to numbers where they differ from the entry's."""
 
     address: str
     ports: tuple[tuple[str, int], ...]
@@ -50,7 +50,7 @@ def read_service_entry(document: Document, positions: Positions) -> ServiceEntry
         ports=tuple(_port(port) for port in spec.each("ports")),
         in_mesh=spec.text("location", "MESH_EXTERNAL") == "MESH_INTERNAL",
         resolution=spec.text("resolution", "NONE"),
-        endpoints=tuple(_endpoint(endpoint) for endpoint in spec.each("endpoints")),
+        endpoints=tuple(read_endpoint(endpoint) for endpoint in spec.each("endpoints")),
         selector=selector.labels("labels") if selector else (),
         export_to=spec.texts("exportTo") or ("*",),
         subject_alt_names=spec.texts("subjectAltNames"),
@@ -73,7 +73,8 @@ def _port(port: Cursor) -> Port:
     )
 
 
-def _endpoint(endpoint: Cursor) -> EntryEndpoint:
+def read_endpoint(endpoint: Cursor) -> EntryEndpoint:
+    """One endpoint of a ServiceEntry, or the spec of a WorkloadEntry."""
     return EntryEndpoint(
         address=endpoint.text("address"),
         ports=tuple((name, int(number)) for name, number in endpoint.labels("ports")),
