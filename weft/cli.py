@@ -22,6 +22,8 @@ COMMANDS: dict[str, str] = {
     "status": "Show which snapshot each proxy runs; --wait until all run the newest.",
     "control": "Run the control plane: store, certificate authority, discovery, status.",
     "ca": "Join tokens and certificates of the certificate authority.",
+    "dev": "Run the mesh of a work tree on this machine; every save is live at once.",
+    "run": "Run one process with a sidecar around it.",
     "proxy": "Run a sidecar, an ingress or an egress gateway.",
     "demo": "Run the bookshop demonstration on this machine.",
     "version": "Print weft's version and the slice format it reads.",
