@@ -159,6 +159,20 @@ class Mesh:
             found.setdefault(workload.meta.namespace, []).append(workload)
         return found
 
+    @cached_property
+    def _first_kinds(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for workload in self.workloads:
+            place = (workload.meta.namespace, workload.meta.name)
+            found[place] = min(found.get(place, workload.meta.id.kind), workload.meta.id.kind)
+        return found
+
+    def workload_name(self, workload: Workload) -> str:
+        """A workload's name, unique in its namespace: of kinds that share a name all but the first of the alphabet bear theirs (``a~job``)."""
+        kind = workload.meta.id.kind
+        first = self._first_kinds[workload.meta.namespace, workload.meta.name]
+        return workload.meta.name if kind == first else f"{workload.meta.name}~{kind.lower()}"
+
     def selected(self, namespace: str, selector: Labels) -> list[Workload]:
         """The workloads of a namespace whose labels include the selector; an empty selector selects none."""
         wanted = set(selector)

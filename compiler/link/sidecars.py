@@ -40,7 +40,7 @@ def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice
         draft.add((policies,))
     draft.add(inbound(mesh, workload, POLICIES if policies else ""))
     shape = ProxyShape(
-        name=f"sidecar/{workload.meta.namespace}/{workload.meta.name}",
+        name=f"sidecar/{workload.meta.namespace}/{mesh.workload_name(workload)}",
         proxy="sidecar",
         namespace=workload.meta.namespace,
         labels=workload.labels,

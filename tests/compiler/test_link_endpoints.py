@@ -145,3 +145,11 @@ spec:
     mesh = compiled(CLIENT, job)
     assert mesh.names == ["sidecar/shop/client", "sidecar/shop/nightly"]
     assert mesh.slice("sidecar/shop/nightly").proxy.workload.identity == "spiffe://cluster.local/ns/shop/sa/owl"
+
+
+def test_workloads_of_two_kinds_and_one_name_have_slices_of_their_own() -> None:
+    job = CLIENT.replace("apps/v1", "batch/v1").replace("StatefulSet", "Job").replace("app: client", "app: batch")
+    mesh = compiled(CLIENT, job.replace("  serviceName: client\n", ""))
+    assert mesh.names == ["sidecar/shop/client", "sidecar/shop/client~statefulset"]
+    assert compiled(job.replace("  serviceName: client\n", ""), CLIENT).names == mesh.names
+    assert mesh.slice("sidecar/shop/client").proxy.workload.app == "batch"
