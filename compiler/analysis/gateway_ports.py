@@ -32,13 +32,10 @@ def _ports(gateway: Gateway, pods: list[PodTemplate], services: list[Service]) -
         if any(service.meta.namespace == pod.meta.namespace and pod.has_labels(service.selector) for pod in pods)
         and service.selector
     ]
-    known = {port.number for service in behind for port in service.ports}
+    known = {number for service in behind for port in service.ports for number in (port.number, port.target) if number}
     for server in gateway.servers:
-        if server.number not in known:
-            has = (
-                f"the Services of its workload have {', '.join(map(str, sorted(known)))}"
-                if known
-                else "no Service selects its workload"
-            )
-            message = f"port {server.number} is in no Service: {has}"
+        # Outside of Kubernetes a gateway needs no Service, so none at all is no mistake.
+        if behind and server.number not in known:
+            shown = ", ".join(map(str, sorted(known))) or "none"
+            message = f"port {server.number} is in no Service of the gateway's workload; they have {shown}"
             yield diagnostic("IST0162", message, server.span, resource=gateway.meta.id)

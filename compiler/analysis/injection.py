@@ -37,9 +37,15 @@ def _unlabelled(mesh: Mesh, item: Written, *, others_are: bool) -> Iterator[Diag
     if injected_by_default(injector_of(mesh, "")):
         message = f"`{item.meta.name}` has no injection label and is injected, because the injector does so by default"
         yield diagnostic("IST0148", message, item.meta.span, resource=item.meta.id)
-    elif others_are:
+    elif others_are and not _only_gateways(mesh, item.meta.name):
         message = f"`{item.meta.name}` has no injection label, so its pods get no proxy"
         yield diagnostic("IST0102", message, item.meta.span, resource=item.meta.id)
+
+
+def _only_gateways(mesh: Mesh, namespace: str) -> bool:
+    """Whether a namespace has workloads and all of them are gateways, which are proxies themselves."""
+    workloads = {(pod.meta.namespace, pod.meta.name) for pod in mesh.pods if pod.meta.namespace == namespace}
+    return bool(workloads) and workloads <= mesh.gateway_workloads
 
 
 def _pod(pod: PodTemplate) -> Iterator[Diagnostic]:
