@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from compiler.carried_leaves import REFUSED, REFUSED_VALUES
+from compiler.carried_leaves import KINDS_NOT_CARRIED, REFUSED, REFUSED_VALUES
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
+from compiler.envoy_patches import answer_patches
 from compiler.node import Document, Mapping, Node, Scalar, Sequence
 from compiler.resources.meta import CLUSTER_SCOPED, DEFAULT_NAMESPACE, kind_of
 
@@ -50,6 +51,9 @@ def not_carried(document: Document) -> Iterator[Diagnostic]:
     kind = kind_of(document)
     namespace = "" if document.kind in CLUSTER_SCOPED else document.namespace or DEFAULT_NAMESPACE
     resource = ResourceId(kind, namespace, document.name)
+    if kind == "EnvoyFilter":
+        yield from answer_patches(document, frozenset(KINDS_NOT_CARRIED), NOT_CARRIED, resource)
+        return
     for path, span, value in _walk(document.root, _tree(kind), "", document.root.span):
         # A kind of which nothing is carried refuses its whole spec; its name then says more than the path.
         shown = f"`{path}: {value}`" if value else f"a `{document.kind}`" if path == "spec" else f"`{path}`"

@@ -69,7 +69,6 @@ KINDS_NOT_CARRIED = (
     "Sidecar",
     "WorkloadGroup",
     "ProxyConfig",
-    "EnvoyFilter",
     "Telemetry",
     "WasmPlugin",
     "TrafficExtension",
@@ -100,6 +99,10 @@ INERT: dict[str, frozenset[str]] = {
         spec.rules[].http.paths[].backend.resource.(apiGroup|kind|name)
     """),
     "IngressClass": paths("spec.controller"),
+    # Without its patches, an EnvoyFilter's scope asks for nothing.
+    "EnvoyFilter": paths("""
+        spec.(priority|workloadSelector.labels{}) spec.targetRefs[].(group|kind|name|namespace)
+    """),
     "Endpoints": paths("""
         subsets[].addresses[].(hostname|nodeName) subsets[].notReadyAddresses[].(ip|hostname|nodeName)
         subsets[].ports[].appProtocol
@@ -201,13 +204,15 @@ CARRIED: dict[str, frozenset[str]] = {
 
 CARRIED |= dict.fromkeys(("ConfigMap", "Ingress", "IngressClass", "CustomResourceDefinition"), frozenset())
 CARRIED |= dict.fromkeys(("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"), frozenset())
-CARRIED |= dict.fromkeys(("MeshNetworks", *KINDS_NOT_CARRIED), frozenset())
+CARRIED |= dict.fromkeys(("MeshNetworks", "EnvoyFilter", *KINDS_NOT_CARRIED), frozenset())
 
 REFUSED: dict[str, frozenset[str]] = {
     **dict.fromkeys(KINDS_NOT_CARRIED, paths("spec")),
     # Istio's own installation writes an empty list of networks, which asks for nothing.
     "MeshNetworks": paths("spec.networks{}"),
     "WorkloadEntry": paths("spec.network"),
+    # Each patch is answered by itself (compiler/envoy_patches.py).
+    "EnvoyFilter": paths("spec.configPatches[]"),
     "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
