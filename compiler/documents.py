@@ -6,7 +6,8 @@ not an object at all is noted, what is nearly one is an error, and what cannot b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
@@ -23,21 +24,45 @@ def load_documents(tree: Tree) -> tuple[list[Document], list[Diagnostic]]:
 
     Documents with mistakes in their text (a duplicate key) are among them, so that their other mistakes are found in the same run.
     """
+    loaded = [load_file(file, content) for file, content in tree.files()]
+    found = [*tree.refusals(), *(item for one in loaded for item in one.found), *skipped_kinds(loaded)]
+    return [document for one in loaded for document in one.documents], found
+
+
+class LoadedFile(NamedTuple):
+    """What one file holds. ``skipped`` are the objects of kinds that weft does not read, by apiVersion and kind."""
+
+    documents: list[Document]
+    found: list[Diagnostic]
+    skipped: dict[tuple[str, str], list[Span]]
+
+
+def load_file(file: str, content: bytes) -> LoadedFile:
+    """The documents of one file. It depends on the path and the content alone, so it may be kept for as long as they stay."""
     loading = _Loading()
-    loading.found += tree.refusals()
-    for file, content in tree.files():
-        loading.load(file, content)
-    loading.note_skipped()
-    return loading.documents, loading.found
+    loading.load(file, content)
+    return LoadedFile(loading.documents, loading.found, loading.skipped)
+
+
+def skipped_kinds(loaded: Iterable[LoadedFile]) -> Iterator[Diagnostic]:
+    """One note per kind that is not read, at its first object, and not one per object."""
+    skipped: dict[tuple[str, str], list[Span]] = {}
+    for one in loaded:
+        for kind_and_version, spans in one.skipped.items():
+            skipped.setdefault(kind_and_version, []).extend(spans)
+    for (api_version, kind), spans in skipped.items():
+        times = "one document" if len(spans) == 1 else f"{len(spans)} documents"
+        message = f"weft does not read {kind} ({api_version}); {times} of this kind skipped"
+        yield diagnostic("WFT0011", message, spans[0])
 
 
 class _Loading:
-    """Collects what one tree holds. Kinds that are not read are gathered, so that each is noted once and not once per object."""
+    """Collects what one file holds."""
 
     def __init__(self) -> None:
         self.documents: list[Document] = []
         self.found: list[Diagnostic] = []
-        self._skipped: dict[tuple[str, str], list[Span]] = {}
+        self.skipped: dict[tuple[str, str], list[Span]] = {}
 
     def load(self, file: str, content: bytes) -> None:
         text, yaml_file = read_file(file, content)
@@ -58,12 +83,6 @@ class _Loading:
             message = f"{number} no resource (apiVersion, kind and metadata are missing); skipped"
             self.found.append(diagnostic("WFT0009", message, _head(others[0])))
 
-    def note_skipped(self) -> None:
-        for (api_version, kind), spans in self._skipped.items():
-            times = "one document" if len(spans) == 1 else f"{len(spans)} documents"
-            message = f"weft does not read {kind} ({api_version}); {times} of this kind skipped"
-            self.found.append(diagnostic("WFT0011", message, spans[0]))
-
     def _take(self, file: str, root: Mapping, text: str) -> None:
         document = _document(file, root)
         group, kind, api_version = group_of(document.api_version), document.kind, document.api_version
@@ -81,7 +100,7 @@ class _Loading:
         elif meant := None if is_known(group, kind) else meant_by(group, kind):
             self.found.append(_misspelt(document, meant))
         elif not is_known(group, kind):
-            self._skipped.setdefault((api_version, kind), []).append(_at(root, "kind"))
+            self.skipped.setdefault((api_version, kind), []).append(_at(root, "kind"))
         elif api_version not in versions_of(group, kind):
             message = f"{kind} has no version `{api_version}`; use {' or '.join(versions_of(group, kind))}"
             self.found.append(diagnostic("WFT0012", message, _at(root, "apiVersion"), resource=id_of(document)))

@@ -10,16 +10,16 @@ from __future__ import annotations
 import msgspec
 
 from compiler.analysis import analyze
-from compiler.carried import NOT_CARRIED, not_carried
+from compiler.carried import NOT_CARRIED
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
-from compiler.documents import load_documents
+from compiler.documents import skipped_kinds
 from compiler.encode import encode_snapshot
-from compiler.guardrails import Guards, load_guardrails, waive, waivers_of
+from compiler.examined import Memory
+from compiler.guardrails import Guards, load_guardrails, waive
 from compiler.link import link
 from compiler.mesh import Mesh
 from compiler.resources import load_resources
-from compiler.schemas import validate
 from compiler.tree import Tree
 from snapshot.index import Snapshot
 
@@ -36,9 +36,12 @@ EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0112"})
 that claim one host the first holds. ``allow_partial`` publishes in spite of them and of nothing else."""
 
 
-def check(tree: Tree, dates: Dates | None = None) -> list[Diagnostic]:
-    """Everything that is wrong with a tree, sorted by position; what depends on the date only where ``dates`` are given."""
-    _, found = _understand(tree, dates)
+def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = None) -> list[Diagnostic]:
+    """Everything that is wrong with a tree, sorted by position; what depends on the date only where ``dates`` are given.
+
+    With a ``memory`` that has seen an earlier state of the tree, only changed files are read anew.
+    """
+    _, found = _understand(tree, dates, memory)
     return found
 
 
@@ -61,15 +64,19 @@ def _forbidding(finding: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(finding, severity=Severity.ERROR) if finding.code == NOT_CARRIED else finding
 
 
-def _understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
+def _understand(
+    tree: Tree, dates: Dates | None = None, memory: Memory | None = None
+) -> tuple[Mesh | None, list[Diagnostic]]:
     guardrails, broken = load_guardrails(tree)
     guards = Guards(guardrails)
-    documents, found = load_documents(tree)
-    for document in documents:
-        wrong = validate(document)
-        found += wrong or not_carried(document)
-        broken += [] if wrong else guards.check(document)
-    waivers = [waiver for file, content in tree.files() for waiver in waivers_of(file, content)]
+    files = (memory or Memory()).examine(tree, guards)
+    documents = [document for file in files for document in file.loaded.documents]
+    waivers = [waiver for file in files for waiver in file.waivers]
+    found = [*tree.refusals(), *skipped_kinds(file.loaded for file in files)]
+    for file in files:
+        found += file.loaded.found
+        found += file.wrong
+        broken += file.broken
     if any(item.severity is Severity.ERROR for item in found):
         return None, sorted(waive([*found, *broken], waivers, complete=False), key=_place)
     resources, repeated = load_resources(documents)
