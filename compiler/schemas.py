@@ -1,6 +1,6 @@
 """The schemas of the kinds that weft reads, and validation against them.
 
-Each kind has one closed JSON Schema (2020-12) in compiler/schema, maintained by hand. Two keywords are ours: ``x-message`` says in
+Each kind has one closed JSON Schema (2020-12) in compiler/schema, maintained by hand. The keywords with ``x-`` are ours: ``x-message`` says in
 words what a rule wants, and ``x-weft`` marks what is not described field by field: ``opaque`` is configuration that weft knows
 and does not look into (one leaf), ``foreign`` belongs to others than the mesh (no leaf: nothing there is to be carried).
 """
