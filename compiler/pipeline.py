@@ -45,12 +45,12 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
     return found
 
 
-def compile_tree(tree: Tree, *, allow_partial: bool = False) -> Compilation:
+def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:
     """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet.
 
-    With ``allow_partial`` the findings of ``EXPLICIT`` do not forbid one.
+    With ``allow_partial`` the findings of ``EXPLICIT`` do not forbid one. ``memory`` is as for ``check``.
     """
-    mesh, found = _understand(tree)
+    mesh, found = _understand(tree, memory=memory)
     if not allow_partial:
         found = [_forbidding(item) for item in found]
     forbidden = any(item.severity is Severity.ERROR and not (allow_partial and item.code in EXPLICIT) for item in found)

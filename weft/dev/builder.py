@@ -5,14 +5,18 @@ Everything here blocks; the session calls it in threads, one call at a time.
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from compiler.diagnostic import Severity
+from compiler.examined import Memory
 from compiler.pipeline import compile_tree
 from compiler.render import Sources, render_text, summarize
 from compiler.tree import TreeError
@@ -40,6 +44,8 @@ class Builder:
 
     def __init__(self, mesh: Path, folder: Path, *, allow_partial: bool) -> None:
         self._mesh = mesh
+        self._memory = Memory()
+        self._stored: frozenset[str] = frozenset()
         self._allow_partial = allow_partial
         self.store = DirectoryStore(folder / "store")
         (folder / "root.json").write_bytes(create_keys(folder / "keys", now=datetime.now(UTC)))
@@ -49,7 +55,8 @@ class Builder:
         """Compiles the files as they are now."""
         try:
             tree = WorkTree(self._mesh, shown_as=_shown(self._mesh))
-            compilation = compile_tree(tree, allow_partial=self._allow_partial)
+            with _no_collection():
+                compilation = compile_tree(tree, allow_partial=self._allow_partial, memory=self._memory)
         except TreeError as error:
             return Build(None, f"{error}\n", "the work tree cannot be read")
         sources = Sources(tree)
@@ -69,7 +76,21 @@ class Builder:
             time=int(now.timestamp()),
             note="weft dev",
         )
-        return publish(self.store, self._keys, draft, snapshot, published=published, now=now)
+        # Nobody else writes here, so what one release brought needs no look for the next.
+        fresh = {name: raw for name, raw in snapshot.blobs.items() if name not in self._stored}
+        release = publish(self.store, self._keys, draft, Snapshot(snapshot.index, fresh), published=published, now=now)
+        self._stored |= fresh.keys()
+        return release
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """What a compilation makes lives until it ends: looking for cycles meanwhile frees nothing and would be most of the wait."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _shown(mesh: Path) -> str:
