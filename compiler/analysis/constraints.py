@@ -81,7 +81,8 @@ def _spellings(matcher: Exact) -> Iterator[str]:
 
 def _by_case(wanted: list[Wanted]) -> Answer:
     """NO, unless some matchers fold case and others do not: then another spelling might have done."""
-    folding = {matcher.ignore_case for _, matcher in wanted if isinstance(matcher, Exact | Prefix)}
+    texts = [matcher for _, matcher in wanted if isinstance(matcher, Exact | Prefix)]
+    folding = {matcher.ignore_case for matcher in texts if matcher.value.lower() != matcher.value.upper()}
     return Answer.UNKNOWN if len(folding) > 1 else Answer.NO
 
 
