@@ -69,6 +69,11 @@ class FindingsCache:
             entry.unlink(missing_ok=True)
 
 
+def depends_on_date(tree: Tree) -> bool:
+    """Whether the findings can be others tomorrow: there may be a certificate, whose end comes near. Such a tree is not for keeping."""
+    return any(b"Secret" in content for _, content in tree.files())
+
+
 def cache_folder(path: Path) -> Path:
     """Where a path's findings are kept: below its repository's own folder, else the user's cache."""
     repository = find_repository(path)

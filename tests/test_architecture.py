@@ -64,6 +64,7 @@ THIRD_PARTY = {
     "weft.local": {"cryptography", "msgspec", "trio"},
     "weft.dev": {"msgspec", "rich", "trio", "watchfiles"},
     "weft.demo": {"click", "cryptography", "httpx", "msgspec", "pygit2", "rich", "trio"},
+    "weft.commands.check": {"click", "msgspec", "watchfiles"},
     "weft.commands": {"click", "rich", "msgspec", "trio", "httpx", "pygit2"},
 }
 """What each part may take from elsewhere; the longest matching prefix decides. Reasons: docs/adr/0002-dependencies.md."""

@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
-from compiler.commit_tree import CommitTree
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
-from compiler.pipeline import check
+from compiler.findings_cache import FindingsCache, cache_folder, depends_on_date
 from compiler.render import (
     Sources,
     render_github,
@@ -27,8 +28,14 @@ from compiler.render import (
     summarize,
 )
 from compiler.selection import Selection, UnknownCodeError, beginnings
-from compiler.tree import JoinedTree, Tree, TreeError
+from compiler.tree import SUFFIXES, JoinedTree, Tree, TreeError
 from compiler.worktree import WorkTree
+
+if TYPE_CHECKING:
+    from compiler.examined import Memory
+
+DEFAULT_EXPIRY_DAYS = 30
+"""How long before its end a certificate is warned of."""
 
 
 @click.command()
@@ -41,12 +48,6 @@ from compiler.worktree import WorkTree
     default="text",
     show_default=True,
     help="How findings are written.",
-)
-@click.option(
-    "--expiry-days",
-    type=click.IntRange(min=0),
-    metavar="DAYS",
-    help="Fail where a certificate in Git ends within so many days; without it 30 days are a warning.",
 )
 @click.option(
     "--color",
@@ -68,7 +69,16 @@ from compiler.worktree import WorkTree
     show_default=True,
     help="The lightest findings to show.",
 )
+@click.option(
+    "--expiry-days",
+    type=click.IntRange(0, 3650),
+    metavar="N",
+    help="Fail where a certificate in Git ends within N days; without it, 30 days are a warning.",
+)
+@click.option("--no-cache", is_flag=True, help="Neither use nor keep what was found before.")
+@click.option("--watch", is_flag=True, help="Check again whenever a file changes, until interrupted.")
 def command(
+    *,
     paths: tuple[str, ...],
     rev: str | None,
     output: str,
@@ -77,6 +87,8 @@ def command(
     ignore: tuple[str, ...],
     severity: str,
     expiry_days: int | None,
+    no_cache: bool,
+    watch: bool,
 ) -> int:
     """Check mesh YAML: folders or files, or the current folder.
 
@@ -84,20 +96,74 @@ def command(
 
     Exits 0 where there is no error (warnings and notes are no errors), 1 where there is one, 2 where the check could not run.
     """
-    shown = _selection(select, ignore, severity)
+    asked = _Asked(paths, rev, output, _colored(color), _selection(select, ignore, severity), expiry_days, not no_cache)
+    if watch and rev is not None:
+        raise click.UsageError("a commit does not change; leave out --rev or --watch")
     try:
-        tree = _tree(paths, rev)
-        with _no_collection():
-            found = [item for item in check(tree, _dates(expiry_days)) if shown.takes(item)]
+        return _watch(asked) if watch else _check(asked)
     except TreeError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(_rendered(found, tree, output, color=_colored(color)), nl=False, color=True)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What one call of the command asks for."""
+
+    paths: tuple[str, ...]
+    rev: str | None
+    output: str
+    color: bool
+    shown: Selection
+    expiry_days: int | None
+    cached: bool
+
+
+def _check(asked: _Asked, memory: Memory | None = None) -> int:
+    tree = _tree(asked.paths, asked.rev)
+    with _no_collection():
+        found = [item for item in _findings(asked, tree, memory) if asked.shown.takes(item)]
+    click.echo(_rendered(found, tree, asked.output, color=asked.color), nl=False, color=True)
     return 1 if any(item.severity is Severity.ERROR for item in found) else 0
 
 
-def _dates(expiry_days: int | None) -> Dates:
-    now = datetime.now(UTC)
-    return Dates(now) if expiry_days is None else Dates(now, expiry_days, fails=True)
+def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnostic]:
+    """What is wrong with a tree, from the cache where the tree was checked before and no date can have changed that."""
+    days = DEFAULT_EXPIRY_DAYS if asked.expiry_days is None else asked.expiry_days
+    dates = Dates(datetime.now(UTC), days, fails=asked.expiry_days is not None)
+    if memory is not None or not asked.cached or depends_on_date(tree):
+        return _compiler_check(tree, dates, memory)
+    path = Path(asked.paths[0] if asked.paths else ".")
+    cache = FindingsCache(cache_folder(path))
+    known = cache.get(tree)
+    if known is None:
+        known = _compiler_check(tree, dates)
+        cache.put(tree, known)
+    return known
+
+
+def _compiler_check(tree: Tree, dates: Dates, memory: Memory | None = None) -> list[Diagnostic]:
+    from compiler.pipeline import check  # The compiler costs half of a warm check's time, which needs none.
+
+    return check(tree, dates, memory=memory)
+
+
+def _watch(asked: _Asked) -> int:
+    """Checks, and again after every change; what did not change is not read again. Ends with the last result when interrupted."""
+    # Most runs check once.
+    import watchfiles
+
+    from compiler.examined import Memory
+
+    memory = Memory()
+    code = _check(asked, memory)
+    for _ in watchfiles.watch(*(asked.paths or (".",)), raise_interrupt=False, watch_filter=_is_of_interest):
+        click.echo()
+        code = _check(asked, memory)
+    return code
+
+
+def _is_of_interest(_: object, path: str) -> bool:
+    """Whether a change of this path can change a check; Git's own files and editors' temporary ones cannot."""
+    return path.endswith(SUFFIXES) and "/.git/" not in path
 
 
 @contextmanager
@@ -119,6 +185,8 @@ def _tree(paths: tuple[str, ...], rev: str | None) -> Tree:
     if len(paths) > 1:
         raise click.UsageError("with --rev give one PATH: the repository, or the folder of it that holds the mesh")
     path = paths[0] if paths else "."
+    from compiler.commit_tree import CommitTree  # Most runs check a work tree.
+
     return CommitTree(Path(path), rev, shown_as=_prefix(path))
 
 
