@@ -87,4 +87,4 @@ def test_the_editors_schema_judges_by_apiversion_and_kind(resource: dict[str, ob
 def test_the_editors_schema_has_no_expression_that_javascript_cannot_read() -> None:
     text = json.dumps(editor_schema())
     assert not re.search(r"\(\?[a-z]", text)
-    assert '"x-' not in text
+    assert not re.search(r'"x-[a-z-]+": ', text)
