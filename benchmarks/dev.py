@@ -24,6 +24,7 @@ SERVICES, ROUNDS = 50, 40
 HOST = "shop.example"
 EDITED = "mesh/edge-route.yaml"
 LIVE_S = 20.0
+POLL_S = 0.005
 WAIT_S = 60.0
 
 EDGE = """\
@@ -156,6 +157,7 @@ class DevRun:
 
     def __init__(self, folder: Path, *, network: str) -> None:
         self.ingress = f"{network}.1.2", 8080
+        self._client = http.client.HTTPConnection(*self.ingress, timeout=2)
         self.log = folder / "dev.log"
         self.temporary = folder / "temporary"
         self.temporary.mkdir()
@@ -176,16 +178,14 @@ class DevRun:
 
     def mark(self) -> str:
         """The mark that the ingress answers with, "" where it does not answer 200."""
-        connection = http.client.HTTPConnection(*self.ingress, timeout=2)
         try:
-            connection.request("GET", "/books", headers={"Host": HOST})
-            reply = connection.getresponse()
+            self._client.request("GET", "/books", headers={"Host": HOST})
+            reply = self._client.getresponse()
             reply.read()
             return (reply.getheader("x-mark") or "") if reply.status == 200 else ""
-        except OSError:
+        except (OSError, http.client.HTTPException):
+            self._client.close()
             return ""
-        finally:
-            connection.close()
 
     def wait(self, condition: Callable[[], bool], what: str, *, limit_s: float = WAIT_S) -> None:
         """Asks until it holds; raises RuntimeError with the end of the log."""
@@ -193,10 +193,11 @@ class DevRun:
         while not condition():
             if time.monotonic() > deadline or self.process.poll() is not None:
                 raise RuntimeError(f"{what}:\n{self.log.read_text(errors='replace')[-3000:]}")
-            time.sleep(0.004)
+            time.sleep(POLL_S)
 
     def stop(self) -> int:
         """Ctrl-C; returns the exit code."""
+        self._client.close()
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(30)
 
