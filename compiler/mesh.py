@@ -102,6 +102,17 @@ class Mesh:
         return [pod_template(item) for kind in WORKLOAD_KINDS for item in self.written(kind)]
 
     @cached_property
+    def _pods_by_namespace(self) -> dict[str, list[PodTemplate]]:
+        found: dict[str, list[PodTemplate]] = {}
+        for pod in self.pods:
+            found.setdefault(pod.meta.namespace, []).append(pod)
+        return found
+
+    def pods_in(self, namespace: str) -> list[PodTemplate]:
+        """The pods of a namespace; those of all namespaces for the root namespace, whose policies hold for the whole mesh."""
+        return self.pods if namespace == self.config.root_namespace else self._pods_by_namespace.get(namespace, [])
+
+    @cached_property
     def source(self) -> SourceRef:
         """The source of what follows from the mesh's settings, or from their absence."""
         return self.config.meta.source if self.config.meta else SourceRef("MeshConfig", "", "default")

@@ -35,7 +35,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         items = [(item, _selector(item, kind)) for item in mesh.written(kind.name)]
         yield from _without_selector([item for item, selector in items if not selector], kind)
         reported: set[Written] = set()
-        for pod in mesh.pods:
+        for pod in mesh.pods if items else ():
             rivals = [
                 item
                 for item, selector in items

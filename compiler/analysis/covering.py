@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from compiler.analysis.constraints import Answer, Matcher, Wanted, of_path, satisfiable
 from compiler.resources.virtual_service import HttpMatch, Scope
-from policies.match import PathExact, Prefix
+from policies.match import PathExact, PathMatch, PathPrefix, Prefix
 
 MAX_STEPS = 2_000
 PATH = "path"
@@ -67,7 +67,19 @@ def _concerns(earlier: HttpMatch, match: HttpMatch) -> bool:
     """
     if not _wider(earlier.scope, match.scope):
         return False
-    return not isinstance(earlier.match.path, PathExact) or isinstance(match.match.path, PathExact)
+    outer, inner = earlier.match.path, match.match.path
+    if isinstance(outer, PathExact) and not isinstance(inner, PathExact):
+        return False
+    return not _apart(outer, inner)
+
+
+def _apart(outer: PathMatch | None, inner: PathMatch | None) -> bool:
+    """Whether two paths obviously have nothing in common. This spares hundreds of rules by prefix the search for each other."""
+    if not isinstance(outer, PathExact | PathPrefix) or not isinstance(inner, PathExact | PathPrefix):
+        return False
+    if outer.ignore_case or inner.ignore_case:
+        return False
+    return not (outer.value.startswith(inner.value) or inner.value.startswith(outer.value))
 
 
 def _wider(outer: Scope, inner: Scope) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from compiler.carried import NOT_CARRIED
@@ -28,21 +27,13 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                     message = "setting `host` for one backend among several is not carried yet"
                     yield diagnostic(NOT_CARRIED, message, backend.target.span, resource=route.meta.id)
     for entry in mesh.workload_entries:
-        if not _is_address(entry.endpoint.address):
+        if not entry.has_address:
             message = f"a workload entry at `{entry.endpoint.address}`, which is no IP address, is not carried yet"
             yield diagnostic(NOT_CARRIED, message, entry.meta.span, resource=entry.meta.id)
     for policy in mesh.access_rules:
         if policy.dry_run:
             message = f"`{DRY_RUN_ANNOTATION}` is not carried yet: the policy is neither enforced nor logged"
             yield diagnostic(NOT_CARRIED, message, policy.meta.span, resource=policy.meta.id)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:

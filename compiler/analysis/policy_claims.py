@@ -21,11 +21,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         if not asked:
             continue
         everywhere = policy.meta.namespace == mesh.config.root_namespace
-        pods = [
-            pod
-            for pod in mesh.pods
-            if (everywhere or pod.meta.namespace == policy.meta.namespace) and pod.has_labels(policy.selector)
-        ]
+        pods = [pod for pod in mesh.pods_in(policy.meta.namespace) if pod.has_labels(policy.selector)]
         places = (policy.meta.namespace, mesh.config.root_namespace)
         known = any(item.meta.namespace in places or everywhere for item in providers)
         bare = next((pod for pod in pods if not authenticates(mesh, pod)), None) if known else None

@@ -32,7 +32,7 @@ def _selected(mesh: Mesh, item: Written) -> Iterator[Diagnostic]:
     if targeted or (whole_mesh and selector is None):
         return
     labels = selector.labels("matchLabels") if selector else ()
-    if any((whole_mesh or pod.meta.namespace == item.meta.namespace) and pod.has_labels(labels) for pod in mesh.pods):
+    if any(pod.has_labels(labels) for pod in mesh.pods_in(item.meta.namespace)):
         return
     where = "the mesh" if whole_mesh else f"`{item.meta.namespace}`"
     wanted = " with the labels " + ", ".join(f"{key}={value}" for key, value in labels) if labels else ""

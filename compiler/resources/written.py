@@ -52,7 +52,7 @@ class PodTemplate(msgspec.Struct, frozen=True):
 
     def has_labels(self, selector: Labels) -> bool:
         """Whether the pods have all labels of a selector."""
-        return set(selector) <= set(self.labels)
+        return all(label in self.labels for label in selector)
 
 
 _TEMPLATES = {
