@@ -10,6 +10,7 @@ from compiler.diagnostic import Diagnostic, Related, ResourceId
 from compiler.mistakes import Path, where
 from compiler.node import Document, Node, Scalar, Sequence, find
 
+_MOST_MATCHES = 128
 _UNITS_MS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 
 
@@ -19,6 +20,7 @@ ROUTES = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"
 def check_route(document: Document) -> Iterator[Diagnostic]:
     """The mistakes of a route that its schema accepts."""
     yield from _same_parents(document)
+    yield from _too_many_matches(document)
     yield from _timeouts(document)
 
 
@@ -53,6 +55,22 @@ def _finding(document: Document, message: str, path: Path, first: int) -> Diagno
         related=(Related(span=where(document, ("spec", "parentRefs", first, "name")), message="the first one"),),
         help="Give each a different `sectionName` or `port`.",
     )
+
+
+def _too_many_matches(document: Document) -> Iterator[Diagnostic]:
+    """All rules of a route together have at most 128 matches."""
+    total = 0
+    for index, rule in enumerate(_items(document.root, "spec", "rules")):
+        before, total = total, total + len(_items(rule, "matches"))
+        if before <= _MOST_MATCHES < total:
+            message = f"the rules up to this one have {total} matches; a route has at most {_MOST_MATCHES}"
+            span = where(document, ("spec", "rules", index, "matches"))
+            yield diagnostic("IST0106", message, span, resource=_about(document), help="Split the route.")
+
+
+def _items(node: Node, *path: str) -> list[Node]:
+    found = find(node, path)
+    return list(found) if isinstance(found, Sequence) else []
 
 
 def _timeouts(document: Document) -> Iterator[Diagnostic]:

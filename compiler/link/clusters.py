@@ -119,7 +119,7 @@ def _registered(mesh: Mesh, service: MeshService, port: Port, subset: Labels) ->
     static += [
         _outside_endpoint(mesh, entry, number)
         for entry in mesh.selected_entries(service.namespace, labels)
-        if (number := dict(entry.endpoint.ports).get(port.name, port.target))
+        if entry.has_address and (number := dict(entry.endpoint.ports).get(port.name, port.target))
     ]
     if isinstance(service.origin, Service):
         known = {(endpoint.address, endpoint.port) for endpoint in static}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import msgspec
 
 from compiler.node import Document
@@ -17,6 +19,15 @@ class WorkloadEntry(msgspec.Struct, frozen=True):
 
     meta: Meta
     endpoint: EntryEndpoint
+
+    @property
+    def has_address(self) -> bool:
+        """Whether it is at an IP address, and not at a name, a unix socket or only in a network: nothing else takes traffic yet."""
+        try:
+            ipaddress.ip_address(self.endpoint.address)
+        except ValueError:
+            return False
+        return True
 
 
 class AddressGroup(msgspec.Struct, frozen=True):

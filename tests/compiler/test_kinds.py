@@ -139,6 +139,15 @@ def test_several_rules_are_for_the_old_version_alone(kind: str) -> None:
     assert any("there is one rule" in message for _, _, message in mistakes(kind, spec, "gateway.networking.k8s.io/v1"))
 
 
+@pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
+def test_a_route_has_at_most_128_matches(kind: str) -> None:
+    rule = f"- matches: [{', '.join(['{}'] * 64)}]\n"
+    assert mistakes(kind, "rules:\n" + rule * 2) == []
+    assert mistakes(kind, "rules:\n" + rule * 4) == [
+        (4, 3, "the rules up to this one have 192 matches; a route has at most 128")
+    ]
+
+
 def test_every_rule_in_a_schema_is_cel_and_says_what_is_wrong() -> None:
     rules = [rule for kind in KINDS for rule in _rules(schema_for(kind.api_versions[0], kind.name))]
     assert len(rules) > 20

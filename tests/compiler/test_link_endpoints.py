@@ -130,6 +130,11 @@ def test_a_workload_entry_at_a_name_is_not_carried() -> None:
     result = compilation(CLIENT, named)
     assert result.snapshot is None
     assert [item.code for item in result.diagnostics] == ["WFT0200"]
+    partly = (
+        compiled(CLIENT, named, allow_partial=True).slice("sidecar/shop/client").clusters["outbound|80||vm.example"]
+    )
+    assert isinstance(partly.endpoints, RegisteredEndpoints)
+    assert [endpoint.workload for endpoint in partly.endpoints.static] == ["one"]
 
 
 def test_every_kind_with_a_pod_template_is_a_workload() -> None:
