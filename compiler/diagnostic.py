@@ -43,6 +43,13 @@ class Related(msgspec.Struct, frozen=True):
     message: str
 
 
+class Edit(msgspec.Struct, frozen=True):
+    """Text that may stand in place of what a span holds, "" for nothing. A finding has one only where its author can have meant nothing else."""
+
+    span: Span
+    text: str
+
+
 class Diagnostic(msgspec.Struct, frozen=True):
     """One finding. ``code`` is in the catalog (compiler/catalog.py); ``message`` names the offending value, ``help`` the next action."""
 
@@ -53,3 +60,4 @@ class Diagnostic(msgspec.Struct, frozen=True):
     resource: ResourceId | None = None
     related: tuple[Related, ...] = ()
     help: str = ""
+    edit: Edit | None = None

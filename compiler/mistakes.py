@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jsonschema_rs
+import msgspec
 
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic, ResourceId, Span
+from compiler.diagnostic import Diagnostic, Edit, ResourceId, Span
 from compiler.misplaced import misplaced
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.wording import nearest, shown, wording
@@ -40,6 +41,7 @@ class _Mistake(NamedTuple):
     span: Span
     help: str = ""
     fields: frozenset[str] = frozenset()
+    edit: Edit | None = None
 
 
 def describe(
@@ -52,7 +54,9 @@ def describe(
     kept = {(mistake.span, mistake.message): mistake for mistake in _outermost(list(_without_consequences(mistakes)))}
     about = ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
     return [
-        diagnostic("IST0106", mistake.message, mistake.span, resource=about, help=mistake.help)
+        msgspec.structs.replace(
+            diagnostic("IST0106", mistake.message, mistake.span, resource=about, help=mistake.help), edit=mistake.edit
+        )
         for mistake in sorted(kept.values(), key=lambda mistake: mistake.span)
     ]
 
@@ -169,7 +173,10 @@ def _unknown_fields(
         elif len(known) <= _MOST_LISTED:
             advice = f"Known here: {', '.join(known)}."
         fields = frozenset({meant} if meant else ())
-        yield _Mistake(path, "additionalProperties", message, parent.key_spans[name], advice, fields)
+        span = parent.key_spans[name]
+        # Where the right field is there too, nobody but the author knows which of the two values holds.
+        edit = Edit(span, meant) if meant and home is None and meant not in parent.key_spans else None
+        yield _Mistake(path, "additionalProperties", message, span, advice, fields, edit)
 
 
 def _missing(document: Document, path: Path, name: str, said: str) -> _Mistake:

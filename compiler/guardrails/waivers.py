@@ -17,7 +17,7 @@ import yaml
 
 from compiler.carried import NOT_CARRIED
 from compiler.catalog import BY_CODE, diagnostic
-from compiler.diagnostic import Diagnostic, Severity, Span
+from compiler.diagnostic import Diagnostic, Edit, Severity, Span
 from compiler.guardrail_codes import GUARDRAIL_BROKEN, GUARDRAIL_CODES, WAIVER_INVALID, WAIVER_UNUSED
 from compiler.text import lines
 
@@ -71,11 +71,14 @@ def waive(found: Iterable[Diagnostic], waivers: Iterable[Waiver], *, complete: b
             kept.append(item)
         else:
             pending -= used
-    unused = (
-        diagnostic(WAIVER_UNUSED, f"nothing on line {waiver.line} has the code {code}", waiver.span)
-        for waiver, code in (pending if complete else ())
-    )
+    unused = (_unused(waiver, code) for waiver, code in (pending if complete else ()))
     return [*kept, *complaints, *unused]
+
+
+def _unused(waiver: Waiver, code: str) -> Diagnostic:
+    found = diagnostic(WAIVER_UNUSED, f"nothing on line {waiver.line} has the code {code}", waiver.span)
+    # Of several codes another may be used.
+    return msgspec.structs.replace(found, edit=Edit(waiver.span, "") if len(waiver.codes) == 1 else None)
 
 
 def _can_be_waived(item: Diagnostic) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pygit2
@@ -109,6 +112,52 @@ def test_what_is_left_out_is_not_counted(repository: Path) -> None:
     assert check("--severity", "error").stdout.endswith("1 error in 1 file\n")
 
 
+def test_a_fix_changes_what_is_wrong_and_the_check_is_of_the_result(repository: Path) -> None:
+    (repository / "mesh").mkdir()
+    path = repository / "mesh" / "a.yaml"
+    path.write_text(f"# why\n{BAD}")
+    result = check("mesh", "--fix")
+    assert path.read_text() == f"# why\n{BAD.replace('lables', 'labels')}"
+    assert (result.return_value, result.stderr) == (0, "mesh/a.yaml: 1 corrected\n")
+
+
+def test_a_second_check_says_what_the_first_said(repository: Path) -> None:
+    pygit2.init_repository(str(repository))
+    (repository / "a.yaml").write_text(BAD)
+    first = check()
+    assert list((repository / ".git" / "weft").iterdir())
+    assert (check().stdout, check("--no-cache").stdout) == (first.stdout, first.stdout)
+    (repository / "a.yaml").write_text(GOOD)
+    assert check().return_value == 0
+
+
+@pytest.mark.integration
+def test_a_watch_checks_again_when_a_file_changes(repository: Path) -> None:
+    (repository / "a.yaml").write_text(BAD)
+    command = [sys.executable, "-u", "-m", "weft", "check", "--watch", "--format", "github"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert "IST0106" in process.stdout.readline()
+            # The change must come after the watch has begun; until it is seen, it is made again.
+            seen = threading.Event()
+            writer = threading.Thread(target=_rewrite, args=(repository / "b.yaml", BAD, seen))
+            writer.start()
+            lines = [process.stdout.readline() for _ in range(3)]
+            seen.set()
+            writer.join()
+        finally:
+            process.terminate()
+    assert [line.partition(",")[0] for line in lines] == ["\n", "::error file=a.yaml", "::error file=b.yaml"]
+
+
+def _rewrite(path: Path, text: str, seen: threading.Event) -> None:
+    for number in range(100):
+        path.write_text(f"{text}# {number}\n")
+        if seen.wait(0.3):
+            return
+
+
 def test_a_code_is_explained() -> None:
     result = CliRunner().invoke(weft, ["explain-code", "wft0002"], standalone_mode=False)
     assert result.stdout.startswith("WFT0002 DuplicateKey (error)")
@@ -127,6 +176,7 @@ def test_colour_is_for_who_asks_or_has_a_terminal(repository: Path) -> None:
         (["--rev", "v9"], "not in a Git repository"),
         (["--rev", "HEAD", "a", "b"], "give one PATH"),
         (["--format", "xml"], "xml"),
+        (["--rev", "HEAD", "--fix"], "a commit does not change"),
         (["--select", "IST,XYZ"], "no code begins with XYZ"),
     ],
 )

@@ -17,6 +17,7 @@ import msgspec
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.findings_cache import FindingsCache, cache_folder, depends_on_date
+from compiler.fixes import fixed_text
 from compiler.render import (
     Sources,
     render_github,
@@ -76,6 +77,7 @@ DEFAULT_EXPIRY_DAYS = 30
     help="Fail where a certificate in Git ends within N days; without it, 30 days are a warning.",
 )
 @click.option("--no-cache", is_flag=True, help="Neither use nor keep what was found before.")
+@click.option("--fix", is_flag=True, help="Correct what can only have been meant one way, then check again.")
 @click.option("--watch", is_flag=True, help="Check again whenever a file changes, until interrupted.")
 def command(
     *,
@@ -88,6 +90,7 @@ def command(
     severity: str,
     expiry_days: int | None,
     no_cache: bool,
+    fix: bool,
     watch: bool,
 ) -> int:
     """Check mesh YAML: folders or files, or the current folder.
@@ -97,9 +100,11 @@ def command(
     Exits 0 where there is no error (warnings and notes are no errors), 1 where there is one, 2 where the check could not run.
     """
     asked = _Asked(paths, rev, output, _colored(color), _selection(select, ignore, severity), expiry_days, not no_cache)
-    if watch and rev is not None:
-        raise click.UsageError("a commit does not change; leave out --rev or --watch")
+    if (watch or fix) and rev is not None:
+        raise click.UsageError("a commit does not change; leave out --rev, or --watch and --fix")
     try:
+        if fix:
+            _fix(asked)
         return _watch(asked) if watch else _check(asked)
     except TreeError as error:
         raise click.ClickException(str(error)) from None
@@ -123,6 +128,23 @@ def _check(asked: _Asked, memory: Memory | None = None) -> int:
         found = [item for item in _findings(asked, tree, memory) if asked.shown.takes(item)]
     click.echo(_rendered(found, tree, asked.output, color=asked.color), nl=False, color=True)
     return 1 if any(item.severity is Severity.ERROR for item in found) else 0
+
+
+def _fix(asked: _Asked) -> None:
+    """Writes the edits that the findings to be shown propose, and says on standard error what was changed."""
+    tree = _tree(asked.paths, None)
+    found = [item for item in _findings(asked, tree, None) if asked.shown.takes(item) and item.edit is not None]
+    contents = dict((*tree.files(), *tree.guardrails()))
+    for file in sorted({item.span.file for item in found}):
+        # What is behind a link belongs to another path, which has its own findings.
+        if Path(file).is_symlink():
+            continue
+        content, made = fixed_text(file, contents[file], found)
+        try:
+            Path(file).write_bytes(content)
+        except OSError as error:
+            raise click.ClickException(f"cannot write {file}: {error.strerror}") from None
+        click.echo(f"{file}: {made} corrected", err=True)
 
 
 def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnostic]:
