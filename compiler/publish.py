@@ -128,5 +128,8 @@ def require_content(store: Store, snapshot: str) -> None:
 def require_release(published: Published | None, channel: str) -> Release:
     """The channel's current release; raises Untrusted (``missing``) where nothing was ever published on it."""
     if published is None or published.release is None:
-        raise Untrusted(Reason.MISSING, f"nothing is published on the channel {channel!r} of this store")
+        raise Untrusted(
+            Reason.MISSING,
+            f"nothing is published on the channel {channel!r} of this store: look at --store and --channel, or run `weft publish` first",
+        )
     return published.release

@@ -76,7 +76,9 @@ def load(path: Path) -> Bootstrap:
     try:
         bootstrap = msgspec.toml.decode(path.read_bytes(), type=Bootstrap)
     except OSError as error:
-        raise BootstrapError(f"cannot read the bootstrap file {path}: {error.strerror}") from None
+        raise BootstrapError(
+            f"cannot read the bootstrap file {path}: {error.strerror}; `weft init` writes examples in proxies/"
+        ) from None
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise BootstrapError(f"{path}: {error}") from None
     here = path.parent.resolve()

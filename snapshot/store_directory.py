@@ -124,7 +124,7 @@ def _writing(target: Path, content: bytes, *, mode: int = 0o644) -> Iterator[Pat
         yield temporary
         _sync_folder(target.parent)
     except OSError as error:
-        raise StoreError(f"cannot write {target}: {error.strerror or error}") from None
+        raise StoreError(f"cannot write {target}: {error.strerror or error}; give a store that you may write") from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

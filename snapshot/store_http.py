@@ -64,7 +64,7 @@ class HttpStore:
                 tag = response.headers.get("etag") or _OWN_TAG + hashlib.sha256(content).hexdigest()
         # A client that is closed under a waiting call says so with RuntimeError.
         except (httpx.HTTPError, RuntimeError) as error:
-            raise StoreError(f"cannot read {self._url(name)}: {error or type(error).__name__}") from None
+            raise StoreError(f"cannot read {self._url(name)}: {_why(error)}") from None
         return None if tag == version else Found(content, tag)
 
     def put(self, name: str, content: bytes) -> None:
@@ -86,7 +86,7 @@ class HttpStore:
         except NotFound:
             return False
         except httpx.HTTPError as error:
-            raise StoreError(f"cannot read {self._url(name)}: {error or type(error).__name__}") from None
+            raise StoreError(f"cannot read {self._url(name)}: {_why(error)}") from None
         return True
 
     def _put(self, name: str, content: bytes, condition: dict[str, str]) -> httpx.Response:
@@ -94,7 +94,7 @@ class HttpStore:
         try:
             response = self._client.put(self._url(name), content=content, headers=headers)
         except httpx.HTTPError as error:
-            raise StoreError(f"cannot write {self._url(name)}: {error or type(error).__name__}") from None
+            raise StoreError(f"cannot write {self._url(name)}: {_why(error)}") from None
         if response.status_code == httpx.codes.PRECONDITION_FAILED:
             raise Conflict(f"{self._url(name)} was written by somebody else meanwhile")
         self._require(response, name)
@@ -128,3 +128,13 @@ def _drain(response: httpx.Response, *, max_bytes: int) -> bytes:
         if time.monotonic() > deadline:
             raise StoreError(f"{response.url} took longer than {WHOLE_READ_S:.0f} s")
     return bytes(content)
+
+
+def _why(error: Exception) -> str:
+    """What went wrong, and where no connection was made, where to look."""
+    said = str(error) or type(error).__name__
+    return (
+        f"{said}; is the location right, and its server running and in reach?"
+        if isinstance(error, httpx.ConnectError)
+        else said
+    )

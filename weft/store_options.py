@@ -74,12 +74,31 @@ def publishing(command: F) -> F:
     return reading(keys(token_option(note(command))))
 
 
+def root_option(command: F) -> F:
+    """--root, whose content the command gets as ``root``."""
+    return click.option(
+        "--root",
+        required=True,
+        metavar="FILE",
+        callback=_read_root,
+        help="The pinned root.json, which `weft keys init` made.",
+    )(command)
+
+
 def print_release(release: Release, output: str) -> None:
     """One line on the standard output: ``version N snapshot DIGEST``, or the whole record as JSON."""
     if output == "json":
         click.echo(msgspec.json.encode({"schemaVersion": SCHEMA_VERSION, **msgspec.structs.asdict(release)}).decode())
         return
     click.echo(f"version {release.version} snapshot {release.snapshot}")
+
+
+def _read_root(_: click.Context, __: click.Parameter, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        advice = "give the root.json that `weft keys init` made"
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}; {advice}") from None
 
 
 def _read_token(_: click.Context, __: click.Parameter, path: str) -> str:

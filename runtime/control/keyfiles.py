@@ -15,7 +15,14 @@ class StateError(Exception):
 
 
 def write(path: Path, content: bytes, *, mode: int) -> None:
-    """Replaces a file atomically: temporary file, fsync, rename, fsync of the folder. The mode holds from the first byte on."""
+    """Replaces a file atomically: temporary file, fsync, rename, fsync of the folder. The mode holds from the first byte on. Raises StateError."""
+    try:
+        _replace(path, content, mode=mode)
+    except OSError as error:
+        raise StateError(f"cannot write {path}: {error.strerror}; give a folder that this user may write") from None
+
+
+def _replace(path: Path, content: bytes, *, mode: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

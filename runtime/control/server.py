@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -181,7 +182,9 @@ def _bind(address: Address) -> socket.socket:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         return socket.create_server(address, family=family, backlog=1024)
     except OSError as error:
-        raise StateError(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        advice = "end what listens there, or give another address and port"
+        raise StateError(f"cannot listen on {address[0]}:{address[1]}: {why}; {advice}") from None
 
 
 def _certifiable(hosts: list[str]) -> list[str]:

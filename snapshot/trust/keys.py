@@ -62,7 +62,7 @@ def create_keys(folder: Path, *, now: datetime, break_glass: bool = False) -> by
             write_atomically(folder / f"{name}.pem", signer.private_bytes, mode=0o600)
         write_atomically(folder / "root.json", metadata)
     except (OSError, StoreError) as error:
-        raise KeyProblem(f"cannot write keys to {folder}: {error}") from None
+        raise KeyProblem(f"cannot write keys to {folder}: {error}; give a folder that you may write") from None
     return metadata
 
 

@@ -60,7 +60,14 @@ def bundle(state: Path) -> None:
 
 @command.command(name="list")
 @STATE
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the list is printed.",
+)
 def list_issued(state: Path, output: str) -> None:
     """List the certificates that were issued, newest first."""
     now = time.time()

@@ -29,6 +29,10 @@ def command(keep: bool, stopping: bool, folder: Path) -> int:
     if stopping:
         click.echo(f"ended {stop(folder)} processes")
         return 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write to {folder}: {error.strerror}; give another --folder") from None
     console = Console()
     screen: Screen = LiveScreen(console) if console.is_terminal else PlainScreen(click.echo)
     try:

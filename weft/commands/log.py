@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 
 import click
 import msgspec
@@ -21,7 +20,7 @@ from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.history import Entry, SigningKey, history
 from snapshot.trust.publisher import read_published
 from weft.commands.status import from_admins, from_control
-from weft.store_options import SCHEMA_VERSION, reading, token_option
+from weft.store_options import SCHEMA_VERSION, reading, root_option, token_option
 
 _SHOWN_DIGITS = 12
 
@@ -32,7 +31,7 @@ Running = dict[int, list[str]]
 @click.command()
 @reading
 @token_option
-@click.option("--root", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The pinned root.json.")
+@root_option
 @click.option(
     "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many releases, newest first."
 )
@@ -47,7 +46,7 @@ def command(
     token: str,
     channel: str,
     output: str,
-    root: Path,
+    root: bytes,
     limit: int,
     control: str | None,
     ca: str,
@@ -76,13 +75,13 @@ def command(
     return 1 if gap else 0
 
 
-def _read(store: str, ca: str, token: str, root: Path, channel: str, limit: int) -> tuple[list[Entry], str]:
+def _read(store: str, ca: str, token: str, root: bytes, channel: str, limit: int) -> tuple[list[Entry], str]:
     """The newest entries, and why there are no older ones where there should be ("" where there is no gap)."""
     entries: list[Entry] = []
     try:
         opened = open_store(store, ca=ca, token=token)
         try:
-            published = read_published(opened, root.read_bytes(), channel)
+            published = read_published(opened, root, channel)
             require_release(published, channel)
             assert published is not None, "it has a release"
             # One by one, so that what was read before a gap is shown.
@@ -90,7 +89,7 @@ def _read(store: str, ca: str, token: str, root: Path, channel: str, limit: int)
                 entries.append(entry)  # noqa: PERF402
         finally:
             opened.close()
-    except (StoreError, OSError) as error:
+    except StoreError as error:
         raise click.ClickException(str(error)) from None
     except Untrusted as error:
         if entries and error.reason is Reason.MISSING:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import click
 import httpx
@@ -28,7 +29,11 @@ Read = Callable[[], Awaitable[StatusReport]]
 
 @click.command()
 @click.option("--control", envvar="WEFT_CONTROL", help="The control plane's URL.")
-@click.option("--ca", default="", help="PEM file that the control plane's certificate must chain to.")
+@click.option(
+    "--ca",
+    default="",
+    help="PEM file that the control plane's certificate must chain to.",
+)
 @click.option(
     "--admin", "admins", multiple=True, metavar="ADDR:PORT", help="Ask a proxy's admin port instead; may be repeated."
 )
@@ -37,7 +42,14 @@ Read = Callable[[], Awaitable[StatusReport]]
 @click.option(
     "--timeout", default=60.0, show_default=True, help="With --wait: give up after this many seconds (exit 1)."
 )
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How the result is printed.",
+)
 def command(
     control: str | None,
     ca: str,
@@ -52,11 +64,14 @@ def command(
         raise click.UsageError("name either the control plane (--control URL --ca FILE) or proxies (--admin ADDR:PORT)")
     if admins and wait and release is None:
         raise click.UsageError("with --admin nobody knows what is newest: say --release N")
+    if ca and not Path(ca).is_file():
+        raise click.UsageError(f"there is no file {ca}; `weft ca bundle` prints what belongs in it")
     read = partial(from_control, control, ca) if control else partial(from_admins, admins)
     try:
         report, done = trio.run(_watch, read, wait, release, timeout)
     except ControlError as error:
-        raise click.ClickException(str(error)) from None
+        advice = "; is the address right, and the process running?" if error.reason == "unreachable" else ""
+        raise click.ClickException(f"{error}{advice}") from None
     _print(report, output)
     if wait and not done:
         behind = [one.proxy for one in _counted(report) if not _is_current(report, one, release)]

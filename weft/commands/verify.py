@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 import msgspec
@@ -16,23 +15,23 @@ from snapshot.trust.failure import Untrusted
 from snapshot.trust.layout import ROLES
 from snapshot.trust.publisher import read_published
 from snapshot.trust.release import Release
-from weft.store_options import SCHEMA_VERSION, reading
+from weft.store_options import SCHEMA_VERSION, reading, root_option
 
 
 @click.command()
 @reading
-@click.option("--root", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The pinned root.json.")
-def command(store: str, store_ca: str, channel: str, output: str, root: Path) -> int:
+@root_option
+def command(store: str, store_ca: str, channel: str, output: str, root: bytes) -> int:
     """Verify a store against its root of trust: signatures, digests, and that the content is complete.
 
     Exits 0 where all is authentic and fresh, 1 where it is authentic and a signature has expired, 2 where it is not authentic.
     """
     try:
         opened = open_store(store, ca=store_ca)
-        published = read_published(opened, root.read_bytes(), channel)
+        published = read_published(opened, root, channel)
         release = require_release(published, channel)
         require_content(opened, release.snapshot)
-    except (StoreError, OSError) as error:
+    except StoreError as error:
         raise click.ClickException(str(error)) from None
     except Untrusted as error:
         raise click.ClickException(f"not authentic ({error.reason}): {error}") from None
