@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import msgspec
@@ -53,6 +54,17 @@ def test_the_new_mesh_has_a_slice_for_each_proxy_that_it_has_a_bootstrap_for(mad
     found = {file.stem: select(index, load(file).selector) for file in (made / "proxies").iterdir()}
     assert sorted(found) == ["hello-v1", "hello-v2", "ingress"]
     assert len({entry.name for entry in found.values() if entry is not None}) == len(found)
+
+
+def test_the_rule_in_the_readme_of_guardrails_is_one_that_check_applies(made: Path) -> None:
+    example = (made / "guardrails" / "README.md").read_text().split("\n\n")[2]
+    (made / "guardrails" / "timeouts.yaml").write_text(textwrap.dedent(example))
+    assert run("check").return_value == 0
+    routing = made / "mesh" / "routing.yaml"
+    routing.write_text(routing.read_text().replace("timeout: 10s", ""))
+    result = run("check")
+    assert result.return_value == 1
+    assert "a route that forwards must have a timeout" in result.stdout
 
 
 def test_the_private_keys_stay_out_of_git_and_the_root_goes_in(made: Path) -> None:
