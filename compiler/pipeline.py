@@ -33,7 +33,16 @@ class Compilation(msgspec.Struct, frozen=True):
 
 EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0112"})
 """Findings for which link has an explicit answer: what is not carried is left out, what does not exist is answered 5xx, and of several
-that claim one host the first holds. ``allow_partial`` publishes in spite of them and of nothing else."""
+that claim one host the first holds. ``allow_partial`` publishes in spite of them."""
+
+UNREAD = frozenset(
+    {
+        *("IST0110", "IST0111", "IST0126", "IST0139", "IST0147", "IST0149", "IST0152", "IST0153", "IST0154"),
+        *("IST0156", "IST0159", "IST0160", "IST0161"),
+    }
+)
+"""Errors in what link does not read: Istio's own installation, kinds that are not carried, keys that never come from Git. ``allow_partial``
+publishes in spite of them too."""
 
 
 def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = None) -> list[Diagnostic]:
@@ -48,12 +57,14 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
 def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:
     """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet.
 
-    With ``allow_partial`` the findings of ``EXPLICIT`` do not forbid one. ``memory`` is as for ``check``.
+    With ``allow_partial`` the findings of ``EXPLICIT`` and ``UNREAD`` do not forbid one. ``memory`` is as for ``check``.
     """
     mesh, found = _understand(tree, memory=memory)
     if not allow_partial:
         found = [_forbidding(item) for item in found]
-    forbidden = any(item.severity is Severity.ERROR and not (allow_partial and item.code in EXPLICIT) for item in found)
+    forbidden = any(
+        item.severity is Severity.ERROR and not (allow_partial and item.code in EXPLICIT | UNREAD) for item in found
+    )
     if mesh is None or forbidden:
         return Compilation(None, tuple(found))
     return Compilation(encode_snapshot(link(mesh), tree.digest, mesh.positions), tuple(found))

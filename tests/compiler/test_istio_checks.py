@@ -6,7 +6,7 @@ import pytest
 
 from compiler.analysis_codes import ISTIO_CODES
 from compiler.dates import Dates
-from compiler.pipeline import check
+from compiler.pipeline import check, compile_tree
 from compiler.tree import MemoryTree
 from tests.compiler.certificates import NOW, secret
 from tests.compiler.kinds_in_yaml import deployment, document, namespace, pod, service
@@ -283,3 +283,9 @@ def test_a_good_case_is_not_reported(code: str) -> None:
 
 def test_every_code_has_a_case() -> None:
     assert CASES.keys() == {row.code for row in ISTIO_CODES}
+
+
+def test_errors_in_what_is_not_read_stop_a_publish_unless_partial_ones_are_allowed() -> None:
+    files = MemoryTree({"a.yaml": CASES["IST0147"][0].encode()})
+    assert compile_tree(files).snapshot is None
+    assert compile_tree(files, allow_partial=True).snapshot is not None
