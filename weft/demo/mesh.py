@@ -22,10 +22,11 @@ from weft.demo.plan import (
     TRUST_DOMAIN,
     DemoError,
     ProxyPlan,
+    addresses,
     example,
-    require_free,
 )
 from weft.demo.screen import Screen
+from weft.local.addresses import require_free
 from weft.local.bootstraps import write_bootstrap, write_certificate
 from weft.local.children import Children, require, weft_command
 from weft.local.plane import LocalPlane
@@ -75,7 +76,7 @@ class DemoMesh:
         return published
 
     def _clear(self) -> None:
-        require_free()
+        require_free(addresses(), "if an earlier demonstration is still running, end it with: weft demo --stop")
         if self.folder.exists():
             shutil.rmtree(self.folder)
         for name in ("logs", "tokens", "state"):

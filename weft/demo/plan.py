@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,20 +97,6 @@ def addresses() -> Iterator[tuple[str, int]]:
             yield proxy.address, port
         if proxy.application:
             yield proxy.application, APPLICATION_PORT
-
-
-def require_free() -> None:
-    """Raises DemoError naming the first address that something else holds."""
-    for host, port in addresses():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise DemoError(
-                    f"{host}:{port} cannot be bound ({error.strerror}); if an earlier demonstration is still running, "
-                    "end it with: weft demo --stop"
-                ) from None
 
 
 def example() -> Path:

@@ -19,6 +19,7 @@ from weft.dev.keeper import Keeper
 from weft.dev.placement import Placement, Placer
 from weft.dev.screen import Screen
 from weft.dev.watching import Saves
+from weft.local.addresses import require_free
 from weft.local.children import Children
 from weft.local.plane import LocalPlane
 from weft.local.views import ADMIN, ProxyView, look_at, read
@@ -112,6 +113,9 @@ class Session:
     async def _start(self, placement: Placement, nursery: trio.Nursery) -> Keeper:
         host = f"{self._file.network}.2.1"
         plane = LocalPlane(self._folder, (host, API), (host, MONITORING), placement.trust_domain)
+        require_free(
+            (plane.api, plane.monitoring), f"another `network` than {self._file.network} in weft-dev.toml may be free"
+        )
         await plane.start(self._children)
         await plane.write_bundle()
         keeper = Keeper(self._folder, self._home, plane, self._children, self._screen.say)
