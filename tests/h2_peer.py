@@ -38,7 +38,10 @@ class Client:
         self.goaway: int | None = None
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         if window is not None:
-            self.h2.local_settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = window
+            # Replaced, not assigned to: an assignment would only be announced by a later update.
+            self.h2.local_settings = h2.settings.Settings(
+                client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            )
         self.h2.initiate_connection()
 
     async def flush(self) -> None:
@@ -77,6 +80,7 @@ class Client:
         """Takes in one piece of what comes."""
         data = await self._stream.receive_some(65536)
         if not data:
+            assert not self.closed, "the connection is closed, and somebody still waits for more of it"
             self.closed = True
             return
         for event in self.h2.receive_data(data):

@@ -123,6 +123,8 @@ class DownstreamStream:
         """See Downstream."""
         if self._is_open():
             self._connection.codec.send_head(self.stream_id, status, headers, content_length=content_length, end=end)
+        if end:
+            self.outbox.done = True
 
     def send_whole(self, status: int, headers: Headers, content_length: int | None, body: bytes) -> None:
         """See Downstream."""
@@ -376,8 +378,10 @@ class Http2Downstream:
 
     def _finish(self) -> None:
         """Ends after what is queued; until the client has closed, or LINGER_S, its bytes are read and thrown away."""
-        self.write()
+        if self._lingering:
+            return
         self._lingering = True
+        self.write()
         self.plane.connections.discard(self)
         lane = self.plane.lane
         lane.wheel.set(self._timer, lane.now, LINGER_S if self.channel.drained else UNSENT_LINGER_S)

@@ -107,6 +107,7 @@ class Http2Stream:
         if self.exchange is not None:
             self.exchange = None
             self._connection.codec.reset(self.stream_id, ErrorCode.CANCEL)
+            self._connection.wants_to_write()
             self.leave()
 
     # --- the response in -----------------------------------------------------------------------------------------------------

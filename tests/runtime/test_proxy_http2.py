@@ -52,7 +52,11 @@ async def test_http2_to_http2_passes_heads_bodies_and_trailers() -> None:
 
 
 async def test_http2_to_http1_passes_a_body_of_unknown_length_and_splits_no_head() -> None:
-    async with running(Echo("a")) as (origin,), proxying(*to(origin.port, "http1")) as proxy, connected(proxy.ports[80]) as client:
+    async with (
+        running(Echo("a")) as (origin,),
+        proxying(*to(origin.port, "http1")) as proxy,
+        connected(proxy.ports[80]) as client,
+    ):
         answer = await client.answer(await client.request("/x", method="POST", body=b"ab" * 60_000))
         seen = json.loads(answer.body)
         assert (seen["method"], seen["path"], seen["host"]) == ("POST", "/x", "a.test")
@@ -271,16 +275,16 @@ async def test_a_drain_finishes_what_is_open_and_closes() -> None:
         nursery.start_soon(trio.serve_listeners, late, listeners)
         async with proxying(*to(listeners[0].socket.getsockname()[1], "http1")) as proxy:
             stream = await trio.open_tcp_stream("127.0.0.1", proxy.ports[80])
-            raw = Raw(stream)
-            await raw.get(1)
-            nursery.start_soon(proxy.proxy.drain, 5)
-            await raw.until("goaway 2147483647")
-            release.set()
-            await raw.until("data 1 done")
-            await raw.until("goaway 1")
-            assert await raw.closed()
-            while proxy.proxy.plane.connections:
-                await trio.sleep(0.01)
+            async with stream:
+                raw = Raw(stream)
+                await raw.get(1)
+                nursery.start_soon(proxy.proxy.drain, 5)
+                await raw.until("goaway 2147483647")
+                release.set()
+                await raw.until("data 1 done")
+                await raw.until("goaway 1")
+                assert await raw.closed()
+            assert not proxy.proxy.plane.connections
         nursery.cancel_scope.cancel()
 
 
