@@ -14,6 +14,8 @@ from compiler.carried import not_carried
 from compiler.diagnostic import Diagnostic
 from compiler.documents import LoadedFile, load_file
 from compiler.guardrails import Guards, Waiver, waivers_of
+from compiler.node import Document
+from compiler.resources.load import Read, read_document
 from compiler.schemas import validate
 from compiler.tree import Tree, digest_of
 
@@ -40,10 +42,11 @@ def examine(file: str, content: bytes, guards: Guards) -> ExaminedFile:
 
 
 class Memory:
-    """Owns the examined files of the last tree, by path and content; what the next tree does not have is let go."""
+    """Owns the examined files of the last tree, by path and content, and the resources in them; what the next tree does not have is let go."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, bytes], ExaminedFile] = {}
+        self._read: dict[Document, Read | None] = {}
         self._guardrails = ""
 
     def examine(
@@ -57,4 +60,12 @@ class Memory:
             key = file, hashlib.sha256(content).digest()
             now[key] = before.get(key) or examine(file, content, guards)
         self._held, self._guardrails = now, guardrails
+        alive = (document for file in now.values() for document in file.loaded.documents)
+        self._read = {document: self._read[document] for document in alive if document in self._read}
         return list(now.values())
+
+    def read(self, document: Document) -> Read | None:
+        """The resource of a document of the last tree, read once for as long as its file stays."""
+        if document not in self._read:
+            self._read[document] = read_document(document)
+        return self._read[document]

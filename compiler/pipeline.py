@@ -80,7 +80,8 @@ def _understand(
 ) -> tuple[Mesh | None, list[Diagnostic]]:
     guardrails, broken = load_guardrails(tree)
     guards = Guards(guardrails)
-    files = (memory or Memory()).examine(tree, guards)
+    memory = memory or Memory()
+    files = memory.examine(tree, guards)
     documents = [document for file in files for document in file.loaded.documents]
     waivers = [waiver for file in files for waiver in file.waivers]
     found = [*tree.refusals(), *skipped_kinds(file.loaded for file in files)]
@@ -90,7 +91,7 @@ def _understand(
         broken += file.broken
     if any(item.severity is Severity.ERROR for item in found):
         return None, sorted(waive([*found, *broken], waivers, complete=False), key=_place)
-    resources, repeated = load_resources(documents)
+    resources, repeated = load_resources(documents, memory.read)
     mesh = Mesh(resources, dates=dates)
     found += repeated
     found += analyze(mesh)

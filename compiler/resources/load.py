@@ -122,18 +122,33 @@ class Resources:
         return self._by_type.get(kind, [])  # type: ignore[return-value]
 
 
-def load_resources(documents: Sequence[Document]) -> tuple[Resources, list[Diagnostic]]:
-    """Reads schema-valid documents; of two with the same kind, namespace and name the first is kept and the second reported."""
+Read: TypeAlias = tuple[Resource, Positions]
+"""A resource and the positions of its named parts."""
+
+
+def read_document(document: Document) -> Read | None:
+    """The resource of a schema-valid document, None for kinds that are none. It depends on the document alone."""
+    reader = READERS.get(kind_of(document))
+    positions: Positions = {}
+    return None if reader is None else (reader(document, positions), positions)
+
+
+def load_resources(
+    documents: Sequence[Document], read: Callable[[Document], Read | None] = read_document
+) -> tuple[Resources, list[Diagnostic]]:
+    """Reads schema-valid documents; of two with the same kind, namespace and name the first is kept and the second reported.
+
+    ``read`` may answer from what it read before.
+    """
     positions: Positions = {}
     seen: dict[ResourceId, Meta] = {}
     resources: list[Resource] = []
     findings: list[Diagnostic] = []
     for document in documents:
-        reader = READERS.get(kind_of(document))
-        if reader is None:
+        result = read(document)
+        if result is None:
             continue
-        attempt: Positions = {}
-        resource = reader(document, attempt)
+        resource, attempt = result
         meta = resource.meta
         assert meta is not None
         first = seen.get(meta.id)
