@@ -47,23 +47,33 @@ raise SystemExit(3)
 def bootstrap(folder: Path, *, published: bool = True) -> tuple[Path, int]:
     port = free_port("127.0.0.1")
     if published:
-        mesh = snapshot_of({"test": [*sections("hello"), gateway_listener(port)]})
-        release_mesh(DirectoryStore(folder / "store"), mesh)
+        publish(folder, port)
     (folder / "root.json").write_bytes(signing_keys().root)
     file = folder / "proxy.toml"
     file.write_text(BOOTSTRAP)
     return file, port
 
 
+def publish(folder: Path, port: int) -> None:
+    mesh = snapshot_of({"test": [*sections("hello"), gateway_listener(port)]})
+    release_mesh(DirectoryStore(folder / "store"), mesh)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*WEFT, *arguments], capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_the_proxy_serves_when_the_command_starts_and_its_code_is_ours(tmp_path: Path) -> None:
-    file, port = bootstrap(tmp_path)
+def test_the_command_starts_when_the_proxy_serves_and_its_code_is_ours(tmp_path: Path) -> None:
+    file, port = bootstrap(tmp_path, published=False)
     log = tmp_path / "proxy.log"
-    done = run("--bootstrap", str(file), "--proxy-log", str(log), "--", sys.executable, "-c", CALLS, str(port))
-    assert (done.returncode, done.stdout) == (7, "the proxy says hello\n"), done.stderr + log.read_text()
+    command = [*WEFT, "--bootstrap", str(file), "--proxy-log", str(log), "--", sys.executable, "-c", CALLS, str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # The command ends at once where nothing listens, so it has not been started while the proxy only complains.
+        while "nothing is published" not in (log.read_text() if log.exists() else ""):
+            assert process.poll() is None
+        publish(tmp_path, port)
+        said, errors = process.communicate(timeout=30)
+    assert (process.returncode, said) == (7, "the proxy says hello\n"), errors + log.read_text()
     assert "drained" in log.read_text()
 
 
