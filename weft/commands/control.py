@@ -12,6 +12,7 @@ import trio
 from runtime.control import keyfiles
 from runtime.control.ledger import LedgerError
 from runtime.control.server import ControlPlane, ControlSettings, Started, open_control_plane
+from weft.sentences import one_sentence
 
 
 class AddressParam(click.ParamType[tuple[str, int]]):
@@ -83,7 +84,7 @@ def command(
     """Run the control plane until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
+    with one_sentence(keyfiles.StateError, LedgerError):
         token = keyfiles.read_private(publish_token).decode().strip() if publish_token else ""
         settings = ControlSettings(
             state=state,
@@ -97,8 +98,6 @@ def command(
             hosts=hosts,
         )
         trio.run(_run, open_control_plane(settings), settings)
-    except* (keyfiles.StateError, LedgerError) as group:
-        raise click.ClickException(str(_first(group))) from None
 
 
 async def _run(plane: ControlPlane, settings: ControlSettings) -> None:
@@ -126,12 +125,6 @@ def _announce(started: Started, settings: ControlSettings) -> None:
         click.echo("no --online-keys: timestamps are not renewed here, a publish or a CI job must do it", err=True)
     api, watch = started.api, started.monitoring
     click.echo(f"ready: https://{_netloc(api)} (monitoring http://{_netloc(watch)})", err=True)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _netloc(address: tuple[str, int]) -> str:

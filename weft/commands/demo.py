@@ -11,7 +11,8 @@ from rich.console import Console
 
 from weft.demo.demonstration import Told, addresses, demonstrate, stop, summary
 from weft.demo.screen import LiveScreen, PlainScreen, Screen
-from weft.local.children import LocalError, first_of
+from weft.local.children import LocalError
+from weft.sentences import one_sentence
 
 
 @click.command()
@@ -35,13 +36,8 @@ def command(keep: bool, stopping: bool, folder: Path) -> int:
         raise click.ClickException(f"cannot write to {folder}: {error.strerror}; give another --folder") from None
     console = Console()
     screen: Screen = LiveScreen(console) if console.is_terminal else PlainScreen(click.echo)
-    try:
-        with screen:
-            told: Told = trio.run(partial(demonstrate, folder.resolve(), screen, keep=keep))
-    except* LocalError as errors:
-        raise click.ClickException(f"{first_of(errors)}\nThe logs are in {folder / 'logs'}") from None
-    except* KeyboardInterrupt:
-        raise click.Abort from None
+    with one_sentence(LocalError, after=f"\nThe logs are in {folder / 'logs'}"), screen:
+        told: Told = trio.run(partial(demonstrate, folder.resolve(), screen, keep=keep))
     click.echo("\n".join(summary(told)))
     if keep:
         click.echo("\nStill running; weft demo --stop ends it. For example:")

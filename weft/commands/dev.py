@@ -14,7 +14,8 @@ from rich.console import Console
 from weft.dev.devfile import DevFile, load
 from weft.dev.screen import LiveScreen, PlainScreen, Screen
 from weft.dev.session import Session
-from weft.local.children import LocalError, first_of
+from weft.local.children import LocalError
+from weft.sentences import one_sentence
 
 FIRST_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
@@ -36,7 +37,7 @@ def command(home: Path, followed: tuple[str, ...], plain: bool) -> None:
     certificates that are thrown away. Ctrl-C ends everything and leaves nothing behind.
     """
     console = Console()
-    try:
+    with one_sentence(LocalError):
         file = load(home)
         with tempfile.TemporaryDirectory(prefix="weft-dev-") as folder:
             ended = trio.Event()
@@ -45,8 +46,6 @@ def command(home: Path, followed: tuple[str, ...], plain: bool) -> None:
                 LiveScreen(console, ended.set) if live else PlainScreen(_line, followed=frozenset(followed))
             )
             trio.run(_until_ended, file, home.resolve(), Path(folder), screen, ended)
-    except* LocalError as errors:
-        raise click.ClickException(str(first_of(errors))) from None
 
 
 async def _until_ended(file: DevFile, home: Path, folder: Path, screen: Screen, ended: trio.Event) -> None:

@@ -16,6 +16,7 @@ from runtime.discovery.control import ControlError
 from runtime.supervisor.sockets import BindError
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.store import StoreError
+from weft.sentences import one_sentence
 
 log = logging.getLogger("weft.proxy")
 
@@ -31,12 +32,10 @@ log = logging.getLogger("weft.proxy")
 @click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
 def command(kind: str, file: Path, **given: object) -> None:
     """Run a sidecar, an ingress or an egress gateway until SIGTERM or SIGINT; then drain and exit 0."""
-    try:
+    with one_sentence(BootstrapError, BindError, ControlError, StoreError, OSError):
         bootstrap = _override(load(file), kind, given)
         log_to_stderr()
         trio.run(_run, bootstrap)
-    except* (BootstrapError, BindError, ControlError, StoreError, OSError) as group:
-        raise click.ClickException(str(_first(group))) from None
 
 
 async def _run(bootstrap: Bootstrap) -> None:
@@ -75,9 +74,3 @@ def log_to_stderr() -> None:
     logging.getLogger("weft").setLevel(logging.INFO)
     # What fetching has to say comes as news, and the supervisor tells it.
     logging.getLogger("runtime.fetch").setLevel(logging.CRITICAL)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -21,6 +21,7 @@ from snapshot.store import StoreError
 from weft.commands.proxy import log_to_stderr
 from weft.local.children import LocalError
 from weft.local.wrapping import Wrapped, Wrapping, own_output
+from weft.sentences import one_sentence
 
 NOT_FOUND = 127
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -83,17 +84,17 @@ def command(
     if shutil.which(cmd[0]) is None:
         click.echo(f"Error: {cmd[0]} is not a program that can be run", err=True)
         return NOT_FOUND
-    try:
-        with _bootstrap(file, given) as bootstrap, own_output(proxy_log) as (output, errors):
-            if http_proxy and bootstrap.ports.outbound < 0:
-                raise click.UsageError(
-                    "--http-proxy needs the outbound port, which the bootstrap closes (outbound = -1)"
-                )
-            log_to_stderr()
-            wrapped = Wrapped(cmd, http_proxy, output, errors)
-            return trio.run(Wrapping(bootstrap, wrapped, ready_s=ready_s).run)
-    except* (LocalError, BootstrapError, BindError, ControlError, StoreError, OSError) as group:
-        raise click.ClickException(str(_first(group))) from None
+    with (
+        one_sentence(LocalError, BootstrapError, BindError, ControlError, StoreError, OSError),
+        _bootstrap(file, given) as bootstrap,
+        own_output(proxy_log) as (output, errors),
+    ):
+        if http_proxy and bootstrap.ports.outbound < 0:
+            raise click.UsageError("--http-proxy needs the outbound port, which the bootstrap closes (outbound = -1)")
+        log_to_stderr()
+        wrapped = Wrapped(cmd, http_proxy, output, errors)
+        code: int = trio.run(Wrapping(bootstrap, wrapped, ready_s=ready_s).run)
+    return code
 
 
 @contextmanager
@@ -124,9 +125,3 @@ def _port_pairs(pairs: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, int]]
         if not target.isdigit() or not real.isdigit():
             raise click.UsageError(f"--application-port {target}={real}: both must be port numbers")
         yield target, int(real)
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

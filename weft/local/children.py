@@ -22,12 +22,6 @@ class LocalError(Exception):
     """A mesh on this machine cannot be run; the message says why and what to do."""
 
 
-def first_of(errors: BaseExceptionGroup[LocalError]) -> LocalError:
-    """The first error of a group, however deep the nurseries that it came through."""
-    first = errors.exceptions[0]
-    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
-
-
 class Finished(msgspec.Struct, frozen=True):
     """A command that ran to its end."""
 
