@@ -29,6 +29,9 @@ TRANSFER_TIMEOUT_S = 5.0
 _BLOB_PAUSES_S = (0.05, 0.2, 0.5)
 """The distribution project's registry denies (400) a blob for a moment while somebody else uploads the same bytes; nothing was written then."""
 
+_BUSY = frozenset({500, 502, 503, 504})
+"""What a registry answers while another writer moves the same tag, or behind a proxy that is being restarted."""
+
 WHOLE_READ_S = 60.0
 """A server that trickles bytes may not hold a reader for longer than this."""
 
@@ -48,10 +51,9 @@ class Registry:
         except OSError as error:
             raise StoreError(f"cannot read the registry's CA certificates {ca}: {error.strerror or error}") from None
         self._client = httpx.Client(
-            verify=verify,
             timeout=httpx.Timeout(TRANSFER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
-            transport=transport,
+            transport=_Patient(transport or httpx.HTTPTransport(verify=verify)),
             auth=RegistryLogin(login),
             headers={"accept-encoding": "identity"},
         )
@@ -131,6 +133,28 @@ class Registry:
         # A client that is closed under a waiting call says so with RuntimeError.
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             raise StoreError(f"cannot {action}: {error or type(error).__name__}") from None
+
+
+class _Patient(httpx.BaseTransport):
+    """Asks again, a few times, what a busy registry could not answer: reads, and writes of a whole tag, which may be repeated."""
+
+    def __init__(self, inner: httpx.BaseTransport) -> None:
+        self._inner = inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See BaseTransport."""
+        again = request.method in ("GET", "HEAD") or (request.method == "PUT" and "/manifests/" in request.url.path)
+        for pause_s in _BLOB_PAUSES_S if again else ():
+            response = self._inner.handle_request(request)
+            if response.status_code not in _BUSY:
+                return response
+            response.close()
+            time.sleep(pause_s)
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        """See BaseTransport."""
+        self._inner.close()
 
 
 def digest_of(raw: bytes) -> str:

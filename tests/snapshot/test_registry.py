@@ -145,3 +145,17 @@ def test_an_s3_server_that_ignores_conditions_is_not_written_to() -> None:
 def test_a_location_with_a_mistake_in_it_says_how_one_is_written(location: str) -> None:
     with pytest.raises(StoreError, match="store is"):
         open_store(location)
+
+
+def test_what_a_busy_registry_cannot_answer_is_asked_again() -> None:
+    answers = iter([500, 503, 404])
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        return httpx.Response(next(answers))
+
+    registry = Registry("http://registry.test", "mesh", transport=httpx.MockTransport(answer))
+    assert not registry.has_tag("latest")
+    assert asked == ["HEAD", "HEAD", "HEAD"]
+    registry.close()
