@@ -10,6 +10,8 @@ import pytest
 from tests.conformance.corpus import DATA
 
 PURE = (
+    "spiffe",
+    "matching",
     "analyzer",
     "schemas",
     "validation",
