@@ -64,7 +64,12 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\n`weft COMMAND --help` has examples and exit codes.\nTo begin: weft init my-mesh",
+)
+@click.version_option(package_name="weft", message="%(prog)s %(version)s")
 def weft() -> None:
     """A service mesh that you git commit."""
 

@@ -35,7 +35,9 @@ def store_options(command: F) -> F:
 
 def reading(command: F) -> F:
     """--store, --store-ca, --channel and -o."""
-    channel = click.option("--channel", default="stable", show_default=True, help="The channel of releases.")
+    channel = click.option(
+        "--channel", metavar="NAME", default="stable", show_default=True, help="The channel of releases."
+    )
     output = click.option(
         "-o",
         "output",
@@ -45,6 +47,29 @@ def reading(command: F) -> F:
         help="How the result is printed.",
     )
     return store_options(channel(output(command)))
+
+
+def asking(command: F) -> F:
+    """--control, --ca and --admin: who is asked what runs."""
+    control = click.option(
+        "--control", metavar="URL", envvar="WEFT_CONTROL", show_envvar=True, help="The control plane, which knows all."
+    )
+    ca = click.option(
+        "--ca",
+        metavar="FILE",
+        envvar="WEFT_CONTROL_CA",
+        show_envvar=True,
+        default="",
+        help="What its certificate must chain to (PEM); `weft ca bundle` prints it.",
+    )
+    admin = click.option(
+        "--admin",
+        "admins",
+        multiple=True,
+        metavar="ADDR:PORT",
+        help="Ask a proxy's admin port instead; may be repeated.",
+    )
+    return control(ca(admin(command)))
 
 
 def token_option(command: F) -> F:
@@ -70,7 +95,7 @@ def publishing(command: F) -> F:
         type=click.Path(path_type=Path),
         help="The directory that `weft keys init` made.",
     )
-    note = click.option("--note", default="", help="A sentence for the release record: why.")
+    note = click.option("--note", metavar="TEXT", default="", help="A sentence for the release record: why.")
     return reading(keys(token_option(note(command))))
 
 

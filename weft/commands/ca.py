@@ -14,9 +14,14 @@ import msgspec
 from runtime.control import state as states
 from runtime.control.keyfiles import StateError
 from runtime.control.ledger import LedgerError
+from weft.help_text import ending
 
 STATE = click.option(
-    "--state", type=click.Path(path_type=Path, file_okay=False), required=True, help="The control plane's state folder."
+    "--state",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="The control plane's state folder.",
 )
 
 
@@ -25,14 +30,30 @@ def command() -> None:
     """Join tokens and certificates of the certificate authority. Works beside a running control plane, on its state folder."""
 
 
-@command.command()
+@command.command(
+    epilog=ending(
+        "umask 077",
+        "weft ca token --state state --identity shop/cart > join-token",
+        "weft ca token --state state --identity shop/cart --uses 20 --ttl 86400",
+    )
+)
 @STATE
-@click.option("--identity", required=True, help="Who the token lets in: NAMESPACE/SERVICEACCOUNT.")
+@click.option("--identity", metavar="WHO", required=True, help="Who the token lets in: NAMESPACE/SERVICEACCOUNT.")
 @click.option(
-    "--ttl", type=click.FloatRange(min=1.0), default=3600.0, show_default=True, help="Seconds until the token expires."
+    "--ttl",
+    metavar="SECONDS",
+    type=click.FloatRange(min=1.0),
+    default=3600.0,
+    show_default=True,
+    help="Seconds until the token expires.",
 )
 @click.option(
-    "--uses", type=click.IntRange(min=1), default=1, show_default=True, help="How many proxies may join with it."
+    "--uses",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many proxies may join with it.",
 )
 def token(state: Path, identity: str, ttl: float, uses: int) -> None:
     """Make a join token and print it, alone, on standard output. It cannot be printed again."""
@@ -50,7 +71,7 @@ def token(state: Path, identity: str, ttl: float, uses: int) -> None:
     click.echo(f"for {spiffe_id}, {uses} use(s), until {_time(now + ttl)}", err=True)
 
 
-@command.command()
+@command.command(epilog=ending("weft ca bundle --state state > control-ca.pem"))
 @STATE
 def bundle(state: Path) -> None:
     """Print the trust bundle (PEM): what a proxy's control_ca names."""
@@ -58,7 +79,7 @@ def bundle(state: Path) -> None:
         click.echo(opened.authority.bundle.decode(), nl=False)
 
 
-@command.command(name="list")
+@command.command(name="list", epilog=ending("weft ca list --state state"))
 @STATE
 @click.option(
     "-o",

@@ -31,6 +31,7 @@ from compiler.render import (
 from compiler.selection import Selection, UnknownCodeError, beginnings
 from compiler.tree import SUFFIXES, JoinedTree, Tree, TreeError
 from compiler.worktree import WorkTree
+from weft.help_text import ending
 
 if TYPE_CHECKING:
     from compiler.examined import Memory
@@ -39,7 +40,15 @@ DEFAULT_EXPIRY_DAYS = 30
 """How long before its end a certificate is warned of."""
 
 
-@click.command()
+ENDING = ending(
+    "weft check",
+    "weft check --rev HEAD --format github",
+    "weft check mesh --ignore WFT03 --severity warning",
+    exits={0: "no error (warnings and notes are none)", 1: "at least one error"},
+)
+
+
+@click.command(epilog=ENDING)
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--rev", metavar="REV", help="Check a commit instead of the work tree; PATH is then in its repository.")
 @click.option(
@@ -95,9 +104,8 @@ def command(
 ) -> int:
     """Check mesh YAML: folders or files, or the current folder.
 
-    What --select, --ignore and --severity leave out is not counted either; publishing refuses errors whatever they say.
-
-    Exits 0 where there is no error (warnings and notes are no errors), 1 where there is one, 2 where the check could not run.
+    Every finding is named at its file, line and column. What --select, --ignore and --severity leave out is not counted either;
+    publishing refuses errors whatever they say. `weft explain-code CODE` tells more.
     """
     asked = _Asked(paths, rev, output, _colored(color), _selection(select, ignore, severity), expiry_days, not no_cache)
     if (watch or fix) and rev is not None:

@@ -15,9 +15,20 @@ from compiler.tree import Tree, TreeError
 from compiler.worktree import WorkTree
 from snapshot.encode import encode
 from snapshot.index import Snapshot
+from weft.help_text import ending
+
+ENDING = ending(
+    "weft compile",
+    "weft compile --worktree --out build/snapshot",
+    exits={
+        0: "there is a snapshot",
+        1: "findings forbid one",
+        2: "the tree cannot be read or DIR not be written",
+    },
+)
 
 
-@click.command()
+@click.command(epilog=ENDING)
 @click.argument("repo", default=".", metavar="[REPO]")
 @click.option("--rev", metavar="REV", help="The commit to compile; HEAD where not given.")
 @click.option("--worktree", is_flag=True, help="Compile the files as they are, committed or not.")
@@ -31,7 +42,7 @@ def command(repo: str, rev: str | None, *, worktree: bool, allow_partial: bool, 
     """Compile a commit of REPO (or its work tree) and print the snapshot's digest.
 
     The digest stands alone on standard output; findings go to standard error. With --out, DIR gets index.msgpack and blobs/<sha256>.
-    Exits 0 where there is a snapshot, 1 where findings forbid one, 2 where the tree could not be read or DIR not be written.
+    The same commit gives the same digest everywhere.
     """
     if worktree and rev is not None:
         raise click.UsageError("--worktree compiles files that are in no commit; leave out --rev or --worktree")

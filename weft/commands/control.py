@@ -12,6 +12,7 @@ import trio
 from runtime.control import keyfiles
 from runtime.control.ledger import LedgerError
 from runtime.control.server import ControlPlane, ControlSettings, Started, open_control_plane
+from weft.help_text import ending
 from weft.sentences import one_sentence
 
 
@@ -34,11 +35,30 @@ ADDRESS = AddressParam()
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command()
-@click.option(
-    "--state", type=FOLDER, required=True, help="Folder of keys, tokens and registrations; made at the first start."
+ENDING = ending(
+    "weft control --state state --store store --online-keys keys",
+    "weft control --state state --store store --online-keys keys \\",
+    "    --listen 10.0.0.5:15012 --host control.mesh.example.org \\",
+    "    --trust-domain mesh.example.org --publish-token publish-token",
+    exits={0: "ended by SIGTERM or SIGINT"},
 )
-@click.option("--store", type=FOLDER, required=True, help="Folder of the published snapshots that this process serves.")
+
+
+@click.command(epilog=ENDING)
+@click.option(
+    "--state",
+    metavar="DIR",
+    type=FOLDER,
+    required=True,
+    help="Folder of keys, tokens and registrations; made at the first start.",
+)
+@click.option(
+    "--store",
+    metavar="DIR",
+    type=FOLDER,
+    required=True,
+    help="Folder of the published snapshots that this process serves.",
+)
 @click.option(
     "--listen",
     type=ADDRESS,
@@ -50,20 +70,30 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
     "--monitoring", type=ADDRESS, default="127.0.0.1:15014", show_default=True, help="/ready and /metrics, plain text."
 )
 @click.option(
-    "--trust-domain", help="Name of the trust domain; set at the first start (cluster.local), fixed from then on."
+    "--trust-domain",
+    metavar="NAME",
+    help="Name of the trust domain; set at the first start (cluster.local), fixed from then on.",
 )
 @click.option(
-    "--host", "hosts", multiple=True, help="A further name or address for the server's certificate; may be repeated."
+    "--host",
+    "hosts",
+    metavar="NAME",
+    multiple=True,
+    help="A further name or address for the server's certificate; may be repeated.",
 )
 @click.option(
-    "--online-keys", type=FOLDER, help="Folder with the snapshot and timestamp keys, to keep the timestamp fresh."
+    "--online-keys",
+    metavar="DIR",
+    type=FOLDER,
+    help="Folder with the snapshot and timestamp keys, to keep the timestamp fresh.",
 )
 @click.option(
     "--svid-ttl",
+    metavar="SECONDS",
     type=click.FloatRange(min=5.0),
     default=86_400.0,
     show_default=True,
-    help="Life of a workload's certificate, in seconds.",
+    help="Life of a workload's certificate; it is renewed at half of it.",
 )
 @click.option(
     "--publish-token",
@@ -81,7 +111,12 @@ def command(
     svid_ttl: float,
     publish_token: Path | None,
 ) -> None:
-    """Run the control plane until SIGTERM or SIGINT."""
+    """Run the control plane until SIGTERM or SIGINT.
+
+    One process: it serves the store over HTTPS, renews its timestamp (--online-keys), hands out certificates, knows where services
+    are, and what each proxy runs. Traffic neither passes through it nor stops with it. The first start makes the certificate
+    authority in --state and says what to do next.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with one_sentence(keyfiles.StateError, LedgerError):

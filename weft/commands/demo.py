@@ -11,15 +11,19 @@ from rich.console import Console
 
 from weft.demo.demonstration import Told, addresses, demonstrate, stop, summary
 from weft.demo.screen import LiveScreen, PlainScreen, Screen
+from weft.help_text import ending
 from weft.local.children import LocalError
 from weft.sentences import one_sentence
 
 
-@click.command()
+@click.command(
+    epilog=ending("weft demo", "weft demo --keep", "weft demo --stop", exits={2: "a step of the story failed"})
+)
 @click.option("--keep", is_flag=True, help="Leave it running at the end and print the addresses.")
 @click.option("--stop", "stopping", is_flag=True, help="End what an earlier --keep left running.")
 @click.option(
     "--folder",
+    metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
     default="build/demo",
     show_default=True,

@@ -14,13 +14,22 @@ from rich.console import Console
 from weft.dev.devfile import DevFile, load
 from weft.dev.screen import LiveScreen, PlainScreen, Screen
 from weft.dev.session import Session
+from weft.help_text import ending
 from weft.local.children import LocalError
 from weft.sentences import one_sentence
 
 FIRST_PORT = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
-@click.command()
+ENDING = ending(
+    "weft dev",
+    "weft dev examples/bookshop",
+    "weft dev --plain --logs all",
+    exits={0: "ended by `q`, Ctrl-C or SIGTERM"},
+)
+
+
+@click.command(epilog=ENDING)
 @click.argument("home", default=".", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--logs",

@@ -6,15 +6,23 @@ from pathlib import Path
 
 import click
 
+from weft.help_text import ending
 from weft.starter import Origin, Starter, StarterError, installed_origin
 from weft.starter.origin import release_tag
 from weft.starter.repository import start_history
 
+ENDING = ending(
+    "weft init my-mesh",
+    "weft init my-mesh --trust-domain mesh.example.org",
+    exits={2: "something of that name is there already, or cannot be written"},
+)
 
-@click.command()
+
+@click.command(epilog=ENDING)
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option(
     "--trust-domain",
+    metavar="NAME",
     default="mesh.example",
     show_default=True,
     help="The name that every identity of the mesh starts with. Choose it now: it cannot change later.",
@@ -28,8 +36,8 @@ from weft.starter.repository import start_history
 def command(folder: Path, trust_domain: str, weft_url: str | None, weft_revision: str | None) -> None:
     """Make a mesh repository in DIR (the current folder where not given): a small mesh that compiles, its CI, and a place for keys.
 
-    Nothing is ever overwritten: where one of the files exists, nothing is written and the exit code is 2. DIR becomes a Git repository
-    if it is in none. Commits nothing.
+    Nothing is ever overwritten: where one of the files exists, nothing is written. DIR becomes a Git repository if it is in none.
+    Commits nothing.
     """
     origin = _origin(weft_url, weft_revision)
     try:

@@ -14,6 +14,7 @@ from snapshot.trust.keys import KeyProblem, create_keys
 from snapshot.trust.layout import ROLES
 from snapshot.trust.rotation import rotate as rotate_key
 from snapshot.trust.rotation import rotation_steps
+from weft.help_text import ending
 from weft.store_options import store_options, token_option
 
 _AFTER = {
@@ -29,7 +30,10 @@ def command() -> None:
     """Make and change signing keys and the root of trust."""
 
 
-@command.command()
+@command.command(
+    short_help="Make the keys and the root of trust in a new folder.",
+    epilog=ending("weft keys init keys", "weft keys init keys --break-glass"),
+)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--break-glass",
@@ -61,7 +65,14 @@ def init(folder: Path, break_glass: bool) -> None:
     )
 
 
-@command.command()
+@command.command(
+    short_help="Change the key of one role while proxies go on reading.",
+    epilog=ending(
+        "weft keys rotate targets --keys keys --store local/store --dry-run",
+        "weft keys rotate targets --keys keys --store local/store",
+        exits={1: "interrupted: another publisher came first; run it again"},
+    ),
+)
 @click.argument("role", type=click.Choice(ROLES))
 @click.option(
     "--keys",
@@ -78,7 +89,7 @@ def rotate(role: str, folder: Path, store: str, store_ca: str, token: str, dry_r
     """Change the key of ROLE, in the store and in DIR, while proxies go on reading.
 
     Works also where signatures have expired or the role's old key is lost. Whatever interrupts it, running it again finishes it. Prints the
-    path of the new root.json. Exits 1 where another publisher came first, 2 where it could not run.
+    path of the new root.json.
     """
     if dry_run:
         for number, step in enumerate(rotation_steps(folder, role), 1):

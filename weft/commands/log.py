@@ -20,7 +20,8 @@ from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.history import Entry, SigningKey, history
 from snapshot.trust.publisher import read_published
 from weft.commands.status import from_admins, from_control
-from weft.store_options import SCHEMA_VERSION, reading, root_option, token_option
+from weft.help_text import ending
+from weft.store_options import SCHEMA_VERSION, asking, reading, root_option, token_option
 
 _SHOWN_DIGITS = 12
 
@@ -28,18 +29,30 @@ Running = dict[int, list[str]]
 """Version -> the proxies that run it."""
 
 
-@click.command()
+ENDING = ending(
+    "weft log --store local/store --root keys/root.json",
+    "weft log --store local/store --root keys/root.json -n 1 -o json",
+    exits={
+        1: "the history ends early: older versions were removed",
+        2: "not authentic, nothing published, or it cannot be read",
+    },
+)
+
+
+@click.command(epilog=ENDING)
 @reading
 @token_option
 @root_option
 @click.option(
-    "-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="How many releases, newest first."
+    "-n",
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many releases, newest first.",
 )
-@click.option("--control", envvar="WEFT_CONTROL", help="The control plane's URL: says where each release runs.")
-@click.option("--ca", default="", help="PEM file that the control plane's certificate must chain to.")
-@click.option(
-    "--admin", "admins", multiple=True, metavar="ADDR:PORT", help="Ask a proxy's admin port; may be repeated."
-)
+@asking
 def command(
     store: str,
     store_ca: str,
@@ -54,8 +67,8 @@ def command(
 ) -> int:
     """Show the releases of a channel, newest first: when, from which commit, signed by which key, and where each runs.
 
-    All of it but where it runs is read from signed metadata. Exits 1 where the history ends early because older versions were removed,
-    2 where what is there is not authentic.
+    All of it but where it runs is read from signed metadata. Where it runs is asked of the control plane (--control), or of single
+    proxies (--admin).
     """
     if control and admins:
         raise click.UsageError("name either the control plane (--control URL --ca FILE) or proxies (--admin ADDR:PORT)")

@@ -16,22 +16,43 @@ from runtime.discovery.control import ControlError
 from runtime.supervisor.sockets import BindError
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.store import StoreError
+from weft.help_text import ending
 from weft.sentences import one_sentence
 
 log = logging.getLogger("weft.proxy")
 
 
-@click.command()
+ENDING = ending(
+    "weft proxy sidecar --bootstrap cart.toml",
+    "weft proxy ingress --bootstrap ingress.toml --address 10.0.0.7 --workers 4",
+    exits={0: "drained after SIGTERM or SIGINT (a second signal does not wait)"},
+)
+
+
+@click.command(epilog=ENDING)
 @click.argument("kind", type=click.Choice(["sidecar", "ingress", "egress"]))
-@click.option("--bootstrap", "file", required=True, type=click.Path(path_type=Path), help="The bootstrap file (TOML).")
-@click.option("--store", help="Where snapshots come from: a directory or a URL.")
-@click.option("--address", help="The address on which the proxy accepts.")
-@click.option("--application", help="The address behind a sidecar where the application listens.")
-@click.option("--state", type=click.Path(path_type=Path), help="Where the last slice and the certificate are kept.")
-@click.option("--channel", help="The channel to follow.")
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes.")
+@click.option(
+    "--bootstrap",
+    "file",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The bootstrap file (TOML).",
+)
+@click.option("--store", metavar="PATH|URL", help="Where snapshots come from: a directory or a URL.")
+@click.option("--address", metavar="ADDRESS", help="The address on which the proxy accepts.")
+@click.option("--application", metavar="ADDRESS", help="The address behind a sidecar where the application listens.")
+@click.option(
+    "--state", metavar="DIR", type=click.Path(path_type=Path), help="Where the last slice and the certificate are kept."
+)
+@click.option("--channel", metavar="NAME", help="The channel to follow.")
+@click.option("--workers", metavar="N", type=click.IntRange(1, 256), help="Worker processes.")
 def command(kind: str, file: Path, **given: object) -> None:
-    """Run a sidecar, an ingress or an egress gateway until SIGTERM or SIGINT; then drain and exit 0."""
+    """Run a sidecar, an ingress or an egress gateway until SIGTERM or SIGINT; then drain.
+
+    The bootstrap file says where the store is, whom to trust and which workload this is; the other options change what it says.
+    `weft init` writes examples in proxies/. It serves from its disk where store and control plane are gone.
+    """
     with one_sentence(BootstrapError, BindError, ControlError, StoreError, OSError):
         bootstrap = _override(load(file), kind, given)
         log_to_stderr()

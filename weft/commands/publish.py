@@ -20,13 +20,25 @@ from snapshot.stores import open_store
 from snapshot.trust.failure import Untrusted
 from snapshot.trust.keys import KeyProblem, load_keys
 from snapshot.trust.layout import PUBLISHER_ROLES
+from weft.help_text import ending
 from weft.store_options import print_release, publishing
 
+ENDING = ending(
+    "weft publish . --store local/store --keys keys",
+    "weft publish . --store s3://mesh-releases/production --keys keys",
+    "weft publish . --store https://control:15012/store \\",
+    "    --store-ca ca.pem --token-file token --keys keys",
+    exits={
+        0: "published",
+        1: "refused: findings, history, or another publisher came first",
+    },
+)
 
-@click.command()
+
+@click.command(epilog=ENDING)
 @click.argument("repository", metavar="[REPO]", type=click.Path(path_type=Path, exists=True), default=".")
 @publishing
-@click.option("--rev", default="HEAD", show_default=True, help="The commit to publish.")
+@click.option("--rev", metavar="REV", default="HEAD", show_default=True, help="The commit to publish.")
 @click.option(
     "--allow-partial",
     is_flag=True,
@@ -57,8 +69,8 @@ def command(
 ) -> int:
     """Compile a commit of REPO, sign the snapshot and publish it to a store.
 
-    Prints the release's version and snapshot digest. Exits 1 where the configuration, or the commit's place in history, forbids it,
-    or another publisher came first; 2 where it could not run. Whatever fails, readers of the store see what they saw before.
+    Prints the release's version and snapshot digest. Whatever fails, readers of the store see what they saw before. The same commit may
+    be published again: that renews the signatures and changes nothing that runs.
     """
     try:
         signing = load_keys(keys, PUBLISHER_ROLES, break_glass=bool(break_glass))

@@ -14,14 +14,22 @@ from snapshot.stores import open_store
 from snapshot.trust.failure import Untrusted
 from snapshot.trust.keys import KeyProblem, load_keys
 from snapshot.trust.layout import PUBLISHER_ROLES
+from weft.help_text import ending
 from weft.store_options import print_release, publishing
 
+ENDING = ending(
+    'weft rollback --store local/store --keys keys --note "v2 loses carts"',
+    "weft rollback --store local/store --keys keys --to 41",
+    exits={0: "published", 1: "refused: another publisher came first"},
+)
 
-@click.command()
+
+@click.command(epilog=ENDING)
 @publishing
 @click.option(
     "--to",
     "version",
+    metavar="N",
     type=click.IntRange(min=1),
     help="The version to bring back; without it, the one before the current.",
 )
@@ -30,7 +38,7 @@ def command(
 ) -> int:
     """Publish an earlier release's content again, as a new version.
 
-    Run twice, it undoes itself: the release before a rollback is the one that was rolled back. Exits 1 where another publisher came first.
+    Run twice, it undoes itself: the release before a rollback is the one that was rolled back.
     """
     try:
         signing = load_keys(keys, PUBLISHER_ROLES)

@@ -19,13 +19,25 @@ from runtime.supervisor.sockets import BindError
 from snapshot.index import Selector
 from snapshot.store import StoreError
 from weft.commands.proxy import log_to_stderr
+from weft.help_text import ending
 from weft.local.children import LocalError
 from weft.local.wrapping import Wrapped, Wrapping, own_output
 from weft.sentences import one_sentence
 
 NOT_FOUND = 127
 FILE = click.Path(path_type=Path, dir_okay=False)
-EPILOG = "Exits with the code of CMD, 128 and the number of the signal that ended it, 127 where there is no CMD, and 2 where the proxy cannot run."
+ENDING = ending(
+    "weft run --bootstrap cart.toml -- ./cart --listen 127.0.0.1:8000",
+    "weft run --bootstrap cart.toml --http-proxy -- python app.py",
+    "weft run --store /srv/store --root root.json --slice sidecar/shop/cart \\",
+    "    -- ./cart",
+    exits={
+        0: "as CMD",
+        2: "the proxy cannot run",
+        127: "there is no CMD",
+        "128+": "and the number of the signal that ended CMD",
+    },
+)
 
 
 class PairParam(click.ParamType[tuple[str, str]]):
@@ -41,7 +53,7 @@ class PairParam(click.ParamType[tuple[str, str]]):
         return name, rest
 
 
-@click.command(epilog=EPILOG)
+@click.command(epilog=ENDING)
 @click.option(
     "--bootstrap", "file", type=FILE, help="The bootstrap file (TOML); the options below change what it says."
 )
@@ -50,9 +62,9 @@ class PairParam(click.ParamType[tuple[str, str]]):
 @click.option(
     "--slice", "slice_name", metavar="NAME", help="The exact name of the slice, for example sidecar/shop/cart."
 )
-@click.option("--namespace", help="The workload's namespace; with --label it chooses the slice.")
+@click.option("--namespace", metavar="NAME", help="The workload's namespace; with --label it chooses the slice.")
 @click.option("--label", "labels", type=PairParam(), multiple=True, help="A label of the workload; may be repeated.")
-@click.option("--address", help="The address on which the proxy accepts.")
+@click.option("--address", metavar="ADDRESS", help="The address on which the proxy accepts.")
 @click.option("--application", metavar="ADDRESS", help="The address on which CMD listens.")
 @click.option(
     "--application-port",
@@ -70,16 +82,23 @@ class PairParam(click.ParamType[tuple[str, str]]):
 )
 @click.option("--http-proxy", is_flag=True, help="Set http_proxy for CMD, so that its calls leave through the mesh.")
 @click.option(
-    "--ready-timeout", "ready_s", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds."
+    "--ready-timeout",
+    "ready_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    help="Give up where the proxy is not ready by then.",
 )
 @click.option("--proxy-log", type=FILE, help="Where the proxy's own output goes, instead of between CMD's lines.")
 @click.argument("cmd", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     file: Path | None, http_proxy: bool, ready_s: float, proxy_log: Path | None, cmd: tuple[str, ...], **given: Any
 ) -> int:
-    """Run CMD with a sidecar around it: weft run --bootstrap FILE -- CMD [ARGUMENT...]
+    """Run CMD with a sidecar around it.
 
     CMD starts when the proxy is ready, gets the signals that this gets, and keeps its proxy until it has ended; then the proxy drains.
+    Write -- before CMD, so that its options are its own.
     """
     if shutil.which(cmd[0]) is None:
         click.echo(f"Error: {cmd[0]} is not a program that can be run", err=True)

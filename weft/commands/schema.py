@@ -12,13 +12,17 @@ from compiler.editor import editor_schema
 from compiler.kinds import KINDS, Kind
 from compiler.schemas import schema_for
 from compiler.wording import nearest
+from weft.help_text import ending
 
 SCHEMA_FILE = Path(".vscode/weft.schema.json")
 SETTINGS_FILE = Path(".vscode/settings.json")
 _FILES = ["*.yaml", "*.yml"]
 
 
-@click.command()
+ENDING = ending("weft schema", "weft schema VirtualService", "weft schema --vscode", exits={2: "there is no such kind"})
+
+
+@click.command(epilog=ENDING)
 @click.argument("kind", required=False)
 @click.option(
     "--vscode",

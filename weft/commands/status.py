@@ -17,6 +17,8 @@ from rich.table import Table
 
 from runtime.control.interface import ProxyStatus, StatusReport
 from runtime.discovery.control import ControlClient, ControlError
+from weft.help_text import ending
+from weft.store_options import asking
 
 SCHEMA_VERSION = 1
 POLL_S = 0.2
@@ -27,20 +29,26 @@ LOST_S = 15.0
 Read = Callable[[], Awaitable[StatusReport]]
 
 
-@click.command()
-@click.option("--control", envvar="WEFT_CONTROL", help="The control plane's URL.")
-@click.option(
-    "--ca",
-    default="",
-    help="PEM file that the control plane's certificate must chain to.",
+ENDING = ending(
+    "weft status --control https://127.0.0.1:15012 --ca control-ca.pem",
+    "weft status --control https://127.0.0.1:15012 --ca control-ca.pem --wait",
+    "weft status --admin 127.0.0.1:15000",
+    exits={1: "with --wait: a proxy was not up to date in time"},
 )
-@click.option(
-    "--admin", "admins", multiple=True, metavar="ADDR:PORT", help="Ask a proxy's admin port instead; may be repeated."
-)
+
+
+@click.command(epilog=ENDING)
+@asking
 @click.option("--wait", is_flag=True, help="Wait until every proxy runs the newest release.")
-@click.option("--release", type=click.IntRange(1), help="With --wait: until every proxy runs at least this release.")
 @click.option(
-    "--timeout", default=60.0, show_default=True, help="With --wait: give up after this many seconds (exit 1)."
+    "--release", metavar="N", type=click.IntRange(1), help="With --wait: until every proxy runs at least this release."
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    help="With --wait: give up after this long.",
 )
 @click.option(
     "-o",
@@ -59,7 +67,11 @@ def command(
     timeout: float,
     output: str,
 ) -> int:
-    """Show which snapshot each proxy runs."""
+    """Show which snapshot each proxy runs, and the last error of each.
+
+    A proxy is current, behind, expired (what it runs is no longer signed), lost (it has said nothing for 15 seconds), or it names why
+    it refused what is published. With --wait this comes back when every proxy that is not lost runs the newest release.
+    """
     if bool(control) == bool(admins):
         raise click.UsageError("name either the control plane (--control URL --ca FILE) or proxies (--admin ADDR:PORT)")
     if admins and wait and release is None:

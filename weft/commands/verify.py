@@ -15,17 +15,24 @@ from snapshot.trust.failure import Untrusted
 from snapshot.trust.layout import ROLES
 from snapshot.trust.publisher import read_published
 from snapshot.trust.release import Release
+from weft.help_text import ending
 from weft.store_options import SCHEMA_VERSION, reading, root_option
 
+ENDING = ending(
+    "weft verify --store local/store --root keys/root.json",
+    exits={
+        0: "authentic, complete and fresh",
+        1: "authentic, but a signature has expired",
+        2: "not authentic, or it cannot be read",
+    },
+)
 
-@click.command()
+
+@click.command(epilog=ENDING)
 @reading
 @root_option
 def command(store: str, store_ca: str, channel: str, output: str, root: bytes) -> int:
-    """Verify a store against its root of trust: signatures, digests, and that the content is complete.
-
-    Exits 0 where all is authentic and fresh, 1 where it is authentic and a signature has expired, 2 where it is not authentic.
-    """
+    """Verify a store against its root of trust: signatures, digests, and that the content is complete."""
     try:
         opened = open_store(store, ca=store_ca)
         published = read_published(opened, root, channel)
