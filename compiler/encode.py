@@ -6,15 +6,17 @@ from collections.abc import Iterable
 
 import msgspec
 
-from compiler.link.draft import LinkedSlice
+from compiler.link.draft import LinkedPart, LinkedSlice
 from compiler.resources.cursor import Positions
 from policies.source import SourceRef
 from snapshot.encode import FEATURES, FORMAT, digest, encode
 from snapshot.index import (
+    PartRef,
     ProvenanceRow,
     SectionRef,
     SliceEntry,
     SliceIndex,
+    SlicePart,
     Snapshot,
     SnapshotIndex,
     behaviour_digest,
@@ -22,50 +24,74 @@ from snapshot.index import (
 from snapshot.section import Section, section_key
 
 
-def encode_snapshot(slices: Iterable[LinkedSlice], tree_digest: str, positions: Positions) -> Snapshot:
+class EncodedSlices(msgspec.Struct, frozen=True):
+    """Slices as bytes: their entries for the snapshot's index, and every blob that those reach, by digest."""
+
+    entries: tuple[SliceEntry, ...]
+    blobs: dict[str, bytes]
+
+
+def encode_snapshot(encoded: Iterable[EncodedSlices], tree_digest: str) -> Snapshot:
     """The snapshot of all slices. Equal sections are one blob; the same tree gives the same bytes on every machine."""
+    entries: list[SliceEntry] = []
+    blobs: dict[str, bytes] = {}
+    for item in encoded:
+        entries += item.entries
+        blobs.update(item.blobs)
+    entries.sort(key=lambda entry: entry.name)
+    index = SnapshotIndex(format=FORMAT, features=tuple(sorted(FEATURES)), tree=tree_digest, slices=tuple(entries))
+    return Snapshot(index, blobs)
+
+
+def encode_slices(slices: Iterable[LinkedSlice], positions: Positions) -> EncodedSlices:
+    """Slices to bytes. A part that several of them share is one blob, encoded once."""
     store = _Blobs(positions)
-    entries = tuple(sorted((_entry(item, store) for item in slices), key=lambda entry: entry.name))
-    index = SnapshotIndex(format=FORMAT, features=tuple(sorted(FEATURES)), tree=tree_digest, slices=entries)
-    return Snapshot(index, store.blobs)
+    return EncodedSlices(tuple(_entry(item, store) for item in slices), store.blobs)
 
 
 def _entry(item: LinkedSlice, store: _Blobs) -> SliceEntry:
-    refs = sorted((store.section(section) for section in item.sections), key=lambda ref: (ref.kind, ref.name))
+    refs = store.sections(item.sections)
+    parts = (store.part(item.part),) if item.part else ()
     return SliceEntry(
         name=item.shape.name,
         proxy=item.shape.proxy,
         namespace=item.shape.namespace,
         labels=item.shape.labels,
-        index=store.put(encode(SliceIndex(tuple(refs)))),
-        behaviour=behaviour_digest(refs),
+        index=store.put(encode(SliceIndex(refs, parts))),
+        behaviour=behaviour_digest(refs, parts),
     )
 
 
 class _Blobs:
-    """Owns the blobs. Sections that several slices share are one object, so each object is encoded once."""
+    """Owns the blobs. Parts that several slices share are one object, so each is encoded once."""
 
     def __init__(self, positions: Positions) -> None:
         self.blobs: dict[str, bytes] = {}
         self._positions = positions
-        self._known: dict[int, tuple[Section, SectionRef]] = {}
+        self._parts: dict[int, PartRef] = {}
 
     def put(self, raw: bytes) -> str:
         name = digest(raw)
         self.blobs[name] = raw
         return name
 
-    def section(self, section: Section) -> SectionRef:
-        known = self._known.get(id(section))
-        if known is not None:
-            return known[1]
+    def part(self, part: LinkedPart) -> PartRef:
+        known = self._parts.get(id(part))
+        if known is None:
+            refs = self.sections(part.sections.values())
+            known = PartRef(self.put(encode(SlicePart(refs))), behaviour_digest(refs))
+            self._parts[id(part)] = known
+        return known
+
+    def sections(self, sections: Iterable[Section]) -> tuple[SectionRef, ...]:
+        """The references to sections, in the order that they are in."""
+        return tuple(self._section(section) for section in sections)
+
+    def _section(self, section: Section) -> SectionRef:
         kind, name = section_key(section)
         raw = encode(section)
         rows = self._provenance(section)
-        ref = SectionRef(kind, name, self.put(raw), len(raw), self.put(encode(rows)) if rows else "")
-        # The section itself is kept, so that its id stays its own.
-        self._known[id(section)] = (section, ref)
-        return ref
+        return SectionRef(kind, name, self.put(raw), len(raw), self.put(encode(rows)) if rows else "")
 
     def _provenance(self, section: Section) -> tuple[ProvenanceRow, ...]:
         sources = sorted(set(_sources(section)))

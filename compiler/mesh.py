@@ -61,14 +61,22 @@ class MeshService(msgspec.Struct, frozen=True):
 class Mesh:
     """All resources of a tree, indexed. Owns the indexes; never changed after construction.
 
-    ``dates`` are only for checks that depend on the date (certificates near their end); None leaves those out.
+    ``dates`` are only for checks that depend on the date (certificates near their end); None leaves those out. ``gateway_workloads`` are
+    given where the resources are only a part of a mesh, whose gateways are not all among them.
     """
 
-    def __init__(self, resources: Resources, *, dates: Dates | None = None) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        dates: Dates | None = None,
+        gateway_workloads: frozenset[tuple[str, str]] | None = None,
+    ) -> None:
         configs = resources.all(MeshConfig)
         self.config: MeshConfig = configs[0] if configs else MeshConfig()
         self.configs = configs
         self.positions: Positions = resources.positions
+        self.digests = resources.digests
         self.namespaces = {item.meta.name: item for item in resources.all(Namespace)}
         self.accounts = {(item.meta.namespace, item.meta.name) for item in resources.all(ServiceAccount)}
         self.secrets = {(item.meta.namespace, item.meta.name): item for item in resources.all(Secret)}
@@ -88,6 +96,7 @@ class Mesh:
         self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}
+        self._gateway_workloads = gateway_workloads
 
     def written(self, kind: str) -> list[Written]:
         """The documents of a kind (as sources name it), in the order between resources; for fields that no resource holds."""
@@ -164,10 +173,11 @@ class Mesh:
         return next((service for service in declared if isinstance(service.origin, Service)), None)
 
     @cached_property
-    def _workloads_by_namespace(self) -> dict[str, list[Workload]]:
-        found: dict[str, list[Workload]] = {}
+    def _workloads_by_label(self) -> dict[tuple[str, str, str], list[Workload]]:
+        found: dict[tuple[str, str, str], list[Workload]] = {}
         for workload in self.workloads:
-            found.setdefault(workload.meta.namespace, []).append(workload)
+            for key, value in workload.labels:
+                found.setdefault((workload.meta.namespace, key, value), []).append(workload)
         return found
 
     @cached_property
@@ -186,9 +196,11 @@ class Mesh:
 
     def selected(self, namespace: str, selector: Labels) -> list[Workload]:
         """The workloads of a namespace whose labels include the selector; an empty selector selects none."""
-        wanted = set(selector)
-        candidates = self._workloads_by_namespace.get(namespace, ())
-        return [workload for workload in candidates if wanted <= set(workload.labels)] if wanted else []
+        if not selector:
+            return []
+        labelled = (self._workloads_by_label.get((namespace, key, value), []) for key, value in selector)
+        candidates, wanted = min(labelled, key=len), set(selector)
+        return [workload for workload in candidates if len(wanted) == 1 or wanted <= set(workload.labels)]
 
     def selected_entries(self, namespace: str, selector: Labels) -> list[WorkloadEntry]:
         """The workload entries of a namespace whose labels include the selector; an empty selector selects none."""
@@ -220,6 +232,8 @@ class Mesh:
     @cached_property
     def gateway_workloads(self) -> frozenset[tuple[str, str]]:
         """Namespace and name of every workload that is a gateway and hence no sidecar's."""
+        if self._gateway_workloads is not None:
+            return self._gateway_workloads
         return frozenset(
             (workload.meta.namespace, workload.meta.name)
             for gateway in self.gateways.values()

@@ -14,10 +14,10 @@ from compiler.carried import NOT_CARRIED
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import skipped_kinds
-from compiler.encode import encode_snapshot
+from compiler.encode import encode_slices, encode_snapshot
 from compiler.examined import Memory
 from compiler.guardrails import Guards, load_guardrails, waive
-from compiler.link import link
+from compiler.link import Scopes, link
 from compiler.mesh import Mesh
 from compiler.resources import load_resources
 from compiler.tree import Tree
@@ -67,7 +67,8 @@ def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | No
     )
     if mesh is None or forbidden:
         return Compilation(None, tuple(found))
-    return Compilation(encode_snapshot(link(mesh), tree.digest, mesh.positions), tuple(found))
+    encoded = [encode_slices(link(scope), mesh.positions) for scope in Scopes(mesh).all()]
+    return Compilation(encode_snapshot(encoded, tree.digest), tuple(found))
 
 
 def _forbidding(finding: Diagnostic) -> Diagnostic:

@@ -16,7 +16,7 @@ from compiler.diagnostic import Diagnostic, Severity
 from compiler.lineage import require_descendant
 from snapshot.blobs import read_blob
 from snapshot.encode import FormatError, decode
-from snapshot.index import SliceIndex, Snapshot, SnapshotIndex, slice_blobs
+from snapshot.index import SliceIndex, SlicePart, Snapshot, SnapshotIndex, slice_blobs
 from snapshot.store import NotFound, Store, TooLarge
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.keys import SigningKeys
@@ -113,8 +113,13 @@ def require_content(store: Store, snapshot: str) -> None:
     try:
         index = decode(read_blob(store, snapshot), SnapshotIndex)
         names: dict[str, None] = {}
+        parts: dict[str, None] = {}
         for entry in index.slices:
-            names.update(dict.fromkeys(slice_blobs(decode(read_blob(store, entry.index), SliceIndex))))
+            pinned = decode(read_blob(store, entry.index), SliceIndex)
+            parts.update(dict.fromkeys(part.digest for part in pinned.parts))
+            names.update(dict.fromkeys(slice_blobs(pinned)))
+        for name in parts:
+            names.update(dict.fromkeys(slice_blobs(SliceIndex(decode(read_blob(store, name), SlicePart).sections))))
         for name in names:
             read_blob(store, name)
     except NotFound as error:
@@ -126,10 +131,9 @@ def require_content(store: Store, snapshot: str) -> None:
 
 
 def require_release(published: Published | None, channel: str) -> Release:
-    """The channel's current release; raises Untrusted (``missing``) where nothing was ever published on it."""
+    """The channel's current release; raises NotFound where nothing was ever published on it."""
     if published is None or published.release is None:
-        raise Untrusted(
-            Reason.MISSING,
-            f"nothing is published on the channel {channel!r} of this store: look at --store and --channel, or run `weft publish` first",
+        raise NotFound(
+            f"nothing is published on the channel {channel!r} of this store: look at --store and --channel, or run `weft publish` first"
         )
     return published.release

@@ -1,7 +1,7 @@
 """Canonical bytes: the same value is the same bytes on every machine, so a digest names a behaviour.
 
-MessagePack with struct fields in declaration order, defaults omitted and map keys sorted. Every change of a section type that
-changes bytes raises FORMAT.
+MessagePack with struct fields in declaration order, defaults omitted and map keys sorted. Every change of a section type, or
+of an index, that changes bytes raises FORMAT.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from snapshot.section import Section
 
-FORMAT = 1
+FORMAT = 2
 """The version of the slice format that this code writes and the only one that it reads."""
 
 FEATURES = frozenset({"http", "tcp", "tls", "mesh-tls", "authorization", "fault", "retry"})

@@ -1,14 +1,16 @@
 """What a snapshot is made of: one index that pins slices, each slice's index that pins sections. All are blobs named by sha256.
 
-    SnapshotIndex -> SliceIndex (one per proxy shape) -> sections (behaviour) and provenance tables
+    SnapshotIndex -> SliceIndex (one per proxy shape) -> SlicePart (shared) -> sections (behaviour) and provenance tables
 
-The index of everything stays small: 1,000 proxies are 1,000 short entries, and a proxy reads only its own slice's index.
+The index of everything stays small: 1,000 proxies are 1,000 short entries, and a proxy reads only its own slice's index. What many proxies
+share, such as all that goes out of a namespace, is listed once, in a part that their indexes name.
 Behaviour and provenance are pinned apart, so that moving a line changes the snapshot's digest but no slice's behaviour digest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 import msgspec
 
@@ -28,10 +30,27 @@ class SectionRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     provenance: str
 
 
-class SliceIndex(msgspec.Struct, frozen=True):
-    """All sections of one slice, in canonical order (kind, then name)."""
+class PartRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One part of a slice: the SlicePart blob's digest, and the ``behaviour_digest`` of its sections."""
+
+    digest: str
+    behaviour: str
+
+
+class SlicePart(msgspec.Struct, frozen=True):
+    """Sections that several slices have in common, in canonical order (kind, then name)."""
 
     sections: tuple[SectionRef, ...]
+
+
+class SliceIndex(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All sections of one slice: its own, in canonical order (kind, then name), and those of its ``parts``.
+
+    No two of them have the same kind and name. The index of a Slice in memory has no parts any more: there all sections are its own.
+    """
+
+    sections: tuple[SectionRef, ...]
+    parts: tuple[PartRef, ...] = ()
 
 
 class SliceEntry(msgspec.Struct, frozen=True):
@@ -39,7 +58,7 @@ class SliceEntry(msgspec.Struct, frozen=True):
 
     ``proxy`` is ``sidecar``, ``ingress`` or ``egress`` by name only: a proxy is what its slice says. A sidecar is chosen by
     ``namespace`` and ``labels`` (all of the entry's labels must be the proxy's), a gateway by ``name`` or by its labels.
-    ``index`` is the SliceIndex blob's digest; ``behaviour`` is the sha256 over the sections' behaviour digests alone.
+    ``index`` is the SliceIndex blob's digest; ``behaviour`` is the ``behaviour_digest`` of its sections and parts.
     """
 
     name: str
@@ -88,7 +107,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """One proxy's part of a snapshot, fetched and checked against its digests: section bytes by SectionRef, not decoded yet."""
+    """One proxy's part of a snapshot, fetched and checked against its digests: section bytes by SectionRef, not decoded yet.
+
+    ``index`` lists every section itself, those of shared parts among the slice's own.
+    """
 
     snapshot: str
     entry: SliceEntry
@@ -115,9 +137,11 @@ def decode_index(raw: bytes) -> SnapshotIndex:
     return index
 
 
-def behaviour_digest(sections: Iterable[SectionRef]) -> str:
-    """What a slice does, as one digest: no positions in it, so a comment never changes it."""
-    return digest(encode([[ref.kind, ref.name, ref.behaviour] for ref in sections]))
+def behaviour_digest(sections: Iterable[SectionRef], parts: Iterable[PartRef] = ()) -> str:
+    """What a slice, or a part of one, does, as one digest: no positions in it, so a comment never changes it."""
+    own = [[ref.kind, ref.name, ref.behaviour] for ref in sections]
+    shared = [part.behaviour for part in parts]
+    return digest(encode([own, shared] if shared else own))
 
 
 def select(index: SnapshotIndex, selector: Selector) -> SliceEntry | None:
@@ -137,19 +161,37 @@ def select(index: SnapshotIndex, selector: Selector) -> SliceEntry | None:
 
 
 def slice_blobs(index: SliceIndex, *, provenance: bool = True) -> list[str]:
-    """The digests that a slice needs besides its own index, without repetition, in order."""
+    """The digests that the sections of an index need, without repetition, in order; of an index with parts, its own sections' alone."""
     wanted = dict.fromkeys(ref.behaviour for ref in index.sections)
     if provenance:
         wanted.update(dict.fromkeys(ref.provenance for ref in index.sections if ref.provenance))
     return list(wanted)
 
 
+def joined(index: SliceIndex, blobs: Mapping[str, bytes]) -> SliceIndex:
+    """The same index without parts: their sections, read from ``blobs``, stand among its own.
+
+    Raises FormatError (``digest``) for a part that lacks or is not what the index pins, or a section that is there twice.
+    """
+    sections = list(index.sections)
+    for part in index.parts:
+        shared = decode(_blob(blobs, part.digest), SlicePart).sections
+        if behaviour_digest(shared) != part.behaviour:
+            raise FormatError("digest", f"part {part.digest[:12]}: its sections are not those that the slice pins")
+        sections += shared
+    sections.sort(key=lambda ref: (ref.kind, ref.name))
+    if index.parts and any(a.kind == b.kind and a.name == b.name for a, b in pairwise(sections)):
+        raise FormatError("digest", "a section of the slice is in two of its parts")
+    return SliceIndex(tuple(sections))
+
+
 def assemble(snapshot: str, entry: SliceEntry, blobs: Mapping[str, bytes]) -> Slice:
     """A Slice from blobs, each checked against the digest that names it; raises FormatError (``digest``) on the first that differs or lacks."""
-    index = decode(_blob(blobs, entry.index), SliceIndex)
-    held = {name: _blob(blobs, name) for name in slice_blobs(index)}
-    if behaviour_digest(index.sections) != entry.behaviour:
+    pinned = decode(_blob(blobs, entry.index), SliceIndex)
+    if behaviour_digest(pinned.sections, pinned.parts) != entry.behaviour:
         raise FormatError("digest", f"slice {entry.name}: its sections are not those that the snapshot's index pins")
+    index = joined(pinned, blobs)
+    held = {name: _blob(blobs, name) for name in slice_blobs(index)}
     return Slice(snapshot=snapshot, entry=entry, index=index, blobs=held)
 
 

@@ -38,48 +38,64 @@ class ProxyShape(msgspec.Struct, frozen=True):
     labels: Labels
 
 
+class LinkedPart:
+    """Sections that several slices have in common, by kind and name in canonical order, and the slots that they declare."""
+
+    def __init__(self, sections: dict[SectionKey, Section]) -> None:
+        self.sections = sections
+        self.slots = slots(sections.values())
+
+
 class LinkedSlice(msgspec.Struct, frozen=True):
-    """A finished slice: the sections by kind and name, in canonical order."""
+    """A finished slice: its own sections in canonical order, and the part that it shares with others."""
 
     shape: ProxyShape
     sections: tuple[Section, ...]
+    part: LinkedPart | None = None
 
 
 class SliceDraft:
-    """Owns the sections of one slice until ``finish``; ``shared`` are some that other slices have too, keyed once for all.
+    """Owns the sections of one slice until ``finish``; ``part`` holds some that other slices have too.
 
-    The first section of a name stays; the compiler has ordered competitors before.
+    The first section of a name stays, the part's before all others; the compiler has ordered competitors before.
     """
 
-    def __init__(self, shared: dict[SectionKey, Section] | None = None) -> None:
-        self._sections = dict(shared or {})
+    def __init__(self, part: LinkedPart | None = None) -> None:
+        self._part = part
+        self._sections: dict[SectionKey, Section] = {}
 
     def add(self, sections: Iterable[Section]) -> None:
         """Takes sections in."""
         for key, section in keyed(sections).items():
-            self._sections.setdefault(key, section)
+            if self._part is None or key not in self._part.sections:
+                self._sections.setdefault(key, section)
 
     def finish(self, shape: ProxyShape, proxy: Proxy) -> LinkedSlice:
         """The slice, its proxy section completed with the credential slots that listeners and clusters name."""
-        slots = tuple(CredentialSlot(name, tuple(sorted(hosts))) for name, hosts in sorted(self._slots().items()))
-        self.add((msgspec.structs.replace(proxy, credentials=slots),))
+        found = slots(self._sections.values())
+        for name, hosts in self._part.slots.items() if self._part else ():
+            found[name] = found.get(name, set()) | hosts
+        named = tuple(CredentialSlot(name, tuple(sorted(hosts))) for name, hosts in sorted(found.items()))
+        self.add((msgspec.structs.replace(proxy, credentials=named),))
         ordered = sorted(self._sections.items(), key=lambda item: item[0])
-        return LinkedSlice(shape, tuple(section for _, section in ordered))
+        return LinkedSlice(shape, tuple(section for _, section in ordered), self._part)
 
-    def _slots(self) -> dict[str, set[str]]:
-        slots: dict[str, set[str]] = {}
-        for section in self._sections.values():
-            if isinstance(section, Cluster) and isinstance(section.tls, TlsUpstream):
-                for name in (section.tls.ca, section.tls.credential):
-                    slots.setdefault(name, set())
-            if isinstance(section, Listener):
-                for chain in section.chains:
-                    if isinstance(chain.tls, ServerTls):
-                        for name in chain.tls.credentials:
-                            slots.setdefault(name, set()).update(chain.server_names)
-                        slots.setdefault(chain.tls.client_ca, set())
-        slots.pop("", None)
-        return slots
+
+def slots(sections: Iterable[Section]) -> dict[str, set[str]]:
+    """The credential slots that listeners and clusters name, each with the hosts that it is expected to cover."""
+    found: dict[str, set[str]] = {}
+    for section in sections:
+        if isinstance(section, Cluster) and isinstance(section.tls, TlsUpstream):
+            for name in (section.tls.ca, section.tls.credential):
+                found.setdefault(name, set())
+        if isinstance(section, Listener):
+            for chain in section.chains:
+                if isinstance(chain.tls, ServerTls):
+                    for name in chain.tls.credentials:
+                        found.setdefault(name, set()).update(chain.server_names)
+                    found.setdefault(chain.tls.client_ca, set())
+    found.pop("", None)
+    return found
 
 
 def keyed(sections: Iterable[Section]) -> dict[SectionKey, Section]:

@@ -56,7 +56,7 @@ class Outbound:
         self._attached = mesh_routes(view)
 
     def link(self) -> dict[SectionKey, Section]:
-        """All outbound sections by their keys: tables, virtual hosts, routes, listeners and the clusters that they name."""
+        """All outbound sections by their keys, in order: tables, virtual hosts, routes, listeners and the clusters that they name."""
         services = list(self.view.services.values())
         # An exact name claims its domains before a wildcard can; services of Kubernetes before entries that repeat them.
         services.sort(key=lambda item: (item.host.startswith("*"), not isinstance(item.origin, Service), item.host))
@@ -71,7 +71,8 @@ class Outbound:
         self._sections.append(RouteTable(OUTBOUND, source, 0, unmatched))
         chain = FilterChain("http", source, HttpChain(OUTBOUND, proxy=True))
         self._sections.append(Listener(OUTBOUND, source, "outbound", ProxyPort(), "http", (chain,)))
-        return keyed([*self._sections, *used_clusters(self._sections, self.view.clusters)])
+        found = keyed([*self._sections, *used_clusters(self._sections, self.view.clusters)])
+        return dict(sorted(found.items(), key=lambda item: item[0]))
 
     def _service_port(self, service: MeshService, port: Port) -> None:
         cluster = self.view.cluster(service, port)

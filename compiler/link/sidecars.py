@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 from compiler.link.authorization import POLICIES, policy_set
-from compiler.link.draft import LinkedSlice, ProxyShape, SectionKey, SliceDraft
+from compiler.link.draft import LinkedPart, LinkedSlice, ProxyShape, SliceDraft
 from compiler.link.inbound import inbound
 from compiler.link.outbound import Outbound
 from compiler.link.proxies import proxy_section
-from compiler.link.view import Views
+from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload
 from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
-from snapshot.section import Section
 
 
 class OutboundParts:
-    """Outbound sections, linked once per namespace and combination of the labels that some VirtualService asks for. Owns them."""
+    """Outbound sections of a namespace, linked once per combination of the labels that some VirtualService asks for. Owns them."""
 
-    def __init__(self, mesh: Mesh, views: Views) -> None:
-        self.views = views
+    def __init__(self, mesh: Mesh, view: View) -> None:
+        self._view = view
         self._asked = _asked_labels(mesh)
-        self._parts: dict[tuple[str, Labels], dict[SectionKey, Section]] = {}
+        self._parts: dict[Labels, LinkedPart] = {}
 
-    def of(self, workload: Workload) -> dict[SectionKey, Section]:
+    def of(self, workload: Workload) -> LinkedPart:
         """The outbound sections of one workload."""
         labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
-        key = (workload.meta.namespace, labels)
-        if key not in self._parts:
-            self._parts[key] = Outbound(self.views.of(workload.meta.namespace), labels).link()
-        return self._parts[key]
+        if labels not in self._parts:
+            self._parts[labels] = LinkedPart(Outbound(self._view, labels).link())
+        return self._parts[labels]
 
 
 def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, ResourceId
@@ -51,6 +52,7 @@ from compiler.resources.security import (
 )
 from compiler.resources.service_entry import ServiceEntry, read_service_entry
 from compiler.resources.virtual_service import VirtualService, read_virtual_service
+from snapshot.encode import encode
 
 Resource: TypeAlias = (
     Namespace
@@ -104,10 +106,18 @@ class Resources:
     """All resources of a tree. Owns the lists per kind, in the order between competitors, and the positions of all named parts.
 
     ``documents`` are what the resources were read from, and the documents of kinds that have no resource, by kind as sources name it.
+    ``digests`` tell two states of a resource apart.
     """
 
-    def __init__(self, resources: Iterable[Resource], positions: Positions, documents: Iterable[Document] = ()) -> None:
+    def __init__(
+        self,
+        resources: Iterable[Resource],
+        positions: Positions,
+        documents: Iterable[Document] = (),
+        digests: dict[ResourceId, bytes] | None = None,
+    ) -> None:
         self.positions = positions
+        self.digests = digests or {}
         self.documents: dict[str, list[Document]] = {}
         for document in documents:
             self.documents.setdefault(kind_of(document), []).append(document)
@@ -122,15 +132,24 @@ class Resources:
         return self._by_type.get(kind, [])  # type: ignore[return-value]
 
 
-Read: TypeAlias = tuple[Resource, Positions]
-"""A resource and the positions of its named parts."""
+class Read(NamedTuple):
+    """A resource, the positions of its named parts, and a digest of both."""
+
+    resource: Resource
+    positions: Positions
+    digest: bytes
 
 
 def read_document(document: Document) -> Read | None:
     """The resource of a schema-valid document, None for kinds that are none. It depends on the document alone."""
-    reader = READERS.get(kind_of(document))
+    kind = kind_of(document)
+    reader = READERS.get(kind)
+    if reader is None:
+        return None
     positions: Positions = {}
-    return None if reader is None else (reader(document, positions), positions)
+    resource = reader(document, positions)
+    whole = hashlib.sha256(encode([kind, resource, list(positions.items())]))
+    return Read(resource, positions, whole.digest())
 
 
 def load_resources(
@@ -141,6 +160,7 @@ def load_resources(
     ``read`` may answer from what it read before.
     """
     positions: Positions = {}
+    digests: dict[ResourceId, bytes] = {}
     seen: dict[ResourceId, Meta] = {}
     resources: list[Resource] = []
     findings: list[Diagnostic] = []
@@ -148,7 +168,7 @@ def load_resources(
         result = read(document)
         if result is None:
             continue
-        resource, attempt = result
+        resource = result.resource
         meta = resource.meta
         assert meta is not None
         first = seen.get(meta.id)
@@ -164,6 +184,7 @@ def load_resources(
             )
             continue
         seen[meta.id] = meta
-        positions.update(attempt)
+        positions.update(result.positions)
+        digests[meta.id] = result.digest
         resources.append(resource)
-    return Resources(resources, positions, documents), findings
+    return Resources(resources, positions, documents, digests), findings

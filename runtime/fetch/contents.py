@@ -9,18 +9,29 @@ import msgspec
 
 from snapshot.blobs import MAX_BLOB_BYTES, read_blob
 from snapshot.encode import FormatError, decode
-from snapshot.index import Selector, Slice, SliceIndex, assemble, decode_index, select, slice_blobs
+from snapshot.index import (
+    Selector,
+    Slice,
+    SliceEntry,
+    SliceIndex,
+    assemble,
+    decode_index,
+    joined,
+    select,
+    slice_blobs,
+)
 from snapshot.store import NotFound, Store, TooLarge
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.release import Release
 
 MAX_SLICE_BYTES = 256 * 1024 * 1024
 MAX_SECTIONS = 200_000
+MAX_PARTS = 10_000
 _PARALLEL_READS = 8
 
 
 class Contents(msgspec.Struct, frozen=True):
-    """A slice and every blob that it took, the two indexes included."""
+    """A slice and every blob that it took, the indexes and their parts included."""
 
     slice: Slice
     blobs: dict[str, bytes]
@@ -37,10 +48,10 @@ def fetch_slice(store: Store | None, release: Release, selector: Selector, held:
         entry = select(index, selector)
         if entry is None:
             raise Untrusted(Reason.NO_SLICE, f"version {release.version} has no slice for {describe(selector)}")
-        raw_slice = _blob(store, entry.index, held)
-        slice_index = decode(raw_slice, SliceIndex)
+        indexes = _indexes(store, entry, held)
+        slice_index = joined(decode(indexes[entry.index], SliceIndex), indexes)
         _require_bounded(slice_index)
-        blobs = {**_blobs(store, slice_index, held), entry.index: raw_slice}
+        blobs = {**_blobs(store, slice_index, held), **indexes}
         part = assemble(release.snapshot, entry, blobs)
         return Contents(part, {**blobs, release.snapshot: raw_index})
     except FormatError as error:
@@ -55,6 +66,15 @@ def describe(selector: Selector) -> str:
     return f"a {selector.proxy} in namespace {selector.namespace!r} with {labels}"
 
 
+def _indexes(store: Store | None, entry: SliceEntry, held: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The slice's index and the parts that it names."""
+    raw = _blob(store, entry.index, held)
+    parts = decode(raw, SliceIndex).parts
+    if len(parts) > MAX_PARTS:
+        raise Untrusted(Reason.TOO_LARGE, f"the slice has {len(parts)} parts, more than a proxy holds")
+    return {entry.index: raw, **_all(store, [part.digest for part in parts], held, {})}
+
+
 def _require_bounded(index: SliceIndex) -> None:
     total = sum(ref.size for ref in index.sections)
     if len(index.sections) > MAX_SECTIONS or total > MAX_SLICE_BYTES:
@@ -65,7 +85,13 @@ def _require_bounded(index: SliceIndex) -> None:
 
 def _blobs(store: Store | None, index: SliceIndex, held: Mapping[str, bytes]) -> dict[str, bytes]:
     sizes = {ref.behaviour: ref.size for ref in index.sections}
-    wanted = slice_blobs(index)
+    return _all(store, slice_blobs(index), held, sizes)
+
+
+def _all(
+    store: Store | None, wanted: list[str], held: Mapping[str, bytes], sizes: Mapping[str, int]
+) -> dict[str, bytes]:
+    """Blobs by digest, those that are not held read several at once; ``sizes`` bounds those that say how large they are."""
     blobs = {name: held[name] for name in wanted if name in held}
     lacking = [name for name in wanted if name not in held]
     if not lacking:

@@ -15,7 +15,7 @@ import pytest
 from compiler.pipeline import compile_tree
 from compiler.tree import MemoryTree
 from snapshot.encode import decode, decode_section, encode
-from snapshot.index import ProvenanceRow, SliceIndex, Snapshot, SnapshotIndex
+from snapshot.index import ProvenanceRow, SliceIndex, Snapshot, SnapshotIndex, joined
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bookshop" / "mesh"
 
@@ -71,7 +71,7 @@ def test_every_blob_is_named_by_its_digest_and_every_blob_is_reached() -> None:
 def test_every_source_of_every_section_has_its_place() -> None:
     found = snapshot(files())
     for entry in found.index.slices:
-        for ref in decode(found.blobs[entry.index], SliceIndex).sections:
+        for ref in joined(decode(found.blobs[entry.index], SliceIndex), found.blobs).sections:
             section = msgspec.to_builtins(decode_section(found.blobs[ref.behaviour]))
             rows = decode(found.blobs[ref.provenance], tuple[ProvenanceRow, ...]) if ref.provenance else ()
             named = {tuple(value) for value in sources(section)}

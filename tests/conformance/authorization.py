@@ -17,7 +17,7 @@ from policies.attributes import Asked
 from policies.authorizing import PreparedPolicies, prepare_policies
 from policies.head import Peer, Principal, RequestHead, TokenIdentity
 from snapshot.encode import decode, decode_section
-from snapshot.index import SliceIndex, Snapshot
+from snapshot.index import SliceIndex, Snapshot, joined
 from snapshot.section import PolicySet
 from tests.conformance.corpus import DATA, Tally, read
 from tests.conformance.rbac import allowed
@@ -98,7 +98,7 @@ def policies_of(text: str, *, http: bool) -> PreparedPolicies:
 def sections(snapshot: Snapshot, name: str) -> list[Any]:
     """The decoded sections of one slice."""
     entry = next(entry for entry in snapshot.index.slices if entry.name == name)
-    index = decode(snapshot.blobs[entry.index], SliceIndex)
+    index = joined(decode(snapshot.blobs[entry.index], SliceIndex), snapshot.blobs)
     return [decode_section(snapshot.blobs[ref.behaviour]) for ref in index.sections]
 
 
