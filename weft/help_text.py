@@ -14,7 +14,7 @@ def ending(*examples: str, exits: Mapping[int | str, str] | None = None) -> str:
 
     ``exits`` says what a code means; without it 0 is "done" and 2 "could not run". Lines are not wrapped, so none is longer than 76 characters.
     """
-    meanings: dict[int | str, str] = {0: _DONE, 2: _COULD_NOT} | dict(exits or {})
+    meanings: dict[int | str, str] = {0: _DONE, 2: _COULD_NOT, **(exits or {})}
     codes = [f"  {code:<4} {meaning}" for code, meaning in sorted(meanings.items(), key=lambda row: _rank(row[0]))]
     # click leaves a paragraph as it is where it starts with this sign.
     return "\n\n".join(

@@ -44,6 +44,13 @@ def test_a_mesh_without_mistakes_exits_0(repository: Path) -> None:
     assert (result.return_value, result.stdout, result.stderr) == (0, "nothing to report in 1 file\n", "")
 
 
+def test_a_folder_without_any_file_passes_and_says_that_nothing_was_checked(repository: Path) -> None:
+    (repository / "mseh").mkdir()
+    result = check("mseh")
+    assert (result.return_value, result.stdout) == (0, "nothing to report in no files\n")
+    assert result.stderr.startswith("there was nothing to check: no .yaml, .yml, .json file in mseh; `weft init")
+
+
 def test_an_error_exits_1_and_is_on_standard_output(repository: Path) -> None:
     (repository / "mesh").mkdir()
     (repository / "mesh" / "a.yaml").write_text(BAD)

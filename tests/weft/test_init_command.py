@@ -16,6 +16,8 @@ from compiler.pipeline import compile_tree
 from runtime.bootstrap import load
 from snapshot.index import select
 from weft.cli import weft
+from weft.dev import devfile
+from weft.dev.placement import Placer
 from weft.starter.origin import UNKNOWN_URL, Origin, origin_of, release_tag
 
 URL = "https://git.example.org/platform/weft.git"
@@ -54,6 +56,16 @@ def test_the_new_mesh_has_a_slice_for_each_proxy_that_it_has_a_bootstrap_for(mad
     found = {file.stem: select(index, load(file).selector) for file in (made / "proxies").iterdir()}
     assert sorted(found) == ["hello-v1", "hello-v2", "ingress"]
     assert len({entry.name for entry in found.values() if entry is not None}) == len(found)
+
+
+def test_the_processes_of_weft_dev_are_workloads_of_the_new_mesh(made: Path) -> None:
+    commit(made)
+    snapshot = compile_tree(CommitTree(made), allow_partial=False).snapshot
+    assert snapshot is not None
+    placement = Placer(devfile.load(made), first_port=1024).place(snapshot)
+    assert placement.advice == []
+    assert sorted(placement.proxies) == ["hello-v1", "hello-v2", "ingress-ingressgateway"]
+    assert placement.proxies["ingress-ingressgateway"].proxy.address == "127.30.1.2", "as `weft init` says"
 
 
 def test_the_rule_in_the_readme_of_guardrails_is_one_that_check_applies(made: Path) -> None:

@@ -21,7 +21,7 @@ from runtime.supervisor.sockets import free_port
 from snapshot.store_directory import DirectoryStore
 from tests.slices import gateway_listener, snapshot_of
 from tests.stores import release_mesh, sections, signing_keys
-from weft.commands.status import _is_current
+from weft.status_table import is_current
 
 pytestmark = pytest.mark.integration
 
@@ -160,7 +160,7 @@ def test_status_wants_to_know_whom_to_ask() -> None:
 
 def test_a_report_counts_as_current_by_the_channel_of_each_proxy() -> None:
     report = StatusReport(1, {"stable": 3, "canary": 5}, ())
-    assert _is_current(report, ProxyStatus("a", version=3), None)
-    assert not _is_current(report, ProxyStatus("a", version=3, channel="canary"), None)
-    assert not _is_current(report, ProxyStatus("a", version=0, channel="none"), None)
-    assert _is_current(report, ProxyStatus("a", version=4), 4)
+    assert is_current(report, ProxyStatus("a", version=3), None)
+    assert not is_current(report, ProxyStatus("a", version=3, channel="canary"), None)
+    assert not is_current(report, ProxyStatus("a", version=0, channel="none"), None)
+    assert is_current(report, ProxyStatus("a", version=4), 4)

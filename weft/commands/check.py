@@ -134,6 +134,12 @@ def _check(asked: _Asked, memory: Memory | None = None) -> int:
     tree = _tree(asked.paths, asked.rev)
     with _no_collection():
         found = [item for item in _findings(asked, tree, memory) if asked.shown.takes(item)]
+    if not found and not tuple(tree.files()):
+        where = " ".join(asked.paths) or "this folder"
+        click.echo(
+            f"there was nothing to check: no {', '.join(SUFFIXES)} file in {where}; `weft init DIR` makes a mesh",
+            err=True,
+        )
     click.echo(_rendered(found, tree, asked.output, color=asked.color), nl=False, color=True)
     return 1 if any(item.severity is Severity.ERROR for item in found) else 0
 

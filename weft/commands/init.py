@@ -48,7 +48,7 @@ def command(folder: Path, trust_domain: str, weft_url: str | None, weft_revision
     new_history = start_history(folder)
     for name in sorted(starter.files):
         click.echo(folder / name)
-    click.echo(_next_steps(folder, origin, new_history=new_history), err=True)
+    click.echo(_next_steps(folder, origin, trust_domain, new_history=new_history), err=True)
 
 
 def _origin(url: str | None, revision: str | None) -> Origin:
@@ -61,12 +61,13 @@ def _origin(url: str | None, revision: str | None) -> Origin:
     return Origin(url, revision or release_tag())
 
 
-def _next_steps(folder: Path, origin: Origin, *, new_history: bool) -> str:
+def _next_steps(folder: Path, origin: Origin, trust_domain: str, *, new_history: bool) -> str:
     steps = []
     if folder != Path():
         steps.append(f"cd {folder}")
     steps += [
         "weft check                     # the mesh as it is has no finding",
+        f"weft dev                       # then: curl -H 'host: hello.{trust_domain}' 127.30.1.2:8080",
         "weft keys init keys            # then read keys/README.md: where each key belongs",
         'git add --all && git commit -m "A mesh"',
         "weft publish . --store local/store --keys keys",
@@ -76,7 +77,7 @@ def _next_steps(folder: Path, origin: Origin, *, new_history: bool) -> str:
         lines.insert(0, f"{folder} is a Git repository now, on branch main.")
     if not origin.known:
         lines.append(
-            f"CI is not complete: replace {origin.url} in .github/, .gitlab-ci.yml and .pre-commit-config.yaml"
-            " by the Git URL of your copy of weft (or begin again in another folder with --weft-url)."
+            f"CI is not complete: replace {origin.url}\nin .github/, .gitlab-ci.yml and .pre-commit-config.yaml by the Git URL"
+            " of your copy of weft\n(or begin again in another folder with --weft-url)."
         )
     return "\n".join(lines)

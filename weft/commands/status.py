@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -12,19 +11,15 @@ import click
 import httpx
 import msgspec
 import trio
-from rich.console import Console
-from rich.table import Table
 
 from runtime.control.interface import ProxyStatus, StatusReport
 from runtime.discovery.control import ControlClient, ControlError
 from weft.help_text import ending
+from weft.status_table import is_counted, is_current, print_report
 from weft.store_options import asking
 
 SCHEMA_VERSION = 1
 POLL_S = 0.2
-WIDE = 240
-LOST_S = 15.0
-"""A proxy that has said nothing for this long (it reports every 5 s) is shown as lost and is not waited for."""
 
 Read = Callable[[], Awaitable[StatusReport]]
 
@@ -86,7 +81,7 @@ def command(
         raise click.ClickException(f"{error}{advice}") from None
     _print(report, output)
     if wait and not done:
-        behind = [one.proxy for one in _counted(report) if not _is_current(report, one, release)]
+        behind = [one.proxy for one in _counted(report) if not is_current(report, one, release)]
         click.echo(f"after {timeout:g} s not up to date: {', '.join(behind) or 'no proxy has reported'}", err=True)
         return 1
     return 0
@@ -103,7 +98,7 @@ async def _watch(read: Read, wait: bool, release: int | None, limit_s: float) ->
                 raise
         else:
             counted = _counted(report)
-            done = bool(counted) and all(_is_current(report, one, release) for one in counted)
+            done = bool(counted) and all(is_current(report, one, release) for one in counted)
             if done or not wait or trio.current_time() >= deadline:
                 return report, done
         await trio.sleep(POLL_S)
@@ -149,12 +144,8 @@ async def _from_admin(client: httpx.AsyncClient, address: str) -> ProxyStatus:
 
 
 def _counted(report: StatusReport) -> list[ProxyStatus]:
-    oldest = time.time() - LOST_S
-    return [one for one in report.proxies if one.seen_at >= oldest]
-
-
-def _is_current(report: StatusReport, proxy: ProxyStatus, release: int | None) -> bool:
-    return proxy.version >= (release or report.published.get(proxy.channel, 0)) and proxy.version > 0
+    now = time.time()
+    return [one for one in report.proxies if is_counted(one, now)]
 
 
 def _print(report: StatusReport, output: str) -> None:
@@ -162,40 +153,4 @@ def _print(report: StatusReport, output: str) -> None:
         body = {"schemaVersion": SCHEMA_VERSION, **msgspec.to_builtins(report)}
         click.echo(msgspec.json.format(msgspec.json.encode(body), indent=2))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("PROXY", "VERSION", "SNAPSHOT", "COMMIT", "SINCE", "STATE"):
-        table.add_column(name, no_wrap=True, min_width=len(name))
-    table.add_column("LAST ERROR", overflow="fold")
-    now = time.time()
-    for one in report.proxies:
-        cells = (str(one.version or "-"), one.snapshot[:12] or "-", one.commit[:10] or "-", _ago(now, one.swapped_at))
-        table.add_row(one.proxy, *cells, _state(report, one, now), one.error)
-    for version, reason in sorted({(one.version, one.break_glass) for one in report.proxies if one.break_glass}):
-        click.secho(
-            f"BREAK GLASS: version {version} was published with the key for emergencies: {reason}", fg="red", bold=True
-        )
-    for channel, version in sorted(report.published.items()):
-        click.echo(f"published on {channel}: version {version}")
-    # A pipe has no width of its own; cutting a digest there would only break what reads it.
-    console = Console(file=sys.stdout)
-    (console if console.is_terminal else Console(file=sys.stdout, width=WIDE)).print(table)
-
-
-def _state(report: StatusReport, proxy: ProxyStatus, now: float) -> str:
-    if now - proxy.seen_at > LOST_S:
-        return "lost"
-    if proxy.error_reason:
-        return proxy.error_reason
-    if not proxy.fresh:
-        return "expired"
-    return "current" if _is_current(report, proxy, None) else "behind"
-
-
-def _ago(now: float, then: float) -> str:
-    seconds = int(now - then)
-    if not then:
-        return "-"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{max(seconds, 0)}s"
+    print_report(report)

@@ -9,12 +9,13 @@ import msgspec
 
 from runtime.supervisor.facts import SliceFacts, read_facts
 from snapshot.index import Slice, Snapshot, assemble
-from weft.dev.devfile import DevFile, ProcessSpec
+from weft.dev.devfile import FILE, DevFile, ProcessSpec
 from weft.local.bootstraps import LocalProxy
 from weft.local.children import LocalError
 
 FIRST, LAST = 2, 250
 OUTBOUND = 15001
+ADVISED = 5
 PRIVILEGED_SHIFT = 8000
 """What is added to a gateway's port that only root may bind: 80 becomes 8080, 443 becomes 8443."""
 
@@ -37,12 +38,23 @@ class PlacedProxy(msgspec.Struct, frozen=True):
 
 
 class Placement(msgspec.Struct, frozen=True):
-    """Everything that runs, by name. ``missing`` are the workloads that the file names and the mesh has not."""
+    """Everything that runs, by name. ``missing`` are the workloads that the file names and the mesh has not, ``unused`` the other way round."""
 
     trust_domain: str
     proxies: dict[str, PlacedProxy]
     processes: dict[str, PlacedProcess]
     missing: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> list[str]:
+        """What the developer should know of a placement that lacks something, in sentences."""
+        told = ", ".join(self.unused[:ADVISED]) + (" and more" if len(self.unused) > ADVISED else "")
+        others = f"it has {told}" if told else f"it has none at all: does `mesh` in {FILE} name the right folder?"
+        said = [f"the mesh has no workload {one}, so its process is not started; {others}" for one in self.missing]
+        if not self.proxies and not self.processes and not self.missing:
+            said = [f"nothing runs: {FILE} names no process and the mesh has no gateway. Of workloads {others}"]
+        return said
 
 
 class Placer:
@@ -58,10 +70,12 @@ class Placer:
         sidecars = {f"sidecar/{spec.workload}": name for name, spec in self._file.process.items() if spec.workload}
         proxies: dict[str, PlacedProxy] = {}
         processes = {name: _placed(spec, {}) for name, spec in self._file.process.items() if not spec.workload}
+        unused: list[str] = []
         domain = "cluster.local"
         for entry in snapshot.index.slices:
             name = sidecars.pop(entry.name, "")
             if entry.proxy == "sidecar" and not name:
+                unused.append(entry.name.removeprefix("sidecar/"))
                 continue
             slice_ = assemble(snapshot.digest, entry, snapshot.blobs)
             facts = read_facts(slice_)
@@ -73,7 +87,7 @@ class Placer:
                 title = f"{entry.proxy}-{entry.name.rpartition('/')[2]}"
                 proxies[title] = self._gateway(title, slice_, facts)
         missing = tuple(name.removeprefix("sidecar/") for name in sidecars)
-        return Placement(domain, proxies, processes, missing)
+        return Placement(domain, proxies, processes, missing, tuple(unused))
 
     def _number(self, kind: str, name: str) -> int:
         taken = {number for key, number in self._numbers.items() if key.startswith(f"{kind}/")}

@@ -24,6 +24,9 @@ from weft.dev.board import Board, Row
 REFRESH_S = 0.25
 LOG_BYTES = 8_192
 LOG_LINES = 12
+WIDE = 100
+"""Columns of a terminal from which on the tables have all of theirs."""
+_NUMBERS = ("VERSION", "REQ/S", "5XX/S")
 HELP = "l: the next log   q or Ctrl-C: end"
 
 Logs = Callable[[], dict[str, Path]]
@@ -116,9 +119,12 @@ class LiveScreen:
                 self._log = _next(["", *logs()], self._log)
 
     def _parts(self, board: Board, logs: dict[str, Path]) -> Iterator[RenderableType]:
-        yield proxy_table(board)
+        narrow = self._console.width < WIDE
+        if board.rows:
+            yield proxy_table(board, narrow=narrow)
         if board.flows:
-            yield flow_table(board)
+            yield Text()
+            yield flow_table(board, narrow=narrow)
         yield Text(f"\n{board.change}", style="red" if board.mistakes else "bold")
         if board.mistakes:
             yield Panel(Text(board.mistakes.rstrip()), border_style="red", title="not live")
@@ -127,26 +133,35 @@ class LiveScreen:
         yield Text(HELP, style="dim")
 
 
-def proxy_table(board: Board) -> Table:
-    """Each workload and gateway: where it is, what it serves, how much it is asked, and what is wrong."""
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("WORKLOAD", "KIND", "ADDRESS", "HOSTS", "VERSION", "REQ/S", "5XX/S", ""):
+def proxy_table(board: Board, *, narrow: bool = False) -> Table:
+    """Each workload and gateway: where it is, what it serves, how much it is asked, and what is wrong. ``narrow`` fits 80 columns."""
+    table = _table(narrow=narrow)
+    table.add_column("WORKLOAD", overflow="fold")
+    for heading in ("ADDRESS", "VERSION", "REQ/S", "5XX/S") if narrow else ("KIND", "ADDRESS", "HOSTS", *_NUMBERS):
         table.add_column(heading, no_wrap=True)
+    table.add_column("STATE", overflow="fold")
     for row in board.rows.values():
         version = str(row.view.running.version) if row.view and row.view.running else "-"
-        rates = f"{row.rate_per_s:.1f}", f"{row.failed_per_s:.1f}"
-        table.add_row(row.name, row.kind, row.addresses, str(row.hosts), version, *rates, state_of(row))
+        numbers = version, f"{row.rate_per_s:.1f}", f"{row.failed_per_s:.1f}"
+        where = (row.addresses,) if narrow else (row.kind, row.addresses, str(row.hosts))
+        table.add_row(row.name, *where, *numbers, state_of(row))
     return table
 
 
-def flow_table(board: Board) -> Table:
+def flow_table(board: Board, *, narrow: bool = False) -> Table:
     """Who calls whom, and which version answers."""
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    for heading in ("FROM", "TO", "VERSION", "REQ/S", "5XX/S"):
+    table = _table(narrow=narrow)
+    for heading in ("FROM", "TO"):
+        table.add_column(heading, overflow="fold")
+    for heading in _NUMBERS:
         table.add_column(heading, no_wrap=True)
     for (source, service, version), flow in sorted(board.flows.items()):
         table.add_row(source, service, version, f"{flow.rate_per_s:.1f}", f"{flow.failed_per_s:.1f}")
     return table
+
+
+def _table(*, narrow: bool) -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 3, 0, 0), header_style="bold")
 
 
 def state_of(row: Row) -> Text:

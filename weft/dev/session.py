@@ -100,8 +100,8 @@ class Session:
     async def _place(self, placement: Placement, nursery: trio.Nursery) -> None:
         if self._keeper is None:
             self._keeper = await self._start(placement, nursery)
-        for workload in placement.missing:
-            self._screen.say(f"the mesh has no workload {workload}; its process is not started")
+        for sentence in placement.advice:
+            self._screen.say(sentence)
         self.board.keep(set(placement.proxies))
         for name, placed in placement.proxies.items():
             proxy = placed.proxy

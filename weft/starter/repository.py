@@ -20,6 +20,8 @@ _PLACES = {
     "ci/gitlab.yaml": ".gitlab-ci.yml",
     "ci/pre-commit.yaml": ".pre-commit-config.yaml",
     "ci/gitignore": ".gitignore",
+    # The users' program, and none of weft's that its own checks would judge.
+    "apps/hello.py.txt": "apps/hello.py",
 }
 _TRUST_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 

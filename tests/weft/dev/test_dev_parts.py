@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from compiler.pipeline import compile_tree
+from compiler.tree import MemoryTree
 from compiler.worktree import WorkTree
 from snapshot.index import Snapshot
 from weft.dev.board import Board, Row
@@ -74,8 +76,18 @@ def test_a_workload_that_the_mesh_has_not_is_told_and_one_without_a_workload_jus
     specs = {"gone": ProcessSpec(command="x", workload="bookshop/gone"), "db": ProcessSpec(command="db {host}")}
     placement = placer(**specs).place(bookshop())
     assert placement.missing == ("bookshop/gone",)
+    (advice,) = placement.advice
+    assert advice.startswith("the mesh has no workload bookshop/gone, so its process is not started; it has ")
+    assert "bookshop/" in advice.partition("it has ")[2]
     assert placement.processes["db"].words == ("db", "{host}")
     assert "gone" not in placement.proxies
+
+
+def test_a_mesh_and_a_file_of_nothing_are_told_apart_from_a_mesh_that_runs() -> None:
+    empty = compile_tree(MemoryTree({})).snapshot
+    assert empty is not None
+    (advice,) = placer().place(empty).advice
+    assert advice.startswith("nothing runs: weft-dev.toml names no process")
 
 
 def test_who_stays_keeps_the_address() -> None:
@@ -121,9 +133,18 @@ def test_the_tables_say_what_serves_what_refuses_and_what_ended() -> None:
     assert shown[1].splitlines()[1].split() == ["web", "cart", "v1", "3.0", "0.0"]
 
 
-def rendered(table: Table) -> str:
+def test_on_eighty_columns_the_tables_lose_the_least_wanted_columns_and_no_letter() -> None:
+    made = board()
+    made.rows["recommendations"] = Row("recommendations", "sidecar", "127.30.0.9:9080", 4, problem="ended with 1")
+    shown = rendered(proxy_table(made, narrow=True), width=80)
+    assert shown.splitlines()[0].split() == ["WORKLOAD", "ADDRESS", "VERSION", "REQ/S", "5XX/S", "STATE"]
+    assert "…" not in shown
+    assert re.search(r"^recommendations +127\.30\.0\.9:9080 .* ended with 1$", shown, re.MULTILINE)
+
+
+def rendered(table: Table, *, width: int = 140) -> str:
     written = io.StringIO()
-    Console(width=140, file=written).print(table)
+    Console(width=width, file=written).print(table)
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines() if line.strip())
 
 
