@@ -1,8 +1,8 @@
-"""The reference page of all codes, made from the catalog: ``python -m compiler.codes_page > docs/reference/codes.md``."""
+"""The reference page of all codes, made from the catalog and from an example of each: ``python -m tests.compiler.catalog_goldens`` writes it."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 
 from compiler.analysis_codes import NOT_FROM_GIT
 from compiler.catalog import CATALOG
@@ -22,16 +22,13 @@ _LEFT_OUT = """\
 """
 
 
-def codes_page() -> str:
-    """The page as Markdown: one section per code, whose heading is what ``Code.url`` points at."""
+def codes_page(examples: Mapping[str, str]) -> str:
+    """The page as Markdown: one section per code, whose heading is what ``Code.url`` points at. ``examples`` are findings as text, by code."""
     left_out = "\n".join(f"| {code} | {name} | {why} |" for code, name, why in NOT_FROM_GIT)
-    return "\n".join([_HEAD, *(_section(row) for row in CATALOG), f"{_LEFT_OUT}{left_out}\n"])
+    return "\n".join([_HEAD, *(_section(row, examples[row.code]) for row in CATALOG), f"{_LEFT_OUT}{left_out}\n"])
 
 
-def _section(row: Code) -> str:
+def _section(row: Code, example: str) -> str:
+    shown = "".join(f"    {line}".rstrip() + "\n" for line in example.splitlines())
     advice = f"\nWhat to do: {row.help}\n" if row.help else ""
-    return f"## {row.code}\n\n**{row.name}** ({row.severity.name.lower()}). {row.summary}\n{advice}"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(codes_page())
+    return f"## {row.code}\n\n**{row.name}** ({row.severity.name.lower()}). {row.summary}\n\n{shown}{advice}"

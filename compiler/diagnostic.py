@@ -33,7 +33,8 @@ class ResourceId(msgspec.Struct, frozen=True, order=True):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        called = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind} {called}".rstrip()
 
 
 class Related(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import yaml
 
 from compiler.catalog import diagnostic
 from compiler.composer import MAX_FINDINGS, Composer, Place, RefusedError
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Related
 from compiler.node import Node
 from compiler.text import line_starts
 
@@ -96,7 +96,13 @@ def _syntax_fault(place: Place, text: str, error: yaml.MarkedYAMLError, line: in
     message = error.problem or "the text is not YAML"
     if error.context:
         message = f"{message}, {error.context}"
-    return diagnostic("WFT0001", message, place.span(line, column, line, column + 1), help=_advice(text, line, column))
+    start: Any = error.context_mark
+    related: tuple[Related, ...] = ()
+    if start is not None and (start.line, start.column) < (line, column):
+        began = place.span(start.line, start.column, start.line, start.column + 1)
+        related = (Related(began, "what is not ended starts here"),)
+    at = place.span(line, column, line, column + 1)
+    return diagnostic("WFT0001", message, at, related=related, help=_advice(text, line, column))
 
 
 def _advice(text: str, line: int, column: int) -> str | None:

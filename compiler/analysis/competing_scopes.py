@@ -67,7 +67,7 @@ def _without_selector(items: list[Written], kind: _Kind) -> Iterator[Diagnostic]
 
 
 def _shared(item: Written, rivals: list[Written], pod: PodTemplate, code: str) -> Diagnostic:
-    message = f"{pod.meta.id} is selected by {len(rivals)} of this kind; only one can hold"
+    message = f"{len(rivals)} {item.meta.id.kind} resources select {pod.meta.id}; only one can hold"
     return diagnostic(code, message, item.meta.span, resource=item.meta.id, related=_others(item, rivals))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compiler.analysis.meant_hosts import advice
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.hosts import full_host
@@ -34,9 +35,8 @@ def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagn
     host = full_host(target.host.value, owner.meta.namespace)
     service = view.services.get(host)
     if service is None:
-        message = (
-            f"host `{target.host.value}` ({host}) is no Service and no ServiceEntry that {owner.meta.namespace} can see"
-        )
+        seen = f"is no Service and no ServiceEntry that {owner.meta.namespace} can see"
+        message = f"host `{target.host.value}` ({host}) {seen}{advice(view.mesh, host, owner.meta.namespace)}"
         yield diagnostic("IST0101", message, target.host.span, resource=owner.meta.id)
         yield from _undefined(view.mesh, owner.meta, host, target.subset)
         return

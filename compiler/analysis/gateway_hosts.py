@@ -16,7 +16,8 @@ from compiler.resources.virtual_service import MESH
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0132 at the hosts, once for each gateway that has none of them (a note where there is no such gateway: IST0101 says so)."""
     for service in mesh.virtual_services:
-        for reference in service.gateways:
+        # One without hosts is a delegate: others' gateways and hosts are its own.
+        for reference in service.gateways if service.hosts else ():
             gateway = mesh.gateway(reference.value, service.meta.namespace)
             if gateway is None and reference.value != MESH and GENERATED not in reference.value:
                 message = f"no gateway serves these hosts: `{reference.value}` does not exist"

@@ -32,6 +32,6 @@ def _unheeded(service: VirtualService, direct: dict[str, tuple[VirtualService, T
         name = full_host(host.value, namespace)
         if name in split and name in direct:
             entry, target = direct[name]
-            message = f"{entry.meta.id} routes to `{name}` at a gateway, where these subsets have no effect"
+            message = f"{entry.meta.id} routes to `{name}` at a gateway, where the subsets of this VirtualService have no effect"
             related = (Related(target.span, "the gateway's destination"),)
             yield diagnostic("IST0140", message, host.span, resource=service.meta.id, related=related)

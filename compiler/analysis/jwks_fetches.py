@@ -19,5 +19,5 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             continue
         variables = [item for container in pod.spec.each("containers") for item in container.each("env")]
         if not any(item.text("name") == VARIABLE and item.text("value") for item in variables):
-            message = f"{VARIABLE} is not set, and there are {len(policies)} RequestAuthentications"
+            message = f"{VARIABLE} is not set, and Git has RequestAuthentications ({len(policies)})"
             yield diagnostic("IST0175", message, pod.meta.span, resource=pod.meta.id)

@@ -15,6 +15,8 @@ from compiler.resources.kubernetes import Port, Service
 from policies.source import SourceRef
 
 ISTIO_MUTUAL, DISABLE, STRICT = "ISTIO_MUTUAL", "DISABLE", "STRICT"
+_CLIENTS = {ISTIO_MUTUAL: "speak mutual TLS (ISTIO_MUTUAL)", DISABLE: "speak plain text (DISABLE)"}
+_SERVERS = {STRICT: "mutual TLS alone (STRICT)", DISABLE: "plain text alone (DISABLE)"}
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
@@ -35,9 +37,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                         seen.add(tls)
                         meta = policies.get(source)
                         related = (Related(meta.span, "what the servers obey"),) if meta else ()
-                        message = (
-                            f"clients of {service.host} port {port.number} speak {tls.mode}, and its servers are {mode}"
-                        )
+                        ways = f"{_CLIENTS.get(tls.mode, 'speak their own TLS')}, and its servers take {_SERVERS[mode]}"
+                        message = f"clients of {service.host} port {port.number} {ways}"
                         yield diagnostic("WFT0128", message, tls.span, resource=rule.meta.id, related=related)
 
 

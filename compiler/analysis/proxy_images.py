@@ -34,7 +34,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         if others:
             yield diagnostic(
                 "IST0158",
-                f"{len(others)} pods of `{item.meta.name}` have another proxy than `{wanted}`",
+                f"pods of `{item.meta.name}` ({len(others)}) have another proxy than `{wanted}`",
                 item.meta.span,
                 resource=item.meta.id,
                 related=tuple(Related(meta.span, "this pod") for meta in others),

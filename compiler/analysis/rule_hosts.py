@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compiler.analysis.meant_hosts import advice
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.hosts import covers, full_host
@@ -17,5 +18,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         # Only a pattern has to be compared with every host.
         wild = host.startswith("*") and any(covers(host, known) for known in mesh.by_host)
         if host not in mesh.by_host and not wild:
-            message = f"host `{rule.host.value}` ({host}) is no Service and no ServiceEntry; the rule has no effect"
+            meant = advice(mesh, host, rule.meta.namespace)
+            message = (
+                f"host `{rule.host.value}` ({host}) is no Service and no ServiceEntry; the rule has no effect{meant}"
+            )
             yield diagnostic("IST0174", message, rule.host.span, resource=rule.meta.id)

@@ -45,7 +45,7 @@ def _rule(
     whole = bool(before) and all(answer is Answer.NO for answer in answers)
     if whole:
         related = tuple(Related(match.span, "takes some of its requests") for match in _ordered(before))
-        message = f"no request reaches this rule: {_listed(before)} take all that it asks for"
+        message = f"no request reaches this rule: all that it asks for is taken by {_listed(before)}"
         yield diagnostic("WFT0120", message, rule.span, resource=service.meta.id, related=related)
     elif before and Answer.YES not in answers:
         message = f"{_listed(before)} may take all requests of this rule; their regular expressions cannot be compared"
@@ -59,7 +59,7 @@ def _rule(
 def _match(service: VirtualService, match: HttpMatch, found: list[HttpMatch], *, whole: bool) -> Iterator[Diagnostic]:
     related = tuple(Related(other.span, "takes its requests") for other in found)
     prefixes = all(isinstance(other.match.path, PathPrefix) for other in (match, *found))
-    message = f"this match has no effect: {_listed(set(found))} already take all that it asks for"
+    message = f"this match has no effect: all that it asks for is already taken by {_listed(set(found))}"
     if prefixes and len(found) == 1:
         yield diagnostic("IST0131", message, match.span, resource=service.meta.id, related=related)
     elif not whole:

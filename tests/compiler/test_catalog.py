@@ -47,7 +47,7 @@ def test_istios_codes_have_istios_names() -> None:
 
 
 def test_every_code_has_a_section_that_its_url_points_at() -> None:
-    page = codes_page()
+    page = codes_page(dict.fromkeys(BY_CODE, "an example"))
     for row in CATALOG:
         _, _, anchor = row.url.partition("#")
         assert f"\n## {anchor.upper()}\n\n**{row.name}** ({row.severity.name.lower()}). {row.summary}\n" in page
