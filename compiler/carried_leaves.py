@@ -56,12 +56,12 @@ _REPLICATED = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 _TEMPLATE_CARRIED = """
     spec.template.metadata.labels{}
     spec.template.spec.(serviceAccountName|serviceAccount)
-    spec.template.spec.containers[].ports[].(name|containerPort)
+    spec.template.spec.(containers|initContainers)[].ports[].(name|containerPort)
 """
 _TEMPLATE_INERT = """
     spec.selector.matchLabels{} spec.selector.matchExpressions[].(key|operator|values[])
     spec.template.metadata.(name|namespace|annotations{}|creationTimestamp)
-    spec.template.spec.hostNetwork spec.template.spec.containers[].(name|ports[].protocol)
+    spec.template.spec.hostNetwork spec.template.spec.(containers|initContainers)[].(name|ports[].protocol)
 """
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
@@ -84,7 +84,7 @@ KINDS_NOT_CARRIED = (
 
 INERT: dict[str, frozenset[str]] = {
     "Service": paths("spec.publishNotReadyAddresses"),
-    "Pod": paths("spec.hostNetwork spec.containers[].(name|ports[].protocol)"),
+    "Pod": paths("spec.hostNetwork spec.(containers|initContainers)[].(name|ports[].protocol)"),
     **dict.fromkeys(_REPLICATED, paths(_TEMPLATE_INERT)),
     "CronJob": frozenset(f"spec.jobTemplate.{path}" for path in paths(_TEMPLATE_INERT))
     | paths("spec.jobTemplate.metadata.(name|namespace|labels{}|annotations{}|creationTimestamp)"),
@@ -122,7 +122,7 @@ CARRIED: dict[str, frozenset[str]] = {
     """),
     "ServiceAccount": frozenset(),
     "Pod": paths("""
-        spec.(serviceAccountName|serviceAccount) spec.containers[].ports[].(name|containerPort)
+        spec.(serviceAccountName|serviceAccount) spec.(containers|initContainers)[].ports[].(name|containerPort)
         status.podIP status.podIPs[].ip
     """),
     "Secret": paths("type"),

@@ -425,3 +425,9 @@ def test_every_file_of_bookinfo_is_valid_unchanged() -> None:
 def test_every_schema_stays_readable() -> None:
     for path in (Path(__file__).parents[2] / "compiler" / "schema").iterdir():
         assert path.read_text().count("\n") <= 600, path
+
+
+def test_ports_of_init_containers_are_ports_too() -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}], initContainers: [{name: b, ports: [{containerPort: 1e300}]}]}\n"
+    documents, _ = load_documents(MemoryTree({"a.yaml": text.encode()}))
+    assert [item.code for item in validate(documents[0])] == ["IST0106"]
