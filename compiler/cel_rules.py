@@ -3,7 +3,8 @@
     "x-weft-rules": [{"rule": "!has(self.a) || self.b > 0", "message": "what is wrong", "at": "b"}]
 
 ``self`` is the value that the part of the schema describes. ``at`` is the field to point at, with dots to lead inwards; the value itself
-where it is left out. The CEL library costs a tenth of a second to import, so it is imported when the first rule is needed.
+where it is left out. The CEL library costs a tenth of a second to import, so it is imported when the first rule is needed; its inner
+module is, because xds-protos (the extra ``envoy``) puts an empty package of the same name over the outer one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from compiler.mistakes import Path, dotted, where
 from compiler.node import Document, find
 
 if TYPE_CHECKING:
-    import cel  # A tenth of a second that most runs need not spend.
+    from cel import cel  # A tenth of a second that most runs need not spend.
 
 
 def check_cel_rules(
@@ -47,7 +48,7 @@ def holds(expression: str, value: Any) -> bool | None:
 @cache
 def _program(expression: str) -> cel.Program:
     """An expression compiled once; raises ValueError where it is no CEL, which is a mistake in the schema."""
-    import cel  # A tenth of a second that most runs need not spend.
+    from cel import cel  # A tenth of a second that most runs need not spend.
 
     return cel.compile(expression)
 

@@ -20,7 +20,7 @@ class Expression:
     """One compiled expression; raises ExpressionError for what is no CEL."""
 
     def __init__(self, text: str) -> None:
-        import cel  # Late: most repositories' checks need no CEL.
+        from cel import cel  # Late: most repositories' checks need no CEL.
 
         self.text = text
         try:
