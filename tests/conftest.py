@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from tests.faults.places import KINDS, Tampered, behind_control, in_directory, in_registry, in_s3
 from tests.store_servers import registry_server, s3_server
 
 
@@ -21,3 +24,18 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``host:port`` of an OCI registry."""
     with registry_server(tmp_path_factory.mktemp("registry")) as address:
         yield address
+
+
+@pytest.fixture(params=KINDS)
+def tampered(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tampered]:
+    """An empty place of each kind of store, in turn."""
+    with ExitStack() as stack:
+        match request.param:
+            case "directory":
+                yield in_directory(tmp_path)
+            case "s3":
+                yield stack.enter_context(in_s3(request.getfixturevalue("s3_endpoint")))
+            case "oci":
+                yield stack.enter_context(in_registry(request.getfixturevalue("registry")))
+            case _:
+                yield stack.enter_context(behind_control(tmp_path))

@@ -24,7 +24,7 @@ QUICK = Pace(lease_s=2.0, margin_s=0.5, confirm_s=0.4, poll_s=0.05)
 _REGISTRY = """
 version: 0.1
 log: {{level: info, formatter: text}}
-storage: {{filesystem: {{rootdirectory: {root}}}}}
+storage: {{filesystem: {{rootdirectory: {root}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:0"}}
 """
 _ACCESS = {
