@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.repositories import service_file, write_repository
-from compiler.examined import Memory
+from compiler.memory import Memory
 from compiler.pipeline import check
 from compiler.worktree import WorkTree
 

@@ -15,7 +15,7 @@ class Severity(IntEnum):
     ERROR = 3
 
 
-class Span(msgspec.Struct, frozen=True, order=True):
+class Span(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """A stretch of one file of the mesh repository; lines and columns count from 1, the end is exclusive."""
 
     file: str

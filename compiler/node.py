@@ -1,37 +1,36 @@
-"""Positioned YAML: every mapping, sequence and scalar knows where it stands, and the position travels with it."""
+"""Positioned YAML: every mapping, sequence and scalar knows where it stands, and the position travels with it.
+
+Nodes are compared by identity, and they are structs so that msgspec writes and reads whole documents for the cache; the tags are its.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TypeAlias
 
+import msgspec
+
 from compiler.diagnostic import Span
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 
 
-class Scalar:
+class Scalar(msgspec.Struct, array_like=True, eq=False, tag=0):
     """A leaf, already resolved as Kubernetes resolves it (compiler/scalars.py: YAML 1.1, so an unquoted ``yes`` is true)."""
 
-    __slots__ = ("span", "value")
-
-    def __init__(self, value: bool | float | str | None, span: Span) -> None:
-        self.value = value
-        self.span = span
+    value: bool | int | float | str | None
+    span: Span
 
     def plain(self) -> Plain:
         """The value without positions."""
         return self.value
 
 
-class Sequence:
+class Sequence(msgspec.Struct, array_like=True, eq=False, tag=1):
     """A list of nodes."""
 
-    __slots__ = ("items", "span")
-
-    def __init__(self, items: list[Node], span: Span) -> None:
-        self.items = items
-        self.span = span
+    items: list[Node]
+    span: Span
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.items)
@@ -44,18 +43,15 @@ class Sequence:
         return [item.plain() for item in self.items]
 
 
-class Mapping:
+class Mapping(msgspec.Struct, array_like=True, eq=False, tag=2):
     """A map with string keys. ``key_spans`` says where each key itself stands.
 
     A key whose value is null is in ``key_spans`` only: Kubernetes treats it as absent, and so does whoever reads ``entries``.
     """
 
-    __slots__ = ("entries", "key_spans", "span")
-
-    def __init__(self, entries: dict[str, Node], key_spans: dict[str, Span], span: Span) -> None:
-        self.entries = entries
-        self.key_spans = key_spans
-        self.span = span
+    entries: dict[str, Node]
+    key_spans: dict[str, Span]
+    span: Span
 
     def get(self, key: str) -> Node | None:
         """The value under a key, or None."""
@@ -69,18 +65,15 @@ class Mapping:
 Node: TypeAlias = Scalar | Sequence | Mapping
 
 
-class Document:
+class Document(msgspec.Struct, array_like=True, eq=False, kw_only=True):
     """One Kubernetes-shaped object as it stands in a file. ``root`` has apiVersion and kind; ``namespace`` is as written ("" where not)."""
 
-    __slots__ = ("api_version", "file", "kind", "name", "namespace", "root")
-
-    def __init__(self, *, file: str, api_version: str, kind: str, namespace: str, name: str, root: Mapping) -> None:
-        self.file = file
-        self.api_version = api_version
-        self.kind = kind
-        self.namespace = namespace
-        self.name = name
-        self.root = root
+    file: str
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    root: Mapping
 
     def plain(self) -> Plain:
         """The object without positions, as its schema sees it."""

@@ -14,10 +14,10 @@ from compiler.carried import NOT_CARRIED
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import skipped_kinds
-from compiler.encode import encode_slices, encode_snapshot
-from compiler.examined import Memory
+from compiler.encode import EncodedSlices, encode_slices, encode_snapshot
 from compiler.guardrails import Guards, load_guardrails, waive
-from compiler.link import Scopes, link
+from compiler.link import Scope, Scopes, link
+from compiler.memory import Memory
 from compiler.mesh import Mesh
 from compiler.resources import load_resources
 from compiler.tree import Tree
@@ -48,27 +48,37 @@ publishes in spite of them too."""
 def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = None) -> list[Diagnostic]:
     """Everything that is wrong with a tree, sorted by position; what depends on the date only where ``dates`` are given.
 
-    With a ``memory`` that has seen an earlier state of the tree, only changed files are read anew.
+    With a ``memory`` of an earlier state of the tree, only changed files are read anew.
     """
+    memory = memory or Memory()
     _, found = _understand(tree, dates, memory)
+    memory.save()
     return found
 
 
 def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:
     """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet.
 
-    With ``allow_partial`` the findings of ``EXPLICIT`` and ``UNREAD`` do not forbid one. ``memory`` is as for ``check``.
+    With ``allow_partial`` the findings of ``EXPLICIT`` and ``UNREAD`` do not forbid one. With a ``memory``, only what a change concerns is
+    read and linked anew; the result is the same.
     """
-    mesh, found = _understand(tree, memory=memory)
+    memory = memory or Memory()
+    mesh, found = _understand(tree, None, memory)
     if not allow_partial:
         found = [_forbidding(item) for item in found]
     forbidden = any(
         item.severity is Severity.ERROR and not (allow_partial and item.code in EXPLICIT | UNREAD) for item in found
     )
-    if mesh is None or forbidden:
-        return Compilation(None, tuple(found))
-    encoded = [encode_slices(link(scope), mesh.positions) for scope in Scopes(mesh).all()]
-    return Compilation(encode_snapshot(encoded, tree.digest), tuple(found))
+    snapshot = None if mesh is None or forbidden else _snapshot(mesh, tree.digest, memory)
+    memory.save()
+    return Compilation(snapshot, tuple(found))
+
+
+def _snapshot(mesh: Mesh, tree_digest: str, memory: Memory) -> Snapshot:
+    def encoded(scope: Scope) -> EncodedSlices:
+        return encode_slices(link(scope), mesh.positions)
+
+    return encode_snapshot(memory.slices(list(Scopes(mesh).all()), encoded), tree_digest)
 
 
 def _forbidding(finding: Diagnostic) -> Diagnostic:
@@ -76,12 +86,9 @@ def _forbidding(finding: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(finding, severity=Severity.ERROR) if finding.code == NOT_CARRIED else finding
 
 
-def _understand(
-    tree: Tree, dates: Dates | None = None, memory: Memory | None = None
-) -> tuple[Mesh | None, list[Diagnostic]]:
+def _understand(tree: Tree, dates: Dates | None, memory: Memory) -> tuple[Mesh | None, list[Diagnostic]]:
     guardrails, broken = load_guardrails(tree)
     guards = Guards(guardrails)
-    memory = memory or Memory()
     files = memory.examine(tree, guards)
     documents = [document for file in files for document in file.loaded.documents]
     waivers = [waiver for file in files for waiver in file.waivers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pygit2
@@ -18,3 +19,12 @@ def find_repository(path: Path) -> pygit2.Repository | None:
         return None if found is None else pygit2.Repository(found)
     except pygit2.GitError as error:
         raise TreeError(f"Git does not open the repository of {path}: {error}. See `git -C {path} status`") from None
+
+
+def cache_folder(path: Path) -> Path:
+    """Where what is known of a path is kept: below its repository's own folder, else the user's cache."""
+    repository = find_repository(path)
+    if repository is not None:
+        return Path(repository.path) / "weft"
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
+    return Path(home) / "weft"

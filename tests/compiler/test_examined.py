@@ -8,12 +8,14 @@ import pytest
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, ResourceId, Span
-from compiler.examined import ExaminedFile, Memory, examine
+from compiler.examined import ExaminedFile, examine
 from compiler.findings_cache import MAX_ENTRIES, FindingsCache, depends_on_date
 from compiler.guardrails import Guards
+from compiler.memory import Memory
 from compiler.pipeline import check
 from compiler.tree import MemoryTree
 
+KEY = b"k" * 32
 GOOD = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n"
 BAD = b"apiVersion: v1\nkind: Namespace\nmetadata: {name: b, lables: {a: b}}\n"
 GUARDRAIL = (
@@ -63,7 +65,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def test_findings_come_back_as_they_were(tmp_path: Path) -> None:
-    cache, tree = FindingsCache(tmp_path / "c"), MemoryTree({"a.yaml": GOOD})
+    cache, tree = FindingsCache(tmp_path / "c", KEY), MemoryTree({"a.yaml": GOOD})
     assert cache.get(tree) is None
     cache.put(tree, FOUND)
     assert cache.get(tree) == FOUND
@@ -79,14 +81,14 @@ def test_findings_come_back_as_they_were(tmp_path: Path) -> None:
     ],
 )
 def test_another_tree_has_another_entry(tmp_path: Path, other: dict[str, bytes]) -> None:
-    cache = FindingsCache(tmp_path)
+    cache = FindingsCache(tmp_path, KEY)
     cache.put(MemoryTree({"a.yaml": GOOD}), FOUND)
     assert cache.get(MemoryTree(other)) is None
 
 
 @pytest.mark.parametrize("keep", [0, 10, 32, 40, -1])
 def test_a_damaged_entry_is_as_good_as_none(tmp_path: Path, keep: int) -> None:
-    cache, tree = FindingsCache(tmp_path), MemoryTree({"a.yaml": GOOD})
+    cache, tree = FindingsCache(tmp_path, KEY), MemoryTree({"a.yaml": GOOD})
     cache.put(tree, FOUND)
     (entry,) = entries(tmp_path)
     entry.write_bytes(entry.read_bytes()[:keep])
@@ -99,13 +101,13 @@ def test_a_damaged_entry_is_as_good_as_none(tmp_path: Path, keep: int) -> None:
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    cache, tree = FindingsCache(tmp_path / "file" / "c"), MemoryTree({"a.yaml": GOOD})
+    cache, tree = FindingsCache(tmp_path / "file" / "c", KEY), MemoryTree({"a.yaml": GOOD})
     cache.put(tree, FOUND)
     assert cache.get(tree) is None
 
 
 def test_the_folder_does_not_grow_for_ever(tmp_path: Path) -> None:
-    cache = FindingsCache(tmp_path)
+    cache = FindingsCache(tmp_path, KEY)
     none: list[Diagnostic] = []
     for number in range(MAX_ENTRIES + 3):
         cache.put(MemoryTree({f"{number}.yaml": b""}), none)

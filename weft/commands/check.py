@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +13,7 @@ import msgspec
 
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
-from compiler.findings_cache import FindingsCache, cache_folder, depends_on_date
+from compiler.findings_cache import FindingsCache, depends_on_date
 from compiler.fixes import fixed_text
 from compiler.render import (
     Sources,
@@ -31,10 +28,11 @@ from compiler.render import (
 from compiler.selection import Selection, UnknownCodeError, beginnings
 from compiler.tree import SUFFIXES, JoinedTree, Tree, TreeError
 from compiler.worktree import WorkTree
+from weft.collecting import no_collection
 from weft.help_text import ending
 
 if TYPE_CHECKING:
-    from compiler.examined import Memory
+    from compiler.memory import Memory
 
 DEFAULT_EXPIRY_DAYS = 30
 """How long before its end a certificate is warned of."""
@@ -132,7 +130,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 def _check(asked: _Asked, memory: Memory | None = None) -> int:
     tree = _tree(asked.paths, asked.rev)
-    with _no_collection():
+    with no_collection():
         found = [item for item in _findings(asked, tree, memory) if asked.shown.takes(item)]
     if not found and not tuple(tree.files()):
         where = " ".join(asked.paths) or "this folder"
@@ -168,11 +166,14 @@ def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnost
     if memory is not None or not asked.cached or depends_on_date(tree):
         return _compiler_check(tree, dates, memory)
     path = Path(asked.paths[0] if asked.paths else ".")
-    cache = FindingsCache(cache_folder(path))
-    known = cache.get(tree)
+    cache = FindingsCache.of(path)
+    known = cache.get(tree) if cache else None
     if known is None:
-        known = _compiler_check(tree, dates)
-        cache.put(tree, known)
+        from compiler.memory import CompilerCache, Memory  # A warm check needs neither.
+
+        known = _compiler_check(tree, dates, Memory(CompilerCache.of(path)))
+        if cache is not None:
+            cache.put(tree, known)
     return known
 
 
@@ -187,7 +188,7 @@ def _watch(asked: _Asked) -> int:
     # Most runs check once.
     import watchfiles
 
-    from compiler.examined import Memory
+    from compiler.memory import Memory
 
     memory = Memory()
     code = _check(asked, memory)
@@ -200,18 +201,6 @@ def _watch(asked: _Asked) -> int:
 def _is_of_interest(_: object, path: str) -> bool:
     """Whether a change of this path can change a check; Git's own files and editors' temporary ones cannot."""
     return path.endswith(SUFFIXES) and "/.git/" not in path
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """What a check makes lives until it ends, so looking for cycles costs a third of the time and frees nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _tree(paths: tuple[str, ...], rev: str | None) -> Tree:

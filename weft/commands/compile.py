@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 
 from compiler.commit_tree import CommitTree
+from compiler.memory import CompilerCache, Memory
 from compiler.pipeline import Compilation, compile_tree
 from compiler.render import Sources, render_text, summarize
 from compiler.tree import Tree, TreeError
 from compiler.worktree import WorkTree
 from snapshot.encode import encode
 from snapshot.index import Snapshot
+from weft.collecting import no_collection
 from weft.help_text import ending
 
 ENDING = ending(
@@ -38,17 +40,23 @@ ENDING = ending(
 @click.option(
     "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write the snapshot there."
 )
-def command(repo: str, rev: str | None, *, worktree: bool, allow_partial: bool, out: Path | None) -> int:
+@click.option("--no-cache", is_flag=True, help="Neither use nor keep what was compiled before.")
+def command(
+    repo: str, rev: str | None, *, worktree: bool, allow_partial: bool, out: Path | None, no_cache: bool
+) -> int:
     """Compile a commit of REPO (or its work tree) and print the snapshot's digest.
 
     The digest stands alone on standard output; findings go to standard error. With --out, DIR gets index.msgpack and blobs/<sha256>.
-    The same commit gives the same digest everywhere.
+    The same commit gives the same digest everywhere. What did not change since the last compilation is taken from this user's cache;
+    `weft publish` uses none.
     """
     if worktree and rev is not None:
         raise click.UsageError("--worktree compiles files that are in no commit; leave out --rev or --worktree")
     try:
         tree: Tree = WorkTree(Path(repo)) if worktree else CommitTree(Path(repo), rev or "HEAD")
-        compilation = compile_tree(tree, allow_partial=allow_partial)
+        memory = Memory(None if no_cache else CompilerCache.of(Path(repo)))
+        with no_collection():
+            compilation = compile_tree(tree, allow_partial=allow_partial, memory=memory)
     except TreeError as error:
         raise click.ClickException(str(error)) from None
     _report(compilation, tree)

@@ -5,18 +5,15 @@ Everything here blocks; the session calls it in threads, one call at a time.
 
 from __future__ import annotations
 
-import gc
 import importlib.metadata
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from compiler.diagnostic import Severity
-from compiler.examined import Memory
+from compiler.memory import Memory
 from compiler.pipeline import compile_tree
 from compiler.render import Sources, render_text, summarize
 from compiler.tree import TreeError
@@ -27,6 +24,7 @@ from snapshot.trust.keys import SigningKeys, create_keys, load_keys
 from snapshot.trust.layout import PUBLISHER_ROLES
 from snapshot.trust.publisher import publish, read_published
 from snapshot.trust.release import Release
+from weft.collecting import no_collection
 
 CHANNEL = "stable"
 
@@ -55,7 +53,7 @@ class Builder:
         """Compiles the files as they are now."""
         try:
             tree = WorkTree(self._mesh, shown_as=_shown(self._mesh))
-            with _no_collection():
+            with no_collection():
                 compilation = compile_tree(tree, allow_partial=self._allow_partial, memory=self._memory)
         except TreeError as error:
             return Build(None, f"{error}\n", "the work tree cannot be read")
@@ -81,16 +79,6 @@ class Builder:
         release = publish(self.store, self._keys, draft, Snapshot(snapshot.index, fresh), published=published, now=now)
         self._stored |= fresh.keys()
         return release
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """What a compilation makes lives until it ends: looking for cycles meanwhile frees nothing and would be most of the wait."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _shown(mesh: Path) -> str:
