@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -25,6 +26,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 BASE = DEPLOY / "kustomize" / "base"
 COMPOSE = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
+HADOLINT = Path(sys.executable).with_name("hadolint")
 DRAIN_S = 30
 MAX_EXPOSURE = 20
 """In tenths, as systemd-analyze counts: 2.0 of 10."""
@@ -103,6 +105,40 @@ def test_systemd_takes_a_unit_and_finds_little_exposed(unit: Path, tmp_path: Pat
     assert exposed.returncode == 0, exposed.stdout[-400:]
 
 
+def lint(dockerfile: str) -> subprocess.CompletedProcess[str]:
+    """hadolint's judgement, down to matters of style."""
+    return subprocess.run(
+        [HADOLINT, "--no-color", "--failure-threshold", "style", "-"],
+        input=dockerfile,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.integration
+def test_the_linter_of_dockerfiles_has_nothing_to_say() -> None:
+    done = lint((DEPLOY / "Dockerfile").read_text())
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("given", "mistaken", "rule"),
+    [
+        ("WORKDIR /var/lib/weft", "WORKDIR var/lib/weft", "DL3000"),
+        ('ENTRYPOINT ["weft"]', "ENTRYPOINT weft", "DL3025"),
+    ],
+)
+def test_the_linter_sees_what_would_be_wrong(given: str, mistaken: str, rule: str) -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    assert given in text
+    done = lint(text.replace(given, mistaken))
+    assert done.returncode != 0
+    assert rule in done.stdout
+
+
 def test_every_file_that_the_image_takes_is_there_and_let_through() -> None:
     lines = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
     copied = [
@@ -168,6 +204,18 @@ def test_the_base_renders_and_everything_that_it_names_is_made_or_asked_of_the_o
             for mount in one["volumeMounts"]
         }
         assert mounted == {volume["name"] for volume in pod["volumes"]}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("version", ["1.31.0", kubernetes_validate.latest_version()])
+def test_kubernetes_own_schemas_take_every_document_of_the_base_to_the_letter(version: str) -> None:
+    documents = rendered()
+    for document in documents:
+        kubernetes_validate.validate(document, version, strict=True)
+    deployment = next(one for one in documents if one["kind"] == "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="readynessProbe"):
+        kubernetes_validate.validate(deployment, version, strict=True)
 
 
 @pytest.mark.integration
