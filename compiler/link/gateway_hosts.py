@@ -12,7 +12,7 @@ from compiler.resources.cursor import Labels
 from compiler.resources.gateway import Gateway, Server
 from compiler.resources.virtual_service import VirtualService
 from policies.match import RouteMatch
-from policies.traffic import Redirect
+from policies.traffic import DirectResponse, Redirect
 from snapshot.section import Route, RouteTable, Section, VirtualHost
 
 Bound = tuple[VirtualService, Gateway]
@@ -46,9 +46,13 @@ class HostTable:
         self.port = port
         self._bound: dict[str, list[Bound]] = {}
         self._redirects: dict[str, Server] = {}
+        self._failing: dict[str, Server] = {}
 
     def serve(self, gateway: Gateway, server: Server, *, redirect: bool) -> None:
         """Adds a server's hosts; ``redirect`` answers them with a redirect to https, whether or not routes are bound."""
+        if gateway.fails:
+            self._failing.update({host.host: server for host in server.hosts})
+            return
         if redirect:
             self._redirects.update({host.host: server for host in server.hosts})
         for service in bound_services(self.view, gateway):
@@ -64,10 +68,10 @@ class HostTable:
     def sections(self) -> list[Section]:
         """The table with its virtual hosts."""
         sections: list[Section] = [RouteTable(self.name, self.view.mesh.source)]
-        for host in sorted({*self._bound, *self._redirects}):
-            server = self._redirects.get(host)
+        for host in sorted({*self._bound, *self._redirects, *self._failing}):
+            server = self._failing.get(host) or self._redirects.get(host)
             if server is not None:
-                routes = [_https_redirect(server)]
+                routes = [_failure(server) if host in self._failing else _https_redirect(server)]
                 source = server.source
             else:
                 bound = sorted(self._bound[host], key=lambda item: item[0].meta.order)
@@ -85,6 +89,10 @@ class HostTable:
             routes += http_routes(self.view, service, at)
         # Of several VirtualServices one's catch-all must not hide the next one's routes (Istio).
         return sorted(routes, key=is_catch_all)
+
+
+def _failure(server: Server) -> Route:
+    return Route(server.source, RouteMatch(), DirectResponse(status=503), name="broken-gateway")
 
 
 def _https_redirect(server: Server) -> Route:

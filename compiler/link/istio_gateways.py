@@ -15,6 +15,7 @@ from compiler.link.virtual_services import Standpoint, connection_rule, link_tar
 from compiler.mesh import Mesh
 from compiler.resources.gateway import Gateway, Server, ServerTlsSettings
 from compiler.resources.virtual_service import ConnectionRule, VirtualService
+from policies.traffic import Destination
 from snapshot.section import (
     DownstreamTls,
     FilterChain,
@@ -98,10 +99,15 @@ class _GatewayLink:
         gateway, index, server = placed
         name = f"{gateway.meta.namespace}/{gateway.meta.name}/{index}"
         if server.tls is not None and server.tls.mode == "PASSTHROUGH":
+            if gateway.fails:
+                closed = self._closed(server)
+                return [FilterChain(name, server.source, closed, server_names(server), passthrough=True)]
             return self._passthrough(number, gateway, server, name)
         if server.tls is not None and not server.tls.mode:
             return []
         tls = self._downstream_tls(server.tls) if server.tls else None
+        if gateway.fails and server.protocol != "HTTPS":
+            return [FilterChain(name, server.source, self._closed(server), server_names(server) if tls else (), tls)]
         if server.protocol == "HTTPS":
             table = HostTable(self.view, self.proxy.labels, f"https.{number}.{name}", number)
             table.serve(gateway, server, redirect=False)
@@ -156,6 +162,10 @@ class _GatewayLink:
                 network = self._tcp(service, rule, number)
                 chains.append(FilterChain(chain, rule.source, network, shown, passthrough=True))
         return chains
+
+    def _closed(self, server: Server) -> TcpChain:
+        """What connections to a broken Gateway come to: no destination, so they are closed."""
+        return TcpChain((Destination(cluster="", status=503),), server.source, self.policies)
 
     def _tcp(self, service: VirtualService, rule: ConnectionRule, number: int) -> TcpChain:
         destinations = link_targets(self.view, rule.targets, service.meta.namespace, number)

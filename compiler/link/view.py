@@ -13,15 +13,19 @@ from compiler.resources.destination_rule import DestinationRule, Subset, Traffic
 from compiler.resources.kubernetes import Port
 from compiler.resources.virtual_service import Target, VirtualService
 from policies.source import SourceRef
-from snapshot.section import Cluster
+from snapshot.section import Cluster, StaticEndpoints
 
 
 class EffectiveRule(msgspec.Struct, frozen=True):
-    """The DestinationRules that hold for one host, merged: the first policy, all subsets (of one name the first)."""
+    """The DestinationRules that hold for one host, merged: the first policy, all subsets (of one name the first).
+
+    Where one of them ``fails``, the host has no endpoints.
+    """
 
     policy: TrafficPolicy | None
     subsets: dict[str, Subset]
     sources: tuple[SourceRef, ...]
+    fails: bool = False
 
 
 class View:
@@ -90,6 +94,8 @@ class View:
             policy = chosen.policy.over(policy)
         effective = (policy or TrafficPolicy()).at_port(port.number)
         cluster = build_cluster(self.mesh, self.namespace, name, service, port, chosen, effective, rule.sources)
+        if rule.fails:
+            cluster = msgspec.structs.replace(cluster, endpoints=StaticEndpoints(()))
         self.clusters[name] = cluster
         return cluster
 
@@ -112,7 +118,8 @@ def _merged(rules: list[DestinationRule]) -> EffectiveRule:
         for subset in rule.subsets:
             subsets.setdefault(subset.name, subset)
     policy = next((rule.policy for rule in rules if rule.policy is not None), None)
-    return EffectiveRule(policy, subsets, tuple(rule.meta.source for rule in rules))
+    fails = any(rule.fails for rule in rules)
+    return EffectiveRule(policy, subsets, tuple(rule.meta.source for rule in rules), fails)
 
 
 class Views:

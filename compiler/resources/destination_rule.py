@@ -75,13 +75,14 @@ class Subset(msgspec.Struct, frozen=True):
 
 
 class DestinationRule(msgspec.Struct, frozen=True):
-    """A DestinationRule."""
+    """A DestinationRule. One that ``fails`` stands in for a broken one: its host has no endpoints."""
 
     meta: Meta
     host: Located
     export_to: tuple[str, ...]
     policy: TrafficPolicy | None
     subsets: tuple[Subset, ...]
+    fails: bool = False
 
 
 def read_destination_rule(document: Document, positions: Positions) -> DestinationRule:

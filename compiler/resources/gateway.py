@@ -47,11 +47,12 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Gateway(msgspec.Struct, frozen=True):
-    """An Istio Gateway."""
+    """An Istio Gateway. One that ``fails`` stands in for a broken one: its hosts answer 503, its connections are closed."""
 
     meta: Meta
     selector: Labels
     servers: tuple[Server, ...]
+    fails: bool = False
 
 
 def read_gateway(document: Document, positions: Positions) -> Gateway:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
+import msgspec
+
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, ResourceId
 from compiler.node import Document
@@ -140,14 +142,19 @@ class Read(NamedTuple):
     digest: bytes
 
 
-def read_document(document: Document) -> Read | None:
-    """The resource of a schema-valid document, None for kinds that are none. It depends on the document alone."""
+def read_document(document: Document, *, fails: bool = False) -> Read | None:
+    """The resource of a schema-valid document, None for kinds that are none. It depends on the document alone.
+
+    ``fails`` marks the resource of a stand-in whose kind cannot say by itself that everything is to fail.
+    """
     kind = kind_of(document)
     reader = READERS.get(kind)
     if reader is None:
         return None
     positions: Positions = {}
     resource = reader(document, positions)
+    if fails and isinstance(resource, DestinationRule | Gateway):
+        resource = msgspec.structs.replace(resource, fails=True)
     whole = hashlib.sha256(encode([kind, resource, list(positions.items())]))
     return Read(resource, positions, whole.digest())
 

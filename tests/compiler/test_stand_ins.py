@@ -1,0 +1,217 @@
+"""A broken resource that is published with the rest fails for those whom it is about, and nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from compiler.diagnostic import Severity
+from snapshot.section import MeshTls, StaticEndpoints, TcpChain
+from tests.compiler.compiled import CompiledMesh, ask, clusters, compilation, compiled, request
+
+SHOP = """\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}, {name: tcp, port: 9000}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {selector: {app: cart}, ports: [{name: http, port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, template: {metadata: {labels: {app: web}}, spec: {containers: [{name: a, image: a}]}}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, template: {metadata: {labels: {app: cart}}, spec: {containers: [{name: a, image: a}]}}}
+"""
+ISTIO, SECURITY, API = "networking.istio.io/v1", "security.istio.io/v1", "gateway.networking.k8s.io/v1"
+CART = "outbound|80||cart.shop.svc.cluster.local"
+
+
+def resource(api_version: str, kind: str, spec: str, name: str = "r", namespace: str = "shop") -> str:
+    return (
+        f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+    )
+
+
+def partly(*texts: str) -> CompiledMesh:
+    """The mesh with a broken resource: refused as a whole, published in part."""
+    strict = compilation(SHOP, *texts)
+    assert strict.snapshot is None
+    assert any(item.severity is Severity.ERROR and item.code == "IST0106" for item in strict.diagnostics)
+    return compiled(SHOP, *texts, allow_partial=True)
+
+
+def reply(mesh: CompiledMesh, url: str, host: str, *, name: str = "sidecar/shop/cart", **at: str) -> int | str:
+    """The status of a local reply, or the first cluster."""
+    decision = ask(mesh.slice(name), request(url, host=host), **at)
+    return decision.reply.status if decision.reply else clusters(decision)[0][0]
+
+
+def test_a_virtual_service_answers_503_for_its_hosts_and_closes_their_connections() -> None:
+    mesh = partly(
+        resource(ISTIO, "VirtualService", "{hosts: [web], http: [{timout: 1s, route: [{destination: {host: web}}]}]}")
+    )
+    assert reply(mesh, "/", "web") == 503
+    assert reply(mesh, "/", "cart") == CART
+    listener = mesh.slice("sidecar/shop/cart").listeners["web.shop.svc.cluster.local:9000"]
+    assert [clusters_of(item.network) for item in listener.chains] == [[""]]
+
+
+def clusters_of(network: object) -> list[str]:
+    assert isinstance(network, TcpChain)
+    return [destination.cluster for destination in network.destinations]
+
+
+def test_a_virtual_service_keeps_what_its_matches_take() -> None:
+    http = "{match: [{uri: {prefix: /a}}], route: [{destination: {host: web}, wait: 1}]}"
+    mesh = partly(resource(ISTIO, "VirtualService", f"{{hosts: [web], http: [{http}]}}"))
+    assert reply(mesh, "/a", "web") == 503
+    assert reply(mesh, "/b", "web") == 404
+
+
+def test_a_destination_rule_leaves_its_host_without_endpoints() -> None:
+    mesh = partly(
+        resource(ISTIO, "DestinationRule", "{host: web, trafficPolicy: {tls: {mode: SIMPEL}}, subsets: [{name: v1}]}")
+    )
+    prepared = mesh.slice("sidecar/shop/cart")
+    assert prepared.clusters["outbound|80||web.shop.svc.cluster.local"].endpoints == StaticEndpoints(())
+    assert prepared.clusters[CART].endpoints != StaticEndpoints(())
+
+
+def test_a_service_entry_leaves_its_hosts_without_endpoints_and_not_to_pass_through() -> None:
+    spec = "{hosts: [api.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DSN}"
+    prepared = partly(resource(ISTIO, "ServiceEntry", spec)).slice("sidecar/shop/cart")
+    assert prepared.clusters["outbound|80||api.example"].endpoints == StaticEndpoints(())
+
+
+GATEWAY = "{selector: {istio: in}, servers: [%s]}"
+PLAIN = "{port: {number: 80, name: http, protocol: HTTP}, hosts: [%s]}"
+TCP = "{port: {number: 9000, name: tcp, protocol: TCP}, hosts: ['*']}"
+EVERY = resource(
+    ISTIO, "VirtualService", "{hosts: ['*'], gateways: [all], http: [{route: [{destination: {host: cart}}]}]}", "every"
+)
+
+
+def test_a_gateway_answers_503_for_its_hosts_also_where_another_serves_them() -> None:
+    broken = resource(
+        ISTIO,
+        "Gateway",
+        GATEWAY % f"{PLAIN % 'a.example'}, {TCP}".replace("hosts: ['*']}", "hosts: ['*'], bnd: x}"),
+        "one",
+    )
+    mesh = partly(broken, resource(ISTIO, "Gateway", GATEWAY % (PLAIN % "'*'"), "all"), EVERY)
+    gateway = {"name": "gateway/istio=in", "listener": "gateway:80"}
+    assert reply(mesh, "/", "a.example", **gateway) == 503
+    assert reply(mesh, "/", "b.example", **gateway) == CART
+    assert [clusters_of(item.network) for item in mesh.slice("gateway/istio=in").listeners["gateway:9000"].chains] == [
+        [""]
+    ]
+
+
+def test_an_authorization_policy_denies_whom_it_selects() -> None:
+    spec = "{selector: {matchLabels: {app: web}}, action: ALLOW, rules: [{form: []}]}"
+    mesh = partly(resource(SECURITY, "AuthorizationPolicy", spec))
+    assert denies(mesh, "sidecar/shop/web")
+    assert not denies(mesh, "sidecar/shop/cart")
+
+
+def test_an_authorization_policy_whose_selector_cannot_be_read_denies_its_namespace() -> None:
+    mesh = partly(
+        resource(SECURITY, "AuthorizationPolicy", "{selector: {matchLabels: [web]}, action: ALLOW, rules: [{}]}")
+    )
+    assert denies(mesh, "sidecar/shop/web")
+    assert denies(mesh, "sidecar/shop/cart")
+
+
+def denies(mesh: CompiledMesh, name: str) -> bool:
+    decision = ask(mesh.slice(name), request("/", host="x"), listener="inbound|80", chain="plain-http")
+    return decision.reply is not None and decision.reply.status == 403
+
+
+def test_a_peer_authentication_asks_for_mutual_tls() -> None:
+    spec = "{selector: {matchLabels: {app: web}}, mtls: {mode: PERMISIVE}, portLevelMtls: {80: {mode: DISABLE}}}"
+    mesh = partly(resource(SECURITY, "PeerAuthentication", spec))
+    for name, strict in (("web", True), ("cart", False)):
+        chains = mesh.slice(f"sidecar/shop/{name}").listeners["inbound|80"].chains
+        assert all(isinstance(chain.tls, MeshTls) for chain in chains) is strict
+
+
+HTTP_ROUTE = """\
+  parentRefs: [{name: public}]
+  hostnames: [a.example]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /a}}]
+    backendRefs: [{name: web, prt: 80}]
+"""
+API_GATEWAY = resource(
+    API, "Gateway", "{gatewayClassName: weft, listeners: [{name: http, port: 80, protocol: HTTP}]}", "public"
+)
+OTHER_ROUTE = resource(
+    API, "HTTPRoute", "{parentRefs: [{name: public}], rules: [{backendRefs: [{name: cart, port: 80}]}]}", "other"
+)
+
+
+def test_an_http_route_answers_500_for_what_its_matches_take() -> None:
+    mesh = partly(API_GATEWAY, OTHER_ROUTE, resource(API, "HTTPRoute", f"\n{HTTP_ROUTE}"))
+    name = next(name for name in mesh.names if name.startswith("gateway/"))
+    listener = next(iter(mesh.slice(name).listeners))
+    at = {"name": name, "listener": listener}
+    assert reply(mesh, "/a", "a.example", **at) == 500
+    assert reply(mesh, "/a", "b.example", **at) == CART
+
+
+UNREADABLE = {
+    "hosts under another name": resource(
+        ISTIO, "VirtualService", "{host: [web], http: [{route: [{destination: {host: web}}]}]}"
+    ),
+    "gateways of the wrong shape": resource(
+        ISTIO, "VirtualService", "{hosts: [web], gateways: mesh, http: [{route: [{destination: {host: web}}]}]}"
+    ),
+    "a match that others share": resource(
+        ISTIO,
+        "VirtualService",
+        "{hosts: [web], gateways: [g], http: [{match: [{url: {prefix: /a}}], route: [{destination: {host: web}}]}]}",
+    ),
+    "no host": resource(ISTIO, "DestinationRule", "{hots: web}"),
+    "ports without a number": resource(
+        ISTIO, "ServiceEntry", "{hosts: [a.example], ports: [{name: http}], resolution: DNS}"
+    ),
+    "a server's hosts": resource(ISTIO, "Gateway", GATEWAY % PLAIN.replace("hosts: [%s]", "host: [a]")),
+    "a misspelt selector": resource(
+        SECURITY, "PeerAuthentication", "{selectr: {matchLabels: {app: web}}, mtls: {mode: STRICT}}"
+    ),
+    "hostnames under another name": resource(
+        API, "HTTPRoute", "{parentRefs: [{name: public}], hostname: [a], rules: [{}]}"
+    ),
+    "a service": resource("v1", "Service", "{prts: []}", "more"),
+    "not even YAML": "kind: [VirtualService\n",
+    "a name": "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: {hosts: [web]}\n",
+}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_what_is_about_nobody_knows_whom_is_not_published(text: str) -> None:
+    assert compilation(SHOP, text, allow_partial=True).snapshot is None
+
+
+def test_a_mistake_in_one_namespace_does_not_hide_those_of_others() -> None:
+    broken = resource(ISTIO, "VirtualService", "{hosts: [web], http: [{timout: 1s}]}", namespace="a")
+    unsound = resource(ISTIO, "VirtualService", "{hosts: [cart], http: [{route: [{destination: {host: gone}}]}]}")
+    found = [
+        (item.code, item.resource and item.resource.namespace)
+        for item in compilation(SHOP, broken, unsound).diagnostics
+    ]
+    assert ("IST0106", "a") in found
+    assert ("IST0101", "shop") in found
+
+
+def test_a_stand_in_is_told_of_only_by_the_mistakes_that_it_stands_for() -> None:
+    spec = "{hosts: [gone.example], http: [{route: [{destination: {host: gone}, weigth: 1}]}]}"
+    found = compilation(SHOP, resource(ISTIO, "VirtualService", spec), allow_partial=True).diagnostics
+    assert {item.code for item in found} == {"IST0106"}
