@@ -7,6 +7,8 @@ Each stage reports all that it finds; the pipeline stops before the first stage 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from compiler.analysis import analyze
@@ -19,7 +21,10 @@ from compiler.guardrails import Guards, load_guardrails, waive
 from compiler.link import Scope, Scopes, link
 from compiler.memory import Memory
 from compiler.mesh import Mesh
+from compiler.node import Document
 from compiler.resources import load_resources
+from compiler.resources.load import Read, read_document
+from compiler.stand_ins import StandIns, stand_ins
 from compiler.tree import Tree
 from snapshot.index import Snapshot
 
@@ -51,7 +56,7 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
     With a ``memory`` of an earlier state of the tree, only changed files are read anew.
     """
     memory = memory or Memory()
-    _, found = _understand(tree, dates, memory)
+    found = _understand(tree, dates, memory).found
     memory.save()
     return found
 
@@ -59,15 +64,17 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
 def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:
     """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet.
 
-    With ``allow_partial`` the findings of ``EXPLICIT`` and ``UNREAD`` do not forbid one. With a ``memory``, only what a change concerns is
+    With ``allow_partial`` the findings of ``EXPLICIT`` and ``UNREAD`` do not forbid one, and neither do those in a resource that has a
+    stand-in which fails (compiler/stand_ins.py). With a ``memory``, only what a change concerns is
     read and linked anew; the result is the same.
     """
     memory = memory or Memory()
-    mesh, found = _understand(tree, None, memory)
+    mesh, found, answered = _understand(tree, None, memory)
     if not allow_partial:
         found = [_forbidding(item) for item in found]
     forbidden = any(
-        item.severity is Severity.ERROR and not (allow_partial and item.code in EXPLICIT | UNREAD) for item in found
+        item.severity is Severity.ERROR and not (allow_partial and (item.code in EXPLICIT | UNREAD or item in answered))
+        for item in found
     )
     snapshot = None if mesh is None or forbidden else _snapshot(mesh, tree.digest, memory)
     memory.save()
@@ -86,7 +93,15 @@ def _forbidding(finding: Diagnostic) -> Diagnostic:
     return msgspec.structs.replace(finding, severity=Severity.ERROR) if finding.code == NOT_CARRIED else finding
 
 
-def _understand(tree: Tree, dates: Dates | None, memory: Memory) -> tuple[Mesh | None, list[Diagnostic]]:
+class _Understood(NamedTuple):
+    """The mesh (None where an error has made it meaningless), all findings, and those that a stand-in answers."""
+
+    mesh: Mesh | None
+    found: list[Diagnostic]
+    answered: frozenset[Diagnostic] = frozenset()
+
+
+def _understand(tree: Tree, dates: Dates | None, memory: Memory) -> _Understood:
     guardrails, broken = load_guardrails(tree)
     guards = Guards(guardrails)
     files = memory.examine(tree, guards)
@@ -97,14 +112,24 @@ def _understand(tree: Tree, dates: Dates | None, memory: Memory) -> tuple[Mesh |
         found += file.loaded.found
         found += file.wrong
         broken += file.broken
-    if any(item.severity is Severity.ERROR for item in found):
-        return None, sorted(waive([*found, *broken], waivers, complete=False), key=_place)
-    resources, repeated = load_resources(documents, memory.read)
+    errors = frozenset(item for item in found if item.severity is Severity.ERROR)
+    standing = stand_ins(documents, errors)
+    if standing is None:
+        return _Understood(None, sorted(waive([*found, *broken], waivers, complete=False), key=_place))
+    resources, repeated = load_resources(standing.documents, lambda document: _read(document, standing, memory))
     mesh = Mesh(resources, dates=dates)
     found += repeated
-    found += analyze(mesh)
-    broken += guards.check_mesh(documents)
-    return mesh, sorted(waive([*found, *broken], waivers, complete=True), key=_place)
+    found += (item for item in analyze(mesh) if _forbids(item) or not standing.replaces(item))
+    broken += guards.check_mesh(standing.documents)
+    return _Understood(mesh, sorted(waive([*found, *broken], waivers, complete=not errors), key=_place), errors)
+
+
+def _read(document: Document, standing: StandIns, memory: Memory) -> Read | None:
+    return read_document(document, fails=True) if document in standing.failing else memory.read(document)
+
+
+def _forbids(finding: Diagnostic) -> bool:
+    return finding.severity is Severity.ERROR and finding.code not in EXPLICIT | UNREAD
 
 
 def _place(finding: Diagnostic) -> tuple[object, ...]:
