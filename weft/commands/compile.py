@@ -35,7 +35,7 @@ ENDING = ending(
 @click.option("--rev", metavar="REV", help="The commit to compile; HEAD where not given.")
 @click.option("--worktree", is_flag=True, help="Compile the files as they are, committed or not.")
 @click.option(
-    "--allow-partial", is_flag=True, help="Leave out what this version does not carry yet, instead of refusing."
+    "--allow-partial", is_flag=True, help="Compile although something is invalid (it fails at run time) or not carried yet."
 )
 @click.option(
     "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write the snapshot there."
