@@ -1,17 +1,34 @@
-"""Which Gateway API listeners stand, and which routes attach to them. A reason explains each refusal; "" means accepted."""
+"""Which routes of Gateway API attach to which listeners, and with which hostnames: the one answer for link, findings and status.
+
+bind(Standing(mesh), route, parent)       the listeners that one parentRef of a route of any kind binds to, or why there are none
+attachments(mesh, gateway, listener)      the HTTPRoutes on one listener, as link asks
+standing_listeners(mesh, gateway)         the listeners that link serves, and the others with the reason
+"""
 
 from __future__ import annotations
 
 import msgspec
 
+from compiler.api_listeners import (
+    PlacedListener,
+    names,
+    namespace_allowed,
+    placed_listeners,
+    route_kinds,
+    set_problem,
+)
+from compiler.api_references import Verdict
 from compiler.hosts import overlap
 from compiler.mesh import Mesh
-from compiler.resources.gateway_api import ApiGateway, ApiListener, ObjectRef
-from compiler.resources.http_route import HttpRoute, ParentRef
-from compiler.resources.kubernetes import Port
+from compiler.resources.api_route import Attachable, ParentRef
+from compiler.resources.gateway_api import ApiGateway, ApiListener, ListenerSet
+from compiler.resources.http_route import HttpRoute
 from compiler.resources.meta import GATEWAY_API
 
-ROUTE_PROTOCOLS = frozenset({"HTTP", "HTTPS"})
+CARRIED_PROTOCOLS = frozenset({"HTTP", "HTTPS"})
+"""The protocols of listeners that link makes chains of."""
+HOSTED_KINDS = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute"})
+"""The kinds of route that have hostnames."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -28,51 +45,136 @@ class Attached(msgspec.Struct, frozen=True):
     hosts: tuple[str, ...]
 
 
+class Binding(msgspec.Struct, frozen=True):
+    """A listener that a route binds to, with the hosts that both have in common: ``("*",)`` is every host, and all that TCP and UDP have."""
+
+    place: PlacedListener
+    hosts: tuple[str, ...]
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What one parentRef comes to: its bindings, or the reason why there is none."""
+
+    bindings: tuple[Binding, ...] = ()
+    refused: Verdict | None = None
+
+
+class Standing:
+    """The listeners of Gateways, worked out once per Gateway. Owns what it worked out; the mesh must not change."""
+
+    def __init__(self, mesh: Mesh, *, complete: bool = False) -> None:
+        self.mesh = mesh
+        self.complete = complete
+        self._placed: dict[tuple[str, str], list[PlacedListener]] = {}
+
+    def listeners(self, gateway: ApiGateway) -> list[PlacedListener]:
+        """All listeners of a Gateway, those of its ListenerSets too, in order of precedence."""
+        place = (gateway.meta.namespace, gateway.meta.name)
+        if place not in self._placed:
+            self._placed[place] = placed_listeners(self.mesh, gateway, complete=self.complete)
+        return self._placed[place]
+
+
+def bind(standing: Standing, route: Attachable, parent: ParentRef) -> Bound | None:
+    """The listeners that a parentRef to a Gateway or a ListenerSet binds a route to; None where it names neither, or one that weft does not serve."""
+    mesh = standing.mesh
+    found = _owner(mesh, parent)
+    if found is None:
+        return None
+    owner, gateway, refused = found
+    if refused is not None:
+        return Bound(refused=Verdict("NoMatchingParent", refused.message))
+    places = [item for item in standing.listeners(gateway) if item.owner is owner]
+    bindings: list[Binding] = []
+    problems: list[tuple[int, Verdict]] = []
+    for place in places:
+        problem = _binding_problem(mesh, place, route, parent)
+        if problem is None:
+            bindings.append(Binding(place, common_hosts(place.listener, route)))
+        else:
+            problems.append(problem)
+    if bindings:
+        return Bound(tuple(bindings))
+    if not problems:
+        return Bound(refused=Verdict("NoMatchingParent", f"{owner.meta.id} has no listener"))
+    # The listener that the route came nearest to says best why it does not attach.
+    nearest = max(stage for stage, _ in problems)
+    reasons = [verdict for stage, verdict in problems if stage == nearest]
+    message = "; ".join(dict.fromkeys(verdict.message for verdict in reasons))
+    return Bound(refused=Verdict(reasons[0].reason, message))
+
+
+def _owner(mesh: Mesh, parent: ParentRef) -> tuple[ApiGateway | ListenerSet, ApiGateway, Verdict | None] | None:
+    """What a parentRef names, the Gateway it is part of, and why that Gateway does not take it."""
+    target = parent.target
+    place = (target.namespace, target.name)
+    match (target.group, target.kind):
+        case (str(group), "Gateway") if group == GATEWAY_API:
+            gateway = mesh.api_gateways.get(place)
+            return (gateway, gateway, None) if gateway is not None and mesh.serves(gateway) else None
+        case (str(group), "ListenerSet") if group == GATEWAY_API:
+            listener_set = mesh.listener_sets_by_place.get(place)
+            gateway = parent_gateway(mesh, listener_set) if listener_set else None
+            if listener_set is None or gateway is None:
+                return None
+            return listener_set, gateway, set_problem(mesh, listener_set, gateway)
+    return None
+
+
+def parent_gateway(mesh: Mesh, listener_set: ListenerSet) -> ApiGateway | None:
+    """The Gateway that a ListenerSet asks for, where it is in the tree and weft serves it."""
+    gateway = mesh.api_gateways.get((listener_set.parent.namespace, listener_set.parent.name))
+    return gateway if gateway and names(listener_set, gateway) and mesh.serves(gateway) else None
+
+
+def _binding_problem(
+    mesh: Mesh, place: PlacedListener, route: Attachable, parent: ParentRef
+) -> tuple[int, Verdict] | None:
+    """Why a route does not bind to a listener, and how near it came."""
+    listener, kind = place.listener, route.meta.id.kind
+    if parent.section and parent.section != listener.name:
+        return 0, Verdict("NoMatchingParent", f"sectionName is {parent.section}")
+    if parent.port and parent.port != listener.port:
+        return 1, Verdict("NoMatchingParent", f"port is {parent.port}")
+    if place.conflict is not None:
+        return 2, Verdict("NoMatchingParent", f"listener {listener.name} is refused: {place.conflict.message}")
+    if kind not in place.kinds:
+        return 3, Verdict("NotAllowedByListeners", f"listener {listener.name} does not take {kind}s")
+    if not namespace_allowed(mesh, listener.allowed, place.owner.meta.namespace, route.meta.namespace):
+        message = f"listener {listener.name} does not take routes from namespace {route.meta.namespace}"
+        return 4, Verdict("NotAllowedByListeners", message)
+    if not common_hosts(listener, route):
+        message = f"no hostname in common with listener {listener.name} ({listener.hostname})"
+        return 5, Verdict("NoMatchingListenerHostname", message)
+    return None
+
+
 def standing_listeners(mesh: Mesh, gateway: ApiGateway) -> tuple[list[ApiListener], list[Refused]]:
-    """The listeners that can be served, and the others. Of two with the same port, protocol and hostname the first stands."""
+    """The Gateway's own listeners that link serves, and the others. Of listeners that cannot be told apart none stands."""
     standing: list[ApiListener] = []
     refused: list[Refused] = []
-    for listener in gateway.listeners:
-        reason = _listener_problem(mesh, gateway, listener, standing)
+    for place in placed_listeners(mesh, gateway):
+        if place.owner is not gateway:
+            continue
+        reason = place.problem.message if place.problem else _not_carried(place.listener)
         if reason:
-            refused.append(Refused(listener, reason))
+            refused.append(Refused(place.listener, reason))
         else:
-            standing.append(listener)
+            standing.append(place.listener)
     return standing, refused
 
 
-def _listener_problem(mesh: Mesh, gateway: ApiGateway, listener: ApiListener, standing: list[ApiListener]) -> str:
-    if listener.protocol not in ROUTE_PROTOCOLS:
-        return f"protocol {listener.protocol} is not carried yet"
-    for other in standing:
-        if other.port == listener.port and other.protocol != listener.protocol:
-            return f"port {listener.port} already speaks {other.protocol} (listener {other.name})"
-        if other.port == listener.port and other.hostname == listener.hostname:
-            return f"listener {other.name} already has port {listener.port} and hostname {listener.hostname or '*'}"
-    if listener.protocol == "HTTP":
-        return ""
-    if listener.tls_mode != "Terminate":
-        return "TLS passthrough is not carried yet"
-    if not listener.certificates:
-        return "an HTTPS listener needs certificateRefs"
-    return next((reason for ref in listener.certificates if (reason := certificate_problem(mesh, gateway, ref))), "")
-
-
-def certificate_problem(mesh: Mesh, gateway: ApiGateway, ref: ObjectRef) -> str:
-    """Why a listener's certificate must not be used; the secret itself may live outside of Git."""
-    if (ref.group, ref.kind) != ("", "Secret"):
-        return f"certificateRefs must name a Secret, not {ref.kind}"
-    if not mesh.granted("Gateway", gateway.meta.namespace, ref):
-        return f"no ReferenceGrant lets Gateways of {gateway.meta.namespace} use Secret {ref.namespace}/{ref.name}"
-    return ""
+def _not_carried(listener: ApiListener) -> str:
+    return "" if listener.protocol in CARRIED_PROTOCOLS else f"protocol {listener.protocol} is not carried yet"
 
 
 def attachments(mesh: Mesh, gateway: ApiGateway, listener: ApiListener) -> list[Attached]:
-    """The routes on one listener, in order."""
+    """The HTTPRoutes on one listener, in order."""
+    place = PlacedListener(gateway, gateway, listener, route_kinds(listener)[0])
     found = []
     for route in mesh.http_routes:
         for parent in route.parents:
-            if refers_to(parent, gateway) and not attachment_problem(mesh, gateway, listener, route, parent):
+            if refers_to(parent, gateway) and _binding_problem(mesh, place, route, parent) is None:
                 found.append(Attached(route, common_hosts(listener, route)))
                 break
     return found
@@ -87,67 +189,10 @@ def refers_to(parent: ParentRef, gateway: ApiGateway) -> bool:
     )
 
 
-def attachment_problem(
-    mesh: Mesh, gateway: ApiGateway, listener: ApiListener, route: HttpRoute, parent: ParentRef
-) -> str:
-    """Why a route does not attach to a listener of the Gateway that a parentRef names."""
-    if parent.section and parent.section != listener.name:
-        return f"sectionName is {parent.section}"
-    if parent.port and parent.port != listener.port:
-        return f"port is {parent.port}"
-    if listener.allowed.kinds and "HTTPRoute" not in listener.allowed.kinds:
-        return f"listener {listener.name} does not take HTTPRoutes"
-    if not _namespace_allowed(mesh, gateway, listener, route.meta.namespace):
-        return f"listener {listener.name} does not take routes from namespace {route.meta.namespace}"
-    if not common_hosts(listener, route):
-        return f"no hostname in common with listener {listener.name} ({listener.hostname})"
-    return ""
-
-
-def _namespace_allowed(mesh: Mesh, gateway: ApiGateway, listener: ApiListener, namespace: str) -> bool:
-    match listener.allowed.scope:
-        case "All":
-            return True
-        case "Same":
-            return namespace == gateway.meta.namespace
-        case "Selector":
-            known = mesh.namespaces.get(namespace)
-            labels = {"kubernetes.io/metadata.name": namespace, **dict(known.meta.labels if known else ())}
-            return set(listener.allowed.labels) <= set(labels.items()) and all(
-                condition.holds(labels) for condition in listener.allowed.conditions
-            )
-        case _:
-            return False
-
-
-def common_hosts(listener: ApiListener, route: HttpRoute) -> tuple[str, ...]:
+def common_hosts(listener: ApiListener, route: Attachable) -> tuple[str, ...]:
     """The hosts on which a route serves a listener; ``*`` is every host."""
+    if route.meta.id.kind not in HOSTED_KINDS or listener.protocol in ("TCP", "UDP"):
+        return ("*",)
     own = listener.hostname or "*"
     shared = (overlap(own, host) for host in route.hostnames or ("*",))
     return tuple(dict.fromkeys(host for host in shared if host is not None))
-
-
-def backend_problem(mesh: Mesh, route: HttpRoute, target: ObjectRef, port: int) -> str:
-    """Why a backendRef must not be followed (its share of requests is then answered 500)."""
-    if (target.group, target.kind) != ("", "Service"):
-        return f"backendRefs must name a Service, not {target.kind}"
-    # In the mesh a route may lead to where its own parent Service is: its clients could go there without it (GAMMA's consumer routes).
-    beside_parent = any(
-        (parent.target.kind, parent.target.namespace) == ("Service", target.namespace) for parent in route.parents
-    )
-    if not beside_parent and not mesh.granted("HTTPRoute", route.meta.namespace, target):
-        return (
-            f"no ReferenceGrant lets HTTPRoutes of {route.meta.namespace} use Service {target.namespace}/{target.name}"
-        )
-    service = mesh.kubernetes_service(target.namespace, target.name)
-    if service is None:
-        return f"Service {target.namespace}/{target.name} does not exist"
-    if not port:
-        return f"a backendRef to a Service needs a port; {target.name} has {_ports(service.ports)}"
-    if service.port(port) is None:
-        return f"Service {target.namespace}/{target.name} has no port {port}; it has {_ports(service.ports)}"
-    return ""
-
-
-def _ports(ports: tuple[Port, ...]) -> str:
-    return ", ".join(str(port.number) for port in ports) or "none"

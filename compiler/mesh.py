@@ -9,11 +9,20 @@ import msgspec
 
 from compiler.dates import Dates
 from compiler.hosts import full_host, is_visible
+from compiler.resources.api_route import ROUTE_KINDS, ApiRoute, read_api_route
 from compiler.resources.cursor import Labels, Positions
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.endpoints import AddressGroup, ServiceEndpoints, WorkloadEntry
 from compiler.resources.gateway import Gateway
-from compiler.resources.gateway_api import CONTROLLERS, ApiGateway, GatewayClass, ObjectRef, ReferenceGrant
+from compiler.resources.gateway_api import (
+    CONTROLLERS,
+    ApiGateway,
+    GatewayClass,
+    ListenerSet,
+    ObjectRef,
+    ReferenceGrant,
+    read_listener_set,
+)
 from compiler.resources.http_route import HttpRoute
 from compiler.resources.kubernetes import Namespace, Port, Secret, Service, ServiceAccount, Workload
 from compiler.resources.load import Resources
@@ -97,6 +106,45 @@ class Mesh:
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}
         self._gateway_workloads = gateway_workloads
+
+    @cached_property
+    def listener_sets(self) -> list[ListenerSet]:
+        """All ListenerSets, in order."""
+        return sorted(
+            (read_listener_set(document, self.positions) for document in self._documents.get("ListenerSet", ())),
+            key=lambda item: item.meta.order,
+        )
+
+    @cached_property
+    def listener_sets_by_place(self) -> dict[tuple[str, str], ListenerSet]:
+        """The ListenerSets by namespace and name."""
+        return {(item.meta.namespace, item.meta.name): item for item in self.listener_sets}
+
+    @cached_property
+    def api_routes(self) -> list[ApiRoute]:
+        """The routes of all Gateway API kinds, kind by kind and in order within a kind."""
+        return [read_api_route(item.meta, item.spec) for kind in ROUTE_KINDS for item in self.written(kind)]
+
+    @cached_property
+    def service_ports(self) -> dict[tuple[str, str], frozenset[tuple[int, str]]]:
+        """Number and transport (TCP or UDP) of every port of each Service, by its namespace and name."""
+        return {
+            (item.namespace, item.meta.name): frozenset(
+                [(port.number, "TCP") for port in item.ports]
+                + [(number, "UDP") for number in item.origin.datagram_ports]
+            )
+            for item in self.services
+            if isinstance(item.origin, Service)
+        }
+
+    @cached_property
+    def authority_holders(self) -> dict[tuple[str, str, str], Written]:
+        """The Secrets and ConfigMaps of the tree, by kind, namespace and name."""
+        return {
+            (kind, item.meta.namespace, item.meta.name): item
+            for kind in ("Secret", "ConfigMap")
+            for item in self.written(kind)
+        }
 
     def written(self, kind: str) -> list[Written]:
         """The documents of a kind (as sources name it), in the order between resources; for fields that no resource holds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.attachment import backend_problem
+from compiler.api_references import backend_problem
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.mesh import Mesh
@@ -18,7 +18,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 message = "the rule has no backendRefs and no redirect, so its requests are answered 500"
                 yield diagnostic("WFT0111", message, rule.span, resource=route.meta.id)
             for backend in rule.backends:
-                reason = backend_problem(mesh, route, backend.target, backend.port)
-                if reason:
-                    message = f"{reason}; its share of requests is answered 500"
+                problem = backend_problem(mesh, route, backend.target, backend.port)
+                if problem:
+                    message = f"{problem.message}; its share of requests is answered 500"
                     yield diagnostic("WFT0111", message, backend.target.span, resource=route.meta.id)

@@ -1,43 +1,45 @@
-"""HTTPRoutes that attach to nothing."""
+"""Routes of Gateway API that attach to nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from compiler.attachment import attachment_problem, standing_listeners
+from compiler.attachment import Standing, bind
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.mesh import Mesh
-from compiler.resources.http_route import HttpRoute, ParentRef
+from compiler.resources.api_route import ApiRoute, ParentRef
 from compiler.resources.meta import GATEWAY_API
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """WFT0110 at each parentRef that comes to nothing, with the reason."""
-    for route in mesh.http_routes:
+    standing = Standing(mesh)
+    for route in mesh.api_routes:
         for parent in route.parents:
-            reason = _problem(mesh, route, parent)
+            reason = _problem(standing, route, parent)
             if reason:
-                yield diagnostic(
-                    "WFT0110", f"the route does not attach: {reason}", parent.target.span, resource=route.meta.id
-                )
+                message = f"the route does not attach: {reason}"
+                yield diagnostic("WFT0110", message, parent.target.span, resource=route.meta.id)
 
 
-def _problem(mesh: Mesh, route: HttpRoute, parent: ParentRef) -> str:
-    target = parent.target
+def _problem(standing: Standing, route: ApiRoute, parent: ParentRef) -> str:
+    mesh, target = standing.mesh, parent.target
     name = f"{target.kind} {target.namespace}/{target.name}"
     if (target.group, target.kind) == ("", "Service"):
-        service = mesh.kubernetes_service(target.namespace, target.name)
-        if service is None:
+        ports = mesh.service_ports.get((target.namespace, target.name))
+        if ports is None:
             return f"{name} does not exist"
-        return "" if not parent.port or service.port(parent.port) else f"{name} has no port {parent.port}"
-    if (target.group, target.kind) != (GATEWAY_API, "Gateway"):
+        known = not parent.port or any(number == parent.port for number, _ in ports)
+        return "" if known else f"{name} has no port {parent.port}"
+    kinds: dict[str, Collection[tuple[str, str]]] = {
+        "Gateway": mesh.api_gateways,
+        "ListenerSet": mesh.listener_sets_by_place,
+    }
+    places = kinds.get(target.kind)
+    if target.group != GATEWAY_API or places is None:
         return f"parents of kind {target.kind} are not carried yet"
-    gateway = mesh.api_gateways.get((target.namespace, target.name))
-    if gateway is None:
+    if (target.namespace, target.name) not in places:
         return f"{name} does not exist"
-    if not mesh.serves(gateway):
-        return ""
-    standing, _ = standing_listeners(mesh, gateway)
-    reasons = [attachment_problem(mesh, gateway, listener, route, parent) for listener in standing]
-    return "" if "" in reasons else "; ".join(reasons) or f"{name} has no listener that stands"
+    bound = bind(standing, route, parent)
+    return bound.refused.message if bound is not None and bound.refused is not None else ""

@@ -5,8 +5,6 @@ Only the certificate is kept while a check runs; the key is asked no more than w
 
 from __future__ import annotations
 
-import base64
-import binascii
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,7 +16,7 @@ from compiler.hosts import covers
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Located
 from compiler.resources.gateway import Gateway, Server
-from compiler.resources.written import Written
+from compiler.resources.written import Written, held_data
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -80,7 +78,7 @@ def _age(
 
 def _certificate(secret: Written) -> x509.Certificate | None:
     """The Secret's first certificate, where it has a key too and both can be read."""
-    certificate, key = (_held(secret, names) for names in (_CERTIFICATE, _KEY))
+    certificate, key = (held_data(secret, names) for names in (_CERTIFICATE, _KEY))
     if b"PRIVATE KEY-----" not in key:
         return None
     # Loading the library takes longer than a whole check of a small mesh, and few keep certificates in Git.
@@ -92,19 +90,6 @@ def _certificate(secret: Written) -> x509.Certificate | None:
             return x509.load_pem_x509_certificate(certificate)
     except ValueError:
         return None
-
-
-def _held(secret: Written, names: tuple[str, ...]) -> bytes:
-    plain, encoded = secret.root.at("stringData"), secret.root.at("data")
-    for name in names:
-        if plain is not None and plain.has(name):
-            return plain.text(name).encode()
-        if encoded is not None and encoded.has(name):
-            try:
-                return base64.b64decode(encoded.text(name))
-            except (binascii.Error, ValueError):
-                return b""
-    return b""
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from compiler.attachment import backend_problem
+from compiler.api_references import backend_problem
 from compiler.hosts import full_host
 from compiler.link.view import View
 from compiler.resources.gateway_api import ApiListener

@@ -105,9 +105,16 @@ class Scopes:
             found += mesh.grants
         if namespace in self._api_gateways:
             found += [*self._api_gateways[namespace], *mesh.classes.values(), *mesh.namespaces.values()]
+            found += self._certificates(namespace)
         places = {(item.meta.namespace, item.meta.name) for item in workloads} if mesh.gateway_workloads else set()
         gateways = mesh.gateway_workloads & places
         return Scope(namespace, found, self._proxies.get(namespace, []), gateways, mesh.digests)
+
+    def _certificates(self, namespace: str) -> list[Resource]:
+        """The Secrets in the tree that Gateways of a namespace name."""
+        listeners = [listener for gateway in self._api_gateways[namespace] for listener in gateway.listeners]
+        places = dict.fromkeys((ref.namespace, ref.name) for item in listeners for ref in item.certificates)
+        return [self._mesh.secrets[place] for place in places if place in self._mesh.secrets]
 
     def _rules_over(self, namespace: str, around: Iterable[str]) -> list[Resource]:
         """What else holds for a namespace that sees services of the namespaces around."""

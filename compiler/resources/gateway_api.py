@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from compiler.diagnostic import Span
@@ -53,12 +55,12 @@ class LabelCondition(msgspec.Struct, frozen=True):
 
 
 class AllowedRoutes(msgspec.Struct, frozen=True):
-    """Whose routes may attach: ``Same``, ``All`` or ``Selector`` namespaces, and of which kinds (none written: the protocol's)."""
+    """Whose routes (or ListenerSets) may attach: ``Same``, ``All``, ``Selector`` or ``None``, and of which (group, kind)s (none: the protocol's)."""
 
     scope: str = "Same"
     labels: Labels = ()
     conditions: tuple[LabelCondition, ...] = ()
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[tuple[str, str], ...] = ()
 
 
 class ApiListener(msgspec.Struct, frozen=True):
@@ -75,11 +77,33 @@ class ApiListener(msgspec.Struct, frozen=True):
     span: Span
 
 
+class ClientValidation(msgspec.Struct, frozen=True):
+    """How HTTPS listeners of a port prove their clients; ``port`` 0 is every port that has none of its own."""
+
+    port: int
+    mode: str
+    authorities: tuple[ObjectRef, ...]
+
+
 class ApiGateway(msgspec.Struct, frozen=True):
-    """A Gateway API Gateway."""
+    """A Gateway API Gateway. ``listener_sets`` says whose ListenerSets may add listeners: nobody's where it is not written."""
 
     meta: Meta
     class_name: str
+    listeners: tuple[ApiListener, ...]
+    listener_sets: AllowedRoutes = AllowedRoutes("None")
+    addresses: tuple[tuple[str, str], ...] = ()
+    """Type and value of each address asked for; the value may be empty."""
+    parameters: ObjectRef | None = None
+    client_certificate: ObjectRef | None = None
+    validations: tuple[ClientValidation, ...] = ()
+
+
+class ListenerSet(msgspec.Struct, frozen=True):
+    """Listeners that are added to a Gateway from outside of it."""
+
+    meta: Meta
+    parent: ObjectRef
     listeners: tuple[ApiListener, ...]
 
 
@@ -103,8 +127,31 @@ def read_api_gateway(document: Document, positions: Positions) -> ApiGateway:
     meta, root = open_document(document, positions)
     spec = root.at("spec")
     assert spec is not None
-    listeners = tuple(_listener(listener, meta.namespace) for listener in spec.each("listeners"))
-    return ApiGateway(meta, spec.text("gatewayClassName"), listeners)
+    allowed = spec.at("allowedListeners")
+    infrastructure = spec.at("infrastructure")
+    parameters = infrastructure.at("parametersRef") if infrastructure else None
+    tls = spec.at("tls")
+    backend, frontend = (tls.at("backend"), tls.at("frontend")) if tls else (None, None)
+    certificate = backend.at("clientCertificateRef") if backend else None
+    return ApiGateway(
+        meta=meta,
+        class_name=spec.text("gatewayClassName"),
+        listeners=_listeners(spec, meta.namespace),
+        listener_sets=_allowed(allowed, "None"),
+        addresses=tuple((item.text("type", "IPAddress"), item.text("value")) for item in spec.each("addresses")),
+        parameters=object_ref(parameters, meta.namespace, kind="") if parameters else None,
+        client_certificate=object_ref(certificate, meta.namespace, kind="Secret") if certificate else None,
+        validations=tuple(_validations(frontend, meta.namespace)) if frontend else (),
+    )
+
+
+def read_listener_set(document: Document, positions: Positions) -> ListenerSet:
+    """A ListenerSet document."""
+    meta, root = open_document(document, positions)
+    spec = root.at("spec") or root.empty("spec")
+    parent = spec.at("parentRef") or spec.empty("parentRef")
+    target = object_ref(parent, meta.namespace, kind="Gateway", group=GATEWAY_API)
+    return ListenerSet(meta, target, _listeners(spec, meta.namespace))
 
 
 def read_reference_grant(document: Document, positions: Positions) -> ReferenceGrant:
@@ -130,6 +177,24 @@ def object_ref(ref: Cursor, namespace: str, *, kind: str, group: str = "") -> Ob
     )
 
 
+def _validations(frontend: Cursor, namespace: str) -> Iterator[ClientValidation]:
+    default = frontend.at("default")
+    for port, owner in [(item.number("port"), item.at("tls")) for item in frontend.each("perPort")] + [(0, default)]:
+        validation = owner.at("validation") if owner else None
+        # A port's own settings stand in the default's place, even where they ask for nothing.
+        if owner is not None:
+            authorities = validation.each("caCertificateRefs") if validation else ()
+            yield ClientValidation(
+                port,
+                validation.text("mode", "AllowValidOnly") if validation else "",
+                tuple(object_ref(ref, namespace, kind="ConfigMap") for ref in authorities),
+            )
+
+
+def _listeners(spec: Cursor, namespace: str) -> tuple[ApiListener, ...]:
+    return tuple(_listener(listener, namespace) for listener in spec.each("listeners"))
+
+
 def _listener(listener: Cursor, namespace: str) -> ApiListener:
     tls = listener.at("tls")
     return ApiListener(
@@ -147,19 +212,17 @@ def _listener(listener: Cursor, namespace: str) -> ApiListener:
     )
 
 
-def _allowed(allowed: Cursor | None) -> AllowedRoutes:
+def _allowed(allowed: Cursor | None, default: str = "Same") -> AllowedRoutes:
     if allowed is None:
-        return AllowedRoutes()
+        return AllowedRoutes(default)
     namespaces = allowed.at("namespaces")
     selector = namespaces.at("selector") if namespaces else None
     return AllowedRoutes(
-        scope=namespaces.text("from", "Same") if namespaces else "Same",
+        scope=namespaces.text("from", default) if namespaces else default,
         labels=selector.labels("matchLabels") if selector else (),
         conditions=tuple(
             LabelCondition(item.text("key"), item.text("operator"), item.texts("values"))
             for item in (selector.each("matchExpressions") if selector else ())
         ),
-        kinds=tuple(
-            kind.text("kind") for kind in allowed.each("kinds") if kind.text("group", GATEWAY_API) == GATEWAY_API
-        ),
+        kinds=tuple((kind.text("group", GATEWAY_API), kind.text("kind")) for kind in allowed.each("kinds")),
     )

@@ -6,10 +6,11 @@ import msgspec
 
 from compiler.diagnostic import Span
 from compiler.node import Document
+from compiler.resources.api_route import ParentRef, read_parents
 from compiler.resources.cursor import Cursor, Located, Positions
 from compiler.resources.gateway_api import ObjectRef, object_ref
 from compiler.resources.http_action import DEFAULT_RETRY
-from compiler.resources.meta import GATEWAY_API, Meta, open_document
+from compiler.resources.meta import Meta, open_document
 from policies.match import (
     Exact,
     HeaderMatch,
@@ -26,14 +27,6 @@ from policies.source import SourceRef
 from policies.traffic import HeaderEdits, Redirect, Retry, Rewrite
 
 CARRIED_FILTERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"})
-
-
-class ParentRef(msgspec.Struct, frozen=True):
-    """Where a route wants to attach: a Gateway's listeners (by ``section`` and ``port`` where given) or a Service."""
-
-    target: ObjectRef
-    section: str
-    port: int
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -85,14 +78,7 @@ def read_http_route(document: Document, positions: Positions) -> HttpRoute:
     spec = root.at("spec")
     if spec is None:
         return HttpRoute(meta, (), (), ())
-    parents = tuple(
-        ParentRef(
-            object_ref(parent, meta.namespace, kind="Gateway", group=GATEWAY_API),
-            parent.text("sectionName"),
-            parent.number("port"),
-        )
-        for parent in spec.each("parentRefs")
-    )
+    parents = read_parents(spec, meta.namespace)
     hostnames = tuple(dict.fromkeys(host.lower() for host in spec.texts("hostnames")))
     # Without rules the route has one rule that matches every path and leads nowhere (the default of Gateway API's own schema).
     rules = spec.each("rules") or ([] if spec.has("rules") else [spec.empty("rules[0]")])

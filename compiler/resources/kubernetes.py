@@ -9,6 +9,7 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Positions
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import detect_protocol
+from compiler.resources.written import Written, held_data
 from policies.source import SourceRef
 
 EXPORT_ANNOTATION = "networking.istio.io/exportTo"
@@ -27,10 +28,11 @@ class ServiceAccount(msgspec.Struct, frozen=True):
 
 
 class Secret(msgspec.Struct, frozen=True):
-    """A TLS secret's name. Its data are never read: keys reach a proxy by other ways than Git."""
+    """A TLS secret's name. ``broken`` is one whose data in Git hold no certificate and key; the data themselves are not kept."""
 
     meta: Meta
     type: str
+    broken: bool = False
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -54,6 +56,8 @@ class Service(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     external_name: str
     export_to: tuple[str, ...]
+    datagram_ports: tuple[int, ...] = ()
+    """Numbers of the UDP ports."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -79,13 +83,17 @@ def read_service_account(document: Document, positions: Positions) -> ServiceAcc
 
 
 def read_secret(document: Document, positions: Positions) -> Secret:
-    """A Secret document without its data."""
+    """A Secret document; whether its data can serve is all that is kept of them."""
     meta, root = open_document(document, positions)
-    return Secret(meta, root.text("type", "Opaque"))
+    secret = Written(meta, root)
+    pair = held_data(secret, ("tls.crt", "cert")), held_data(secret, ("tls.key", "key"))
+    serves = b"-----BEGIN CERTIFICATE-----" in pair[0] and b"PRIVATE KEY-----" in pair[1]
+    has_data = root.has("data") or root.has("stringData")
+    return Secret(meta, root.text("type", "Opaque"), broken=has_data and not serves)
 
 
 def read_service(document: Document, positions: Positions) -> Service:
-    """A Service document; UDP and SCTP ports are left out, which proxies do not carry."""
+    """A Service document; of UDP ports only the numbers are kept, and SCTP ports are left out, which proxies do not carry."""
     meta, root = open_document(document, positions)
     spec = root.at("spec")
     if spec is None:
@@ -100,6 +108,7 @@ def read_service(document: Document, positions: Positions) -> Service:
         addresses=tuple(address for address in addresses if address not in ("", "None")),
         external_name=spec.text("externalName") if spec.text("type") == "ExternalName" else "",
         export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or ("*",),
+        datagram_ports=tuple(port.number("port") for port in spec.each("ports") if port.text("protocol") == "UDP"),
     )
 
 

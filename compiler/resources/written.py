@@ -6,6 +6,9 @@ of them a type would make types that one check reads. A check that routes, links
 
 from __future__ import annotations
 
+import base64
+import binascii
+
 import msgspec
 
 from compiler.diagnostic import Span
@@ -85,6 +88,21 @@ def pod_template(item: Written) -> PodTemplate:
 def key_span(mapping: Cursor | None, key: str) -> Span | None:
     """Where a key of a mapping stands, or None where it is not written."""
     return mapping.node.key_spans.get(key) if mapping is not None and isinstance(mapping.node, Mapping) else None
+
+
+def held_data(document: Written, names: tuple[str, ...]) -> bytes:
+    """What a Secret or ConfigMap holds under the first of some keys that it has; empty where it has none or it cannot be decoded."""
+    encoded = document.root.at("data" if document.meta.id.kind == "Secret" else "binaryData")
+    plain = document.root.at("stringData" if document.meta.id.kind == "Secret" else "data")
+    for name in names:
+        if plain is not None and plain.has(name):
+            return plain.text(name).encode()
+        if encoded is not None and encoded.has(name):
+            try:
+                return base64.b64decode(encoded.text(name))
+            except (binascii.Error, ValueError):
+                return b""
+    return b""
 
 
 def selects(selector: Cursor | None, labels: Labels) -> bool:
