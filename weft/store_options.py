@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from snapshot.trust.release import Release
 
@@ -52,7 +53,12 @@ def reading(command: F) -> F:
 def asking(command: F) -> F:
     """--control, --ca and --admin: who is asked what runs."""
     control = click.option(
-        "--control", metavar="URL", envvar="WEFT_CONTROL", show_envvar=True, help="The control plane, which knows all."
+        "--control",
+        metavar="URL",
+        envvar="WEFT_CONTROL",
+        show_envvar=True,
+        callback=_unless_admins,
+        help="The control plane, which knows all.",
     )
     ca = click.option(
         "--ca",
@@ -116,6 +122,12 @@ def print_release(release: Release, output: str) -> None:
         click.echo(msgspec.json.encode({"schemaVersion": SCHEMA_VERSION, **msgspec.structs.asdict(release)}).decode())
         return
     click.echo(f"version {release.version} snapshot {release.snapshot}")
+
+
+def _unless_admins(context: click.Context, _: click.Parameter, url: str | None) -> str | None:
+    """What the environment says is a default: who names proxies on the command line means those."""
+    by_default = context.get_parameter_source("control") is ParameterSource.ENVIRONMENT
+    return None if by_default and context.params.get("admins") else url
 
 
 def _read_root(_: click.Context, __: click.Parameter, path: str) -> bytes:

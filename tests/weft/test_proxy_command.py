@@ -151,6 +151,14 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def test_a_proxy_that_is_named_goes_before_a_control_plane_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEFT_CONTROL", "https://127.0.0.1:9")
+    done = run("status", "--admin", "127.0.0.1:10")
+    assert "127.0.0.1:10: " in done.stderr
+    both = run("status", "--admin", "127.0.0.1:10", "--control", "https://127.0.0.1:9")
+    assert "name either the control plane" in both.stderr
+
+
 def test_status_wants_to_know_whom_to_ask() -> None:
     assert run("status").returncode == 2
     done = run("status", "--control", "https://127.0.0.1:9", "--ca", "/nothing")
