@@ -85,6 +85,30 @@ def newest_root(pinned_root: bytes, read: Read) -> Metadata[Root]:
     return _follow_roots(pinned_root, read, {})[-1]
 
 
+def earlier_roots(root: Root, read: Read) -> tuple[Root, ...]:
+    """The roots before ``root``, oldest first, so that who pins a newer one can read what older keys signed.
+
+    Each carries enough signatures by the root keys of the one after it; where the root key itself was changed, or a file is gone, they end.
+    What they list is of the past: nothing that is to be run may be verified by them. Raises only what ``read`` raises.
+    """
+    found: list[Root] = []
+    for version in range(root.version - 1, max(0, root.version - 1 - MAX_ROOT_ROTATIONS), -1):
+        name = metadata_name("root", version)
+        raw = read(name)
+        if raw is None:
+            break
+        try:
+            older = _load(Root, raw, name, Reason.UNKNOWN_ROOT)
+            _require_signed(root, older, name)
+        except Untrusted:
+            break
+        if older.signed.version != version:
+            break
+        root = older.signed
+        found.append(root)
+    return tuple(reversed(found))
+
+
 def verified_signers(root: Root, raw: bytes, name: str) -> tuple[str, ...]:
     """The ids of the targets keys whose signatures on one version of targets hold under a root; raises Untrusted as ``verify_targets``."""
     metadata = _load(Targets, raw, name, Reason.UNDECODABLE)

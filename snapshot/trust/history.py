@@ -12,7 +12,7 @@ import msgspec
 from tuf.api.metadata import Root
 
 from snapshot.store import Store
-from snapshot.trust.chain import Chain, Read, verified_signers, verify_release, verify_targets
+from snapshot.trust.chain import Read, earlier_roots, verified_signers, verify_release, verify_targets
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.keys import is_break_glass
 from snapshot.trust.layout import metadata_name
@@ -42,24 +42,26 @@ def history(store: Store, published: Published, channel: str) -> Iterator[Entry]
     Raises Untrusted where the next one is missing (an old store that was thinned out) or not authentic, and StoreError.
     """
     read = read_from(store)
+    chain = published.chain
+    roots = (*earlier_roots(chain.roots[0], read), *chain.roots)
     version = published.release.version if published.release else 0
     while version:
-        entry = _entry(published.chain, channel, version, read)
+        entry = _entry(roots, channel, version, read)
         yield entry
         # Versions fall strictly, so that a forged loop by a revoked key ends.
         version = entry.release.previous if entry.release.previous < version else 0
 
 
-def _entry(chain: Chain, channel: str, version: int, read: Read) -> Entry:
+def _entry(roots: tuple[Root, ...], channel: str, version: int, read: Read) -> Entry:
     name = metadata_name("targets", version)
     raw = read(name)
     if raw is None:
         raise Untrusted(Reason.MISSING, f"the store has no version {version}")
-    root = _root_of(chain, raw, name)
+    root = _root_of(roots, raw, name)
     release, _ = verify_release(verify_targets(root, raw, name), channel, read)
     if release.version != version:
         raise Untrusted(Reason.MISSING, f"version {version} is not a release of the channel {channel!r}")
-    listed = chain.root.roles["targets"].keyids
+    listed = roots[-1].roles["targets"].keyids
     keys = [
         SigningKey(keyid, is_break_glass(root, keyid), keyid not in listed)
         for keyid in verified_signers(root, raw, name)
@@ -67,13 +69,13 @@ def _entry(chain: Chain, channel: str, version: int, read: Read) -> Entry:
     return Entry(release, tuple(keys))
 
 
-def _root_of(chain: Chain, raw: bytes, name: str) -> Root:
+def _root_of(roots: tuple[Root, ...], raw: bytes, name: str) -> Root:
     """The newest root under which this version of targets verifies; raises Untrusted where there is none."""
-    for root in reversed(chain.roots[1:]):
+    for root in reversed(roots[1:]):
         try:
             verify_targets(root, raw, name)
         except Untrusted:
             continue
         return root
-    verify_targets(chain.roots[0], raw, name)
-    return chain.roots[0]
+    verify_targets(roots[0], raw, name)
+    return roots[0]

@@ -79,17 +79,29 @@ def command(
         raise click.ClickException(str(error)) from None
     running = _running(proxies, channel)
     if output == "json":
-        document = {"schemaVersion": SCHEMA_VERSION, "channel": channel, "complete": not gap}
+        document = {"schemaVersion": SCHEMA_VERSION, "channel": channel, "complete": gap is None}
         click.echo(msgspec.json.encode({**document, "releases": [_document(one, running) for one in entries]}).decode())
     else:
         click.echo("\n\n".join(_text(one, running) for one in entries))
-    if gap:
+    return _told_gap(gap)
+
+
+def _told_gap(gap: Untrusted | None) -> int:
+    """Says why there are no older releases where there should be; the exit code."""
+    if gap is None:
+        return 0
+    if gap.reason is Reason.MISSING:
         click.echo(f"older releases are not in the store any more: {gap}", err=True)
-    return 1 if gap else 0
+        return 1
+    click.echo(f"what is older is not authentic by this root ({gap.reason}): {gap}", err=True)
+    click.echo("where the root key was changed since, a root.json from before that may show it", err=True)
+    return 2
 
 
-def _read(store: str, ca: str, token: str, root: bytes, channel: str, limit: int) -> tuple[list[Entry], str]:
-    """The newest entries, and why there are no older ones where there should be ("" where there is no gap)."""
+def _read(
+    store: str, ca: str, token: str, root: bytes, channel: str, limit: int
+) -> tuple[list[Entry], Untrusted | None]:
+    """The newest entries, and why there are no older ones where there should be."""
     entries: list[Entry] = []
     try:
         opened = open_store(store, ca=ca, token=token)
@@ -105,10 +117,10 @@ def _read(store: str, ca: str, token: str, root: bytes, channel: str, limit: int
     except StoreError as error:
         raise click.ClickException(str(error)) from None
     except Untrusted as error:
-        if entries and error.reason is Reason.MISSING:
-            return entries, str(error)
+        if entries:
+            return entries, error
         raise click.ClickException(f"not authentic ({error.reason}): {error}") from None
-    return entries, ""
+    return entries, None
 
 
 async def _proxies(control: str | None, ca: str, admins: tuple[str, ...]) -> tuple[ProxyStatus, ...]:

@@ -187,6 +187,36 @@ def test_history_outlives_a_key_but_a_rollback_does_not_build_on_it(desk: Desk) 
         read_release(desk.store, published, "stable", desk.first.version)
 
 
+@pytest.mark.parametrize("role", ["targets", "snapshot"])
+def test_history_reaches_behind_the_root_that_is_pinned_where_its_key_vouches_for_older_ones(
+    desk: Desk, role: str
+) -> None:
+    for _ in range(2):
+        desk.rotate(role)
+    second = desk.release("two")
+    published = read_published(desk.store, (desk.keys / "root.json").read_bytes(), "stable")
+    assert published is not None
+    assert len(published.chain.roots) == 1
+    told = list(history(desk.store, published, "stable"))
+    assert [entry.release for entry in told] == [second, desk.first]
+    assert [[key.revoked for key in entry.keys] for entry in told] == [[False], [role == "targets"]]
+
+
+def test_a_root_that_the_pinned_ones_key_did_not_sign_vouches_for_nothing(desk: Desk, tmp_path: Path) -> None:
+    desk.rotate("targets")
+    desk.release("two")
+    create_keys(tmp_path / "other", now=NOW)
+    forged = MemoryStore()
+    forged.files |= desk.store.files
+    forged.files["metadata/2.root.json"] = (tmp_path / "other" / "root.json").read_bytes()
+    published = read_published(forged, (desk.keys / "root.json").read_bytes(), "stable")
+    assert published is not None
+    entries = history(forged, published, "stable")
+    next(entries)
+    with pytest.raises(Untrusted):
+        next(entries)
+
+
 def test_the_key_for_emergencies_stays_when_the_targets_key_changes(tmp_path: Path) -> None:
     pinned = create_keys(tmp_path, now=NOW, break_glass=True)
     store = MemoryStore()
