@@ -1,7 +1,8 @@
 """Mesh repositories of any size, made the same way every time: what the compiler's speed is measured on.
 
 Every service has a Service and a Deployment, every second a VirtualService, two of five a DestinationRule; twenty share a namespace, which
-has an AuthorizationPolicy: three resources per service in all, one file per service, as teams keep them.
+has an AuthorizationPolicy: three resources per service in all, one file per service, as teams keep them. Services are exported to their
+own namespace, as large meshes have it, or to all, as Istio has it where nobody says otherwise.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ SERVICES_PER_NAMESPACE = 20
 DOMAIN = "svc.cluster.local"
 
 
-def write_repository(folder: Path, services: int) -> int:
-    """Writes the files of so many services below a folder; returns how many resources they hold."""
+def write_repository(folder: Path, services: int, *, exported: bool = False) -> int:
+    """Writes the files of so many services below a folder; returns how many resources they hold. ``exported`` shows each to all namespaces."""
     resources = 0
     for number in range(services):
-        documents = _service(number)
+        documents = _service(number, exported=exported)
         if number % SERVICES_PER_NAMESPACE == 0:
             _write(folder / _namespace(number) / "namespace.yaml", _shared(_namespace(number)))
             resources += 2
@@ -39,19 +40,29 @@ def _namespace(number: int) -> str:
     return f"team-{number // SERVICES_PER_NAMESPACE}"
 
 
-def _service(number: int) -> list[str]:
+def _service(number: int, *, exported: bool) -> list[str]:
     name, namespace = f"service-{number}", _namespace(number)
     documents = [_SERVICE, _DEPLOYMENT]
     if number % 2 == 0:
         documents.append(_VIRTUAL_SERVICE)
     if number % 5 in (0, 2):
         documents.append(_DESTINATION_RULE)
+    if exported:
+        documents = [text.replace(_SERVICE_SCOPE, "").replace(_RULE_SCOPE, "") for text in documents]
     return [text.format(name=name, namespace=namespace, host=f"{name}.{namespace}.{DOMAIN}") for text in documents]
 
 
 def _shared(namespace: str) -> list[str]:
     return [text.format(namespace=namespace) for text in (_NAMESPACE, _POLICY)]
 
+
+_SERVICE_SCOPE = """\
+  annotations:
+    networking.istio.io/exportTo: "."
+"""
+_RULE_SCOPE = """\
+  exportTo: ["."]
+"""
 
 _NAMESPACE = """\
 apiVersion: v1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from compiler.tree import (
 
 
 class _Ignores(Protocol):
-    def __call__(self, path: Path, /) -> bool: ...
+    def __call__(self, folder: Path, entry: os.DirEntry[str], /) -> bool: ...
 
 
 class WorkTree:
@@ -81,19 +81,19 @@ def _collect(root: Path, shown_as: str) -> tuple[tuple[tuple[str, bytes], ...], 
     files: list[tuple[str, bytes]] = []
     refused: list[Diagnostic] = []
     real_root = root.resolve()
-    for relative, path in _walk(root, _ignores(root)):
-        shown = beneath(shown_as, relative)
+    for relative, entry in _walk(root, _ignores(root)):
+        shown, path = beneath(shown_as, relative), Path(entry.path)
         at = Span(shown, 1, 1, 1, 1)
-        if path.is_dir() and not path.is_symlink():
+        if entry.is_dir(follow_symlinks=False):
             refused.append(diagnostic("WFT0008", f"{shown} is a submodule, which weft does not read", at))
-        elif problem := _link_problem(path, real_root):
+        elif problem := _problem(entry, path, real_root):
             refused.append(diagnostic("WFT0007", f"{shown} {problem}", at))
         else:
             files.append((shown, _content(path)))
     return tuple(sorted(files)), tuple(refused)
 
 
-def _walk(root: Path, ignored: _Ignores) -> Iterator[tuple[str, Path]]:
+def _walk(root: Path, ignored: _Ignores) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Configuration files, links in their place, and submodules' folders, without descending into the latter two."""
     folders = [""]
     while folders:
@@ -103,13 +103,25 @@ def _walk(root: Path, ignored: _Ignores) -> Iterator[tuple[str, Path]]:
         except OSError as error:
             raise TreeError(f"cannot read the folder {root / prefix}: {error.strerror}") from None
         for entry in entries:
-            relative, path = f"{prefix}{entry.name}", Path(entry.path)
-            if not (enters(relative) if path.is_dir() else is_configuration(relative)) or ignored(path):
+            relative = f"{prefix}{entry.name}"
+            if not (enters(relative) if _is_folder(entry) else is_configuration(relative)) or ignored(
+                root / prefix, entry
+            ):
                 continue
-            if path.is_dir() and not path.is_symlink() and not (path / ".git").exists():
+            if entry.is_dir(follow_symlinks=False) and not Path(entry.path, ".git").exists():
                 folders.append(f"{relative}/")
             else:
-                yield relative, path
+                yield relative, entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link to itself is none."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
+
+
+def _problem(entry: os.DirEntry[str], path: Path, real_root: Path) -> str:
+    """Why an entry of a folder inside the tree may not be read, or "" where it may: a file that is no link is where it seems to be."""
+    return "" if entry.is_file(follow_symlinks=False) else _link_problem(path, real_root)
 
 
 def _link_problem(path: Path, real_root: Path) -> str:
@@ -143,11 +155,17 @@ def _ignores(root: Path) -> _Ignores:
     """Whether Git ignores a path; nothing is ignored outside a repository."""
     repository = find_repository(root)
     if repository is None or repository.workdir is None:
-        return lambda path: False  # noqa: ARG005  the same signature
+        return lambda folder, entry: False  # noqa: ARG005  the same signature
     top = Path(repository.workdir).resolve()
 
-    def ignored(path: Path) -> bool:
-        absolute = path.parent.resolve() / path.name
-        return repository.path_is_ignored(f"{absolute.relative_to(top)}{'/' if path.is_dir() else ''}")
+    @cache
+    def beneath_top(folder: Path) -> str:
+        relative = folder.resolve().relative_to(top).as_posix()
+        return "" if relative == "." else relative
+
+    def ignored(folder: Path, entry: os.DirEntry[str]) -> bool:
+        return repository.path_is_ignored(
+            f"{beneath(beneath_top(folder), entry.name)}{'/' if _is_folder(entry) else ''}"
+        )
 
     return ignored

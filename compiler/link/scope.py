@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from compiler.diagnostic import ResourceId
 from compiler.gateways import GatewayProxy, gateway_proxies
@@ -25,6 +25,7 @@ from compiler.resources.virtual_service import VirtualService
 from snapshot.encode import encode
 
 _R = TypeVar("_R", bound=Resource)
+_E = TypeVar("_E", Service, ServiceEntry, VirtualService, Service | ServiceEntry)
 
 
 class Scope:
@@ -72,6 +73,7 @@ class Scopes:
         for proxy in gateway_proxies(mesh):
             self._proxies.setdefault(proxy.namespace, []).append(proxy)
         self._services = _Services(mesh)
+        self._virtual_services = _Exported(mesh.virtual_services)
         self._workloads = _by_namespace(mesh.workloads)
         self._entries = _by_namespace(mesh.workload_entries)
         self._endpoints = _by_namespace(mesh.service_endpoints)
@@ -124,11 +126,26 @@ class Scopes:
         found: list[Resource] = []
         found += _among(self._entries, around)
         found += _among(self._endpoints, around)
-        found += [item for item in mesh.virtual_services if _reaches(item, namespace)]
+        found += self._virtual_services.seen_from(namespace)
         found += [item for item in _among(self._destination_rules, ruling) if _reaches(item, namespace)]
         found += _among(self._authentications, ruling)
         found += _among(self._access, dict.fromkeys((namespace, root)))
         return found
+
+
+class _Exported(Generic[_E]):
+    """Resources by the namespaces that they are exported to. Owns the lists."""
+
+    def __init__(self, items: Iterable[_E]) -> None:
+        self._seen: dict[str, dict[int, _E]] = {}
+        for place, item in enumerate(items):
+            for scope in item.export_to:
+                self._seen.setdefault(item.meta.namespace if scope == "." else scope, {})[place] = item
+
+    def seen_from(self, namespace: str) -> list[_E]:
+        """What is exported to a namespace, in order. Costs what is seen, not what there is."""
+        found = self._seen.get("*", {}) | self._seen.get(namespace, {})
+        return [found[place] for place in sorted(found)]
 
 
 class _Services:
@@ -136,17 +153,15 @@ class _Services:
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
-        self._origins = {service.meta.id: service.origin for service in mesh.services}
-        self._order = {name: place for place, name in enumerate(self._origins)}
-        self._seen: dict[str, set[ResourceId]] = {}
-        for name, origin in self._origins.items():
-            for scope in (name.namespace, *origin.export_to):
-                self._seen.setdefault(name.namespace if scope == "." else scope, set()).add(name)
+        origins = {service.meta.id: service.origin for service in mesh.services}
+        self._exported = _Exported(origins.values())
+        self._own = _by_namespace(origins.values())
 
     def seen_from(self, namespace: str) -> list[Service | ServiceEntry]:
         """What is exported to a namespace, and what it declares, whoever sees that."""
-        names = self._seen.get("*", set()) | self._seen.get(namespace, set())
-        return [self._origins[name] for name in sorted(names, key=self._order.__getitem__)]
+        seen = {item.meta.id: item for item in self._exported.seen_from(namespace)}
+        hidden = [item for item in self._own.get(namespace, ()) if item.meta.id not in seen]
+        return [*seen.values(), *hidden]
 
     def behind(
         self, routes: Iterable[HttpRoute], known: Iterable[Service | ServiceEntry]
@@ -171,7 +186,7 @@ def _concerns(route: HttpRoute, namespace: str, around: Container[str]) -> bool:
     )
 
 
-def _reaches(item: VirtualService | DestinationRule, namespace: str) -> bool:
+def _reaches(item: DestinationRule, namespace: str) -> bool:
     return is_visible(item.export_to, item.meta.namespace, namespace)
 
 

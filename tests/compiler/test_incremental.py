@@ -1,0 +1,100 @@
+"""A compilation that remembers gives the bytes that one without memory gives, whatever was edited in between."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from compiler.encode import encode_slices
+from compiler.gateways import gateway_proxies
+from compiler.guardrails import Guards
+from compiler.kept import Kept
+from compiler.link import Scope, Scopes, link
+from compiler.memory import CompilerCache, Memory
+from compiler.mesh import Mesh
+from compiler.pipeline import Compilation, compile_tree
+from compiler.resources.load import Resources, load_resources
+from compiler.tree import MemoryTree
+from snapshot.encode import decode
+from snapshot.index import SectionRef, SliceIndex, joined
+from tests.compiler.meshes import Files, edited, meshes, written
+
+KEY = b"k" * 32
+EXAMPLES = int(os.environ.get("WEFT_INCREMENTAL_EXAMPLES", "40"))
+THOROUGHLY = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=EXAMPLES <= 40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    phases=[Phase.explicit, Phase.generate],
+)
+
+
+def compiled(files: Files, memory: Memory | None = None) -> Compilation:
+    return compile_tree(MemoryTree(written(files)), allow_partial=True, memory=memory)
+
+
+def cached(folder: str) -> Memory:
+    """The memory of a new process that finds an older one's cache."""
+    return Memory(CompilerCache(Kept(Path(folder) / "files", KEY), Kept(Path(folder) / "slices", KEY)))
+
+
+def require_equal(found: Compilation, full: Compilation) -> None:
+    assert found.diagnostics == full.diagnostics
+    assert (found.snapshot is None) == (full.snapshot is None)
+    if found.snapshot is not None and full.snapshot is not None:
+        assert found.snapshot.digest == full.snapshot.digest
+        assert found.snapshot.index == full.snapshot.index
+        assert found.snapshot.blobs == full.snapshot.blobs
+
+
+@THOROUGHLY
+@given(st.data())
+def test_after_any_edits_memory_and_cache_give_what_a_full_compilation_gives(data: st.DataObject) -> None:
+    files = data.draw(meshes())
+    memory = Memory()
+    with TemporaryDirectory() as folder:
+        for _ in range(4):
+            full = compiled(files)
+            require_equal(compiled(files, memory), full)
+            require_equal(compiled(files, cached(folder)), full)
+            files = data.draw(edited(files))
+
+
+@THOROUGHLY
+@given(meshes())
+def test_a_scope_lacks_nothing_that_its_slices_depend_on(files: Files) -> None:
+    mesh = Mesh(read(files))
+    scopes = list(Scopes(mesh).all())
+    for scope in scopes:
+        proxies = [proxy for proxy in gateway_proxies(mesh) if proxy.namespace == scope.namespace]
+        whole = WholeMesh(scope.namespace, [], proxies, mesh.gateway_workloads, mesh.digests)
+        whole.all = mesh
+        assert sections(scope, mesh) == sections(whole, mesh)
+
+
+def read(files: Files) -> Resources:
+    examined = Memory().examine(MemoryTree(written(files)), Guards(()))
+    valid = [document for file in examined for document in file.loaded.documents if not file.wrong]
+    return load_resources(valid)[0]
+
+
+class WholeMesh(Scope):
+    """A scope that leaves nothing out, not even what no resource holds."""
+
+    all: Mesh
+
+    def mesh(self) -> Mesh:
+        return self.all
+
+
+def sections(scope: Scope, mesh: Mesh) -> dict[str, tuple[SectionRef, ...]]:
+    """The sections of the slices of a scope's own namespace, which pin all their bytes, by the slice's name."""
+    encoded = encode_slices(link(scope), mesh.positions)
+    own = [entry for entry in encoded.entries if entry.namespace == scope.namespace]
+    indexes = {entry.name: decode(encoded.blobs[entry.index], SliceIndex) for entry in own}
+    return {name: joined(index, encoded.blobs).sections for name, index in indexes.items()}
