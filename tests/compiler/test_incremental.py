@@ -24,11 +24,11 @@ from snapshot.index import SectionRef, SliceIndex, joined
 from tests.compiler.meshes import Files, edited, meshes, written
 
 KEY = b"k" * 32
-EXAMPLES = int(os.environ.get("WEFT_INCREMENTAL_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("WEFT_INCREMENTAL_EXAMPLES", "15"))
 THOROUGHLY = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES <= 40,
+    derandomize=EXAMPLES <= 15,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     phases=[Phase.explicit, Phase.generate],
 )
