@@ -53,6 +53,7 @@ THIRD_PARTY = {
     "runtime.control": {"msgspec", "trio", "cryptography", "httpx"},
     "runtime.credentials": {"msgspec", "trio", "watchfiles"},
     "runtime.discovery": {"msgspec", "trio", "httpx"},
+    "runtime.envoy": {"msgspec", "trio", "envoy", "google"},
     "runtime.fetch": {"msgspec", "trio", "httpx", "watchfiles", "zstandard"},
     "runtime.http1": {"msgspec"},
     "runtime.http2": {"msgspec", "hpack"},
@@ -65,6 +66,7 @@ THIRD_PARTY = {
     "weft.dev": {"msgspec", "rich", "trio", "watchfiles"},
     "weft.demo": {"click", "cryptography", "httpx", "msgspec", "pygit2", "rich", "trio"},
     "weft.commands.check": {"click", "msgspec", "watchfiles"},
+    "weft.commands.export": {"click", "msgspec", "yaml"},
     "weft.commands": {"click", "rich", "msgspec", "trio", "httpx", "pygit2"},
 }
 """What each part may take from elsewhere; the longest matching prefix decides. Reasons: docs/adr/0002-dependencies.md."""

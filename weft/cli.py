@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "schema": "Print the schema of a kind, or write the schemas for an editor.",
     "compile": "Compile a commit (or the work tree) into a snapshot.",
     "publish": "Compile, sign and publish a snapshot to a store.",
+    "export": "Print a proxy's slice as another proxy's configuration (Envoy).",
     "verify": "Verify a store against its root of trust.",
     "rollback": "Publish an earlier snapshot again, as a new version.",
     "log": "Show what was published when, by which commit and key, and where it runs.",

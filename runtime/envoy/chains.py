@@ -1,0 +1,175 @@
+"""From what a filter chain carries, HttpChain or TcpChain, to Envoy's network filters. A new field of either goes into its function here."""
+
+from __future__ import annotations
+
+from envoy.config.core.v3 import protocol_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from policies.authorization import Action, AuthorizationPolicy
+from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
+from runtime.envoy.actions import UNRESOLVED
+from runtime.envoy.authorization import Place, rbac
+from runtime.envoy.clusters import dns_cache, http2_options
+from runtime.envoy.failure import TranslationError
+from runtime.envoy.logs import access_logs
+from runtime.envoy.messages import Message, config_source, extension, milliseconds
+from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.routes import FAULT, Use, route_configuration, use_of
+from snapshot.prepared import PreparedChain, PreparedSlice
+from snapshot.section import (
+    Deadlines,
+    GatewayPort,
+    HttpChain,
+    Listener,
+    OriginalDestination,
+    PolicySet,
+    TcpChain,
+    WorkloadPort,
+)
+
+SERVER = "weft"
+_Manager = manager_pb2.HttpConnectionManager
+_NETWORK = listener_components_pb2.Filter
+_HTTP = manager_pb2.HttpFilter
+
+
+def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain, place: Placement) -> list[Message]:
+    """The network filters of a chain that speaks HTTP: one connection manager."""
+    proxy = prepared.proxy
+    deadlines = proxy.deadlines
+    manager = _Manager(
+        stat_prefix=_stat_prefix(chain),
+        http_filters=_requests(prepared, chain, network),
+        access_log=access_logs(proxy.access_log),
+        server_name=SERVER,
+        server_header_transformation=_Manager.PASS_THROUGH
+        if chain.listener.direction == "inbound"
+        else _Manager.OVERWRITE,
+        generate_request_id={"value": True},
+        strip_any_host_port=network.https_redirect,
+        strip_trailing_host_dot=True,
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        http2_protocol_options=http2_options(deadlines),
+        **_limits(deadlines),
+        **_paths(proxy.path_normalization),
+        **_trust(chain.listener.direction, edge=network.edge),
+        **_routes(prepared, use_of(network), place),
+        upgrade_configs=[
+            _Manager.UpgradeConfig(upgrade_type=kind) for kind in ("websocket", *(["CONNECT"] if network.proxy else []))
+        ],
+    )
+    return [extension(_NETWORK, "envoy.filters.network.http_connection_manager", manager)]
+
+
+def _stat_prefix(chain: PreparedChain) -> str:
+    return f"{chain.listener.name}|{chain.chain.name}"
+
+
+def _routes(prepared: PreparedSlice, use: Use, place: Placement) -> dict[str, object]:
+    if place.delivery is Delivery.DISCOVERED:
+        return {"rds": manager_pb2.Rds(config_source=config_source(), route_config_name=use.name)}
+    return {"route_config": route_configuration(prepared, use, stamp=place.stamp)}
+
+
+def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> list[Message]:
+    """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then faults, then the route's action."""
+    port = logical_port(chain.listener)
+    filters = []
+    for action in (Action.DENY, Action.ALLOW):
+        rules = rbac(_policies(prepared, network.policies), action, Place(http=True, port=port))
+        if rules is not None:
+            name = f"envoy.filters.http.rbac.{action.value.lower()}"
+            filters.append(extension(_HTTP, name, http_rbac_pb2.RBAC(rules=rules)))
+    filters.append(extension(_HTTP, FAULT, fault_pb2.HTTPFault()))
+    if any(isinstance(cluster.endpoints, OriginalDestination) for cluster in prepared.clusters.values()):
+        forward_proxy = dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache())
+        filters.append(extension(_HTTP, "envoy.filters.http.dynamic_forward_proxy", forward_proxy))
+    filters.append(extension(_HTTP, "envoy.filters.http.router", router_pb2.Router()))
+    return filters
+
+
+def logical_port(listener: Listener) -> int:
+    """The port that policies name; 0 where it is the real one."""
+    bind = listener.bind
+    return bind.port if isinstance(bind, WorkloadPort | GatewayPort) else 0
+
+
+def _policies(prepared: PreparedSlice, name: str) -> tuple[AuthorizationPolicy, ...]:
+    section = prepared.sections.get(("policies", name)) if name else None
+    return section.policies if isinstance(section, PolicySet) else ()
+
+
+def _limits(deadlines: Deadlines) -> dict[str, object]:
+    """What bounds every wait on a peer and every head."""
+    return {
+        "common_http_protocol_options": protocol_pb2.HttpProtocolOptions(
+            idle_timeout=milliseconds(deadlines.idle_ms), max_headers_count={"value": deadlines.max_headers}
+        ),
+        "request_headers_timeout": milliseconds(deadlines.head_ms),
+        "stream_idle_timeout": milliseconds(deadlines.stream_idle_ms),
+        "drain_timeout": milliseconds(deadlines.drain_ms),
+        "max_request_headers_kb": {"value": max(deadlines.max_head_bytes // 1024, 1)},
+    }
+
+
+def _paths(profile: str) -> dict[str, object]:
+    """Istio's profiles of path normalisation."""
+    fields: dict[str, object] = {"normalize_path": {"value": profile != NONE}}
+    if profile in (MERGE_SLASHES, DECODE_AND_MERGE_SLASHES):
+        fields["merge_slashes"] = True
+    if profile == DECODE_AND_MERGE_SLASHES:
+        fields["path_with_escaped_slashes_action"] = _Manager.UNESCAPE_AND_FORWARD
+    if profile not in (NONE, BASE, MERGE_SLASHES, DECODE_AND_MERGE_SLASHES):
+        raise TranslationError(f"the path normalisation {profile!r} has no form in Envoy")
+    return fields
+
+
+def _trust(direction: str, *, edge: bool) -> dict[str, object]:
+    """What is believed of who sends, as ``runtime.http.rules`` has it."""
+    details = _Manager.SetCurrentClientCertDetails(subject={"value": True}, uri=True)
+    if edge:
+        forwarded = _Manager.SANITIZE_SET
+    elif direction == "inbound":
+        forwarded = _Manager.APPEND_FORWARD
+    else:
+        forwarded = _Manager.SANITIZE
+    return {
+        "use_remote_address": {"value": edge},
+        "forward_client_cert_details": forwarded,
+        "set_current_client_cert_details": details,
+    }
+
+
+def tcp_filters(prepared: PreparedSlice, chain: PreparedChain, network: TcpChain) -> list[Message]:
+    """The network filters of a chain that passes bytes; without a destination they lead to a cluster that is not there, which closes at once."""
+    filters = []
+    prefix = _stat_prefix(chain)
+    for action in (Action.DENY, Action.ALLOW):
+        place = Place(http=False, port=logical_port(chain.listener))
+        rules = rbac(_policies(prepared, network.policies), action, place)
+        if rules is not None:
+            config = network_rbac_pb2.RBAC(rules=rules, stat_prefix=f"{prefix}|{action.value.lower()}")
+            filters.append(extension(_NETWORK, "envoy.filters.network.rbac", config))
+    kind = tcp_proxy_pb2.TcpProxy
+    alive = [destination for destination in network.destinations if destination.weight]
+    weights = [kind.WeightedCluster.ClusterWeight(name=one.cluster or UNRESOLVED, weight=one.weight) for one in alive]
+    if len(alive) == 1:
+        target: dict[str, object] = {"cluster": weights[0].name}
+    elif alive:
+        target = {"weighted_clusters": kind.WeightedCluster(clusters=weights)}
+    else:
+        target = {"cluster": UNRESOLVED}
+    tunnel = kind(
+        stat_prefix=prefix,
+        idle_timeout=milliseconds(prepared.proxy.deadlines.idle_ms),
+        access_log=access_logs(prepared.proxy.access_log),
+        **target,
+    )
+    return [*filters, extension(_NETWORK, "envoy.filters.network.tcp_proxy", tunnel)]

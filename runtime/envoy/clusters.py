@@ -1,0 +1,179 @@
+"""From clusters to Envoy's clusters and their endpoints. A new field of Cluster, PoolLimits or an endpoint source goes into its function here."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_proxy_pb2
+from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from google.protobuf import struct_pb2
+
+from runtime.endpoints import endpoints_of
+from runtime.envoy.failure import TranslationError
+from runtime.envoy.messages import Message, address, config_source, extension, milliseconds, packed
+from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.tls import upstream
+from snapshot.section import (
+    ApplicationEndpoint,
+    Cluster,
+    Deadlines,
+    DnsEndpoints,
+    Endpoint,
+    MeshUpstream,
+    OriginalDestination,
+    PoolLimits,
+    Proxy,
+    RegisteredEndpoints,
+    StaticEndpoints,
+)
+
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+NO_LIMIT = 0xFFFFFFFF
+_BALANCE = {
+    "least_request": cluster_pb2.Cluster.LEAST_REQUEST,
+    "round_robin": cluster_pb2.Cluster.ROUND_ROBIN,
+    "random": cluster_pb2.Cluster.RANDOM,
+}
+_MATCH = "envoy.transport_socket_match"
+_MESH = {"tlsMode": "istio"}
+
+
+def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
+    """One cluster; raises TranslationError."""
+    made = cluster_pb2.Cluster(
+        name=section.name,
+        connect_timeout=milliseconds(section.limits.connect_timeout_ms),
+        circuit_breakers=_breakers(section.limits),
+        per_connection_buffer_limit_bytes={"value": proxy.deadlines.buffer_bytes},
+        typed_extension_protocol_options={HTTP_OPTIONS: packed(_http(section, proxy.deadlines))},
+        ignore_health_on_host_removal=True,
+        **_source(section, place),
+    )
+    if not made.HasField("cluster_type"):
+        balance = _BALANCE.get(section.balance)
+        if balance is None:
+            source = section.sources[0] if section.sources else None
+            raise TranslationError(f"the load balancing {section.balance!r} has no form in Envoy yet", source)
+        made.lb_policy = balance
+        # An outage of all endpoints is answered, not hidden by sending to those that are known to be gone.
+        made.common_lb_config.healthy_panic_threshold.value = 0
+    _transport(made, section, proxy, place)
+    return made
+
+
+def _source(section: Cluster, place: Placement) -> dict[str, object]:
+    """The type of a cluster and, where it does not discover its endpoints, those."""
+    match section.endpoints:
+        case OriginalDestination():
+            return _forward_proxy()
+        case DnsEndpoints(names):
+            found = [Endpoint(address=host, port=port) for host, port in names]
+            return {
+                "type": cluster_pb2.Cluster.STRICT_DNS,
+                "load_assignment": assignment(section.name, found),
+                "respect_dns_ttl": True,
+                "dns_lookup_family": cluster_pb2.Cluster.ALL,
+            }
+        case RegisteredEndpoints() if place.delivery is Delivery.DISCOVERED:
+            eds = cluster_pb2.Cluster.EdsClusterConfig(eds_config=config_source())
+            return {"type": cluster_pb2.Cluster.EDS, "eds_cluster_config": eds}
+        case StaticEndpoints() | ApplicationEndpoint() | RegisteredEndpoints():
+            return {"type": cluster_pb2.Cluster.STATIC, "load_assignment": load_assignment(section, place)}
+        case _:
+            assert_never(section.endpoints)
+
+
+def load_assignment(section: Cluster, place: Placement) -> Message:
+    """The endpoints of a cluster now."""
+    return assignment(section.name, list(endpoints_of(section, place.live)))
+
+
+def assignment(name: str, endpoints: list[Endpoint]) -> Message:
+    """Endpoints as Envoy takes them. Those that speak mesh TLS say so in metadata, by which ``auto`` clusters choose."""
+    members = []
+    for one in endpoints:
+        member = endpoint_components_pb2.LbEndpoint(
+            endpoint=endpoint_components_pb2.Endpoint(address=address(one.address, one.port)),
+            load_balancing_weight={"value": one.weight},
+        )
+        if one.mesh:
+            member.metadata.filter_metadata[_MATCH].update(_MESH)
+        members.append(member)
+    group = endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=members)
+    return endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=[group] if members else [])
+
+
+def dns_cache() -> Message:
+    """The one cache of names that requests themselves bring; the HTTP filter and the cluster must mean the same."""
+    return dns_cache_pb2.DnsCacheConfig(name="weft", dns_lookup_family=cluster_pb2.Cluster.ALL)
+
+
+def _forward_proxy() -> dict[str, object]:
+    # Which names an upstream must bear is the cluster's own to say, in its TLS settings.
+    config = forward_proxy_pb2.ClusterConfig(dns_cache_config=dns_cache(), allow_insecure_cluster_options=True)
+    kind = extension(cluster_pb2.Cluster.CustomClusterType, "envoy.clusters.dynamic_forward_proxy", config)
+    return {"cluster_type": kind, "lb_policy": cluster_pb2.Cluster.CLUSTER_PROVIDED}
+
+
+def _breakers(limits: PoolLimits) -> Message:
+    threshold = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections={"value": limits.max_connections or NO_LIMIT},
+        max_pending_requests={"value": limits.max_pending_requests or NO_LIMIT},
+        max_requests={"value": limits.max_requests or NO_LIMIT},
+        max_retries={"value": NO_LIMIT},
+    )
+    return circuit_breaker_pb2.CircuitBreakers(thresholds=[threshold])
+
+
+def _http(section: Cluster, deadlines: Deadlines) -> Message:
+    """How HTTP is spoken to the endpoints."""
+    limits = section.limits
+    common: dict[str, object] = {}
+    if limits.idle_timeout_ms:
+        common["idle_timeout"] = milliseconds(limits.idle_timeout_ms)
+    if limits.max_requests_per_connection:
+        common["max_requests_per_connection"] = {"value": limits.max_requests_per_connection}
+    http2 = http2_options(deadlines)
+    kind = http_protocol_options_pb2.HttpProtocolOptions
+    options = kind(common_http_protocol_options=protocol_pb2.HttpProtocolOptions(**common))
+    match section.protocol:
+        case "same":
+            options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+            options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
+        case "http2":
+            options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+        case _:
+            options.explicit_http_config.http_protocol_options.SetInParent()
+    return options
+
+
+def http2_options(deadlines: Deadlines) -> Message:
+    """Streams and windows of HTTP/2, the same on both sides."""
+    return protocol_pb2.Http2ProtocolOptions(
+        max_concurrent_streams={"value": deadlines.max_streams},
+        initial_stream_window_size={"value": max(deadlines.stream_window_bytes, 65_535)},
+        initial_connection_window_size={"value": max(deadlines.connection_window_bytes, 65_535)},
+        allow_connect=True,
+    )
+
+
+def _transport(made: Message, section: Cluster, proxy: Proxy, place: Placement) -> None:
+    """TLS towards all endpoints, or towards those that speak it where the cluster leaves that to each."""
+    tls = section.tls
+    if tls is None:
+        return
+    socket = upstream(tls, section.protocol, proxy, place.delivery)
+    if not (isinstance(tls, MeshUpstream) and tls.auto):
+        made.transport_socket.CopyFrom(socket)
+        return
+    plain = extension(base_pb2.TransportSocket, "envoy.transport_sockets.raw_buffer", raw_buffer_pb2.RawBuffer())
+    criteria = struct_pb2.Struct()
+    criteria.update(_MESH)
+    kind = cluster_pb2.Cluster.TransportSocketMatch
+    made.transport_socket_matches.append(kind(name="mesh", match=criteria, transport_socket=socket))
+    made.transport_socket_matches.append(kind(name="plain", transport_socket=plain))

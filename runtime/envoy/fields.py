@@ -1,0 +1,158 @@
+"""Which fields of a slice the translation reads. A slice that uses any other is refused, so that nothing is dropped unsaid.
+
+Whoever adds a field to a section or a policy translates it and names it here, or leaves it out on purpose: then slices that set it do not
+run on Envoy, and say why. A field that holds its default asks nothing and is never refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from policies.authorization import AuthorizationPolicy, Clause, Rule
+from policies.match import (
+    Exact,
+    HeaderMatch,
+    PathExact,
+    PathPrefix,
+    PathRegex,
+    PathSegments,
+    Prefix,
+    Present,
+    QueryMatch,
+    Regex,
+    RouteMatch,
+    Suffix,
+)
+from policies.source import SourceRef
+from policies.traffic import (
+    Destination,
+    DirectResponse,
+    Fault,
+    FaultAbort,
+    FaultDelay,
+    Forward,
+    HeaderEdits,
+    Redirect,
+    Retry,
+    Rewrite,
+)
+from runtime.envoy.failure import TranslationError
+from snapshot.section import (
+    AccessLog,
+    ApplicationEndpoint,
+    Cluster,
+    CredentialSlot,
+    Deadlines,
+    DnsEndpoints,
+    Endpoint,
+    FilterChain,
+    GatewayPort,
+    HttpChain,
+    Listener,
+    MeshTls,
+    MeshUpstream,
+    OriginalDestination,
+    PolicySet,
+    PoolLimits,
+    Proxy,
+    ProxyPort,
+    RegisteredEndpoints,
+    Route,
+    RouteBlock,
+    RouteTable,
+    ServerTls,
+    ServiceName,
+    ServicePort,
+    StaticEndpoints,
+    TcpChain,
+    TlsUpstream,
+    VirtualHost,
+    Workload,
+    WorkloadPort,
+)
+
+KNOWN: dict[type[msgspec.Struct], str] = {
+    WorkloadPort: "port",
+    GatewayPort: "port",
+    ServicePort: "host port",
+    ProxyPort: "",
+    MeshTls: "",
+    ServerTls: "credentials client client_ca min_version max_version ciphers",
+    HttpChain: "routes policies edge https_redirect proxy host",
+    TcpChain: "destinations source policies",
+    FilterChain: "name source network server_names tls passthrough",
+    Listener: "name source direction bind protocol chains",
+    Route: "source match action name request_headers response_headers fault timeout_ms retry",
+    VirtualHost: "table name domains source blocks request_headers response_headers",
+    RouteBlock: "table virtual_host ordinal routes",
+    RouteTable: "name source port unmatched",
+    Endpoint: "address port weight mesh identity labels locality workload namespace",
+    StaticEndpoints: "endpoints",
+    DnsEndpoints: "names",
+    RegisteredEndpoints: "namespace labels port port_name static",
+    ApplicationEndpoint: "port",
+    OriginalDestination: "",
+    MeshUpstream: "identities server_name auto",
+    TlsUpstream: "server_name names ca credential skip_verify",
+    PoolLimits: "max_connections max_pending_requests max_requests max_requests_per_connection connect_timeout_ms "
+    "idle_timeout_ms",
+    ServiceName: "host name namespace",
+    Cluster: "name service endpoints sources port subset protocol balance tls limits",
+    PolicySet: "name policies",
+    AccessLog: "path encoding",
+    Deadlines: "head_ms idle_ms stream_idle_ms tls_handshake_ms drain_ms max_head_bytes max_headers max_streams "
+    "stream_window_bytes connection_window_bytes buffer_bytes max_connections",
+    Workload: "name namespace identity service_account app version canonical_name canonical_revision cluster",
+    CredentialSlot: "name names",
+    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization",
+    HeaderEdits: "remove set add",
+    Destination: "cluster weight request_headers response_headers status",
+    Rewrite: "prefix path regex substitution authority",
+    Redirect: "status scheme authority host port path prefix port_from_scheme",
+    DirectResponse: "status body flag",
+    Forward: "destinations rewrite",
+    FaultDelay: "delay_ms per_million",
+    FaultAbort: "status per_million grpc_status",
+    Fault: "delay abort",
+    Retry: "attempts on statuses per_try_timeout_ms base_backoff_ms max_backoff_ms",
+    Exact: "value ignore_case",
+    Prefix: "value ignore_case",
+    Suffix: "value ignore_case",
+    Regex: "pattern",
+    Present: "",
+    PathExact: "value ignore_case",
+    PathPrefix: "value ignore_case",
+    PathSegments: "value",
+    PathRegex: "pattern",
+    HeaderMatch: "name match invert",
+    QueryMatch: "name match",
+    RouteMatch: "path method scheme authority headers query",
+    Clause: "attribute values not_values",
+    Rule: "source sources operations when",
+    AuthorizationPolicy: "source action rules",
+}
+"""Type -> its fields that are translated, or that need no translation (names of resources, labels of metrics)."""
+
+_known = {kind: frozenset(names.split()) for kind, names in KNOWN.items()}
+
+
+def require_known(value: Any, source: SourceRef | None = None) -> None:
+    """Raises TranslationError where a part of a section says something that the translation does not know."""
+    if isinstance(value, tuple):
+        for one in value:
+            require_known(one, source)
+        return
+    if not isinstance(value, msgspec.Struct) or isinstance(value, SourceRef):
+        return
+    source = getattr(value, "source", None) or source
+    known = _known.get(type(value))
+    if known is None:
+        raise TranslationError(f"{type(value).__name__} is not translated for Envoy yet", source)
+    for field in msgspec.structs.fields(value):
+        held = getattr(value, field.name)
+        if field.name in known:
+            require_known(held, source)
+        elif held != field.default:
+            raise TranslationError(f"{type(value).__name__}.{field.name} is not translated for Envoy yet", source)

@@ -1,0 +1,88 @@
+"""The secrets that transport sockets name: this workload's identity, the trust bundle, and what fills credential slots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import assert_never
+
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+
+from runtime.envoy.messages import Message, file, inline_bytes
+from snapshot.live import Credential, Svid
+from snapshot.section import Cluster, Listener, MeshTls, MeshUpstream, ServerTls, TlsUpstream
+
+IDENTITY = "identity"
+BUNDLE = "bundle"
+
+
+def credential(slot: str) -> str:
+    """The name of the secret with a slot's certificate and key."""
+    return f"credential:{slot}"
+
+
+def authority(slot: str) -> str:
+    """The name of the secret with a slot's CA certificates."""
+    return f"authority:{slot}"
+
+
+def wanted(listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> Iterator[str]:
+    """The names of all secrets that listeners and clusters refer to."""
+    for tls in [chain.tls for listener in listeners for chain in listener.chains] + [one.tls for one in clusters]:
+        match tls:
+            case MeshTls() | MeshUpstream():
+                yield from (IDENTITY, BUNDLE)
+            case ServerTls(credentials, client, client_ca):
+                yield from map(credential, credentials)
+                if client != "none":
+                    yield authority(client_ca or credentials[0])
+            case TlsUpstream():
+                if tls.credential:
+                    yield credential(tls.credential)
+                if tls.ca and not tls.skip_verify:
+                    yield authority(tls.ca)
+            case None:
+                pass
+            case _:
+                assert_never(tls)
+
+
+def of_svid(svid: Svid) -> list[Message]:
+    """The identity and the bundle, from memory."""
+    return [
+        _certificate(IDENTITY, inline_bytes(svid.certificate_chain), inline_bytes(svid.private_key)),
+        _trusted(BUNDLE, inline_bytes(svid.bundle)),
+    ]
+
+
+def of_credential(given: Credential) -> list[Message]:
+    """What one slot holds now, from memory."""
+    found = []
+    if given.certificate_chain:
+        key, chain = inline_bytes(given.private_key), inline_bytes(given.certificate_chain)
+        found.append(_certificate(credential(given.name), chain, key))
+    if given.ca:
+        found.append(_trusted(authority(given.name), inline_bytes(given.ca)))
+    return found
+
+
+def of_files(names: Iterable[str], identity: Path, credentials: Path) -> list[Message]:
+    """Secrets that Envoy reads itself: ``identity/{tls.crt,tls.key,ca.crt}`` and ``credentials/<namespace>/<secret>/`` with the same names."""
+    return [_of_file(name, identity, credentials) for name in sorted(set(names))]
+
+
+def _of_file(name: str, identity: Path, credentials: Path) -> Message:
+    kind, _, slot = name.partition(":")
+    folder = credentials / slot if slot else identity
+    if kind in ("authority", BUNDLE):
+        return _trusted(name, file(str(folder / "ca.crt")))
+    return _certificate(name, file(str(folder / "tls.crt")), file(str(folder / "tls.key")))
+
+
+def _certificate(name: str, chain: Message, key: Message) -> Message:
+    certificate = common_pb2.TlsCertificate(certificate_chain=chain, private_key=key)
+    return secret_pb2.Secret(name=name, tls_certificate=certificate)
+
+
+def _trusted(name: str, ca: Message) -> Message:
+    return secret_pb2.Secret(name=name, validation_context=common_pb2.CertificateValidationContext(trusted_ca=ca))

@@ -1,0 +1,115 @@
+"""The translation: a prepared slice, placed on one machine, to the messages that Envoy runs. Pure, and complete or refused.
+
+    fields.require_known -> listeners -> route configurations -> clusters -> endpoints
+
+One function per section type: ``listeners.listener``, ``routes.route_configuration`` (RouteTable, VirtualHost, RouteBlock), ``clusters.cluster``,
+``authorization.rbac`` (PolicySet); the Proxy section's parts are read by ``chains`` and ``logs``. Whoever adds a field to a section
+translates it there and names it in ``fields``; until then a slice that uses it is refused here, at file and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import msgspec
+
+from policies.source import SourceRef
+from runtime.envoy.clusters import cluster, load_assignment
+from runtime.envoy.failure import TranslationError, UntranslatableError
+from runtime.envoy.fields import require_known
+from runtime.envoy.listeners import fits, listener
+from runtime.envoy.messages import Message
+from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.routes import Use, route_configuration, use_of
+from runtime.envoy.secrets import wanted
+from snapshot.prepared import PreparedSlice
+from snapshot.section import Cluster, HttpChain, Listener, RegisteredEndpoints
+
+
+class Translated(msgspec.Struct, frozen=True):
+    """What Envoy runs of a slice. ``routes`` and ``endpoints`` are empty where they stand inside listeners and clusters (static delivery).
+
+    ``secrets`` are the names that transport sockets refer to; their content is live data."""
+
+    listeners: tuple[Message, ...]
+    routes: tuple[Message, ...]
+    clusters: tuple[Message, ...]
+    endpoints: tuple[Message, ...]
+    secrets: frozenset[str]
+
+
+def translate(prepared: PreparedSlice, place: Placement) -> Translated:
+    """Translates a slice; raises UntranslatableError with everything that cannot be."""
+    problems = _Problems(prepared)
+    for section in prepared.sections.values():
+        problems.collect(partial(require_known, section))
+    bound = [one for one in prepared.listeners.values() if place.bootstrap.resolve(one.bind) is not None]
+    listeners = [problems.collect(partial(listener, prepared, one, place)) for one in bound]
+    routes: list[Message | None] = []
+    endpoints: list[Message] = []
+    if place.delivery is Delivery.DISCOVERED:
+        for use in dict.fromkeys(uses(bound)):
+            routes.append(
+                problems.collect(partial(route_configuration, prepared, use, stamp=place.stamp), table(prepared, use))
+            )
+        endpoints = [load_assignment(one, place) for one in discovering(prepared)]
+    clusters = [
+        problems.collect(partial(cluster, one, prepared.proxy, place), _source(one))
+        for one in prepared.clusters.values()
+    ]
+    problems.require_none()
+    return Translated(
+        listeners=tuple(one for one in listeners if one is not None),
+        routes=tuple(one for one in routes if one is not None),
+        clusters=tuple(one for one in clusters if one is not None),
+        endpoints=tuple(endpoints),
+        secrets=frozenset(wanted(bound, prepared.clusters.values())),
+    )
+
+
+def uses(listeners: list[Listener]) -> Iterator[Use]:
+    """The route configurations that listeners refer to."""
+    for section in listeners:
+        for chain, _ in fits(section.chains, section.protocol):
+            if isinstance(chain.network, HttpChain):
+                yield use_of(chain.network)
+
+
+def discovering(prepared: PreparedSlice) -> list[Cluster]:
+    """The clusters whose endpoints change while the slice stays."""
+    return [one for one in prepared.clusters.values() if isinstance(one.endpoints, RegisteredEndpoints)]
+
+
+def table(prepared: PreparedSlice, use: Use) -> SourceRef | None:
+    """Where a route configuration comes from."""
+    found = prepared.tables.get(use.table)
+    return found.section.source if found is not None else None
+
+
+def _source(section: Cluster) -> SourceRef | None:
+    return section.sources[0] if section.sources else None
+
+
+class _Problems:
+    """Collects what cannot be translated, each once, with its place in the repository."""
+
+    def __init__(self, prepared: PreparedSlice) -> None:
+        self._prepared = prepared
+        self._found: dict[str, SourceRef | None] = {}
+
+    def collect(self, make: Callable[[], Message | None], near: SourceRef | None = None) -> Message | None:
+        """What ``make`` returns, or None where it raised TranslationError; ``near`` is its place where the error names none."""
+        try:
+            return make()
+        except TranslationError as error:
+            source = error.source or near
+            place = self._prepared.position(source) if source is not None else None
+            where = place or source
+            self._found.setdefault(f"{where}: {error}" if where is not None else str(error), source)
+            return None
+
+    def require_none(self) -> None:
+        """Raises UntranslatableError where something was found."""
+        if self._found:
+            raise UntranslatableError(tuple(self._found), next(iter(self._found.values())))
