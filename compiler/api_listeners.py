@@ -52,9 +52,11 @@ def placed_listeners(mesh: Mesh, gateway: ApiGateway, *, complete: bool = False)
     owners: list[ApiGateway | ListenerSet] = [gateway, *attached_sets(mesh, gateway)]
     for owner in owners:
         earlier = [item.listener for item in found if item.conflict is None]
-        for index, listener in enumerate(owner.listeners):
-            beside = [*owner.listeners[:index], *owner.listeners[index + 1 :]]
-            found.append(_placed(mesh, gateway, owner, listener, [*earlier, *beside], complete=complete))
+        # What yields to an earlier owner is no rival of what stands beside it.
+        left = [listener for listener in owner.listeners if _conflict(listener, earlier) is None]
+        for listener in owner.listeners:
+            rivals = earlier + [other for other in left if other is not listener]
+            found.append(_placed(mesh, gateway, owner, listener, rivals, complete=complete))
     return found
 
 

@@ -29,6 +29,8 @@ CARRIED_PROTOCOLS = frozenset({"HTTP", "HTTPS"})
 """The protocols of listeners that link makes chains of."""
 HOSTED_KINDS = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute"})
 """The kinds of route that have hostnames."""
+_CONFLICTED = 5
+"""How near a route comes to a listener that takes it and is refused itself."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -53,10 +55,14 @@ class Binding(msgspec.Struct, frozen=True):
 
 
 class Bound(msgspec.Struct, frozen=True):
-    """What one parentRef comes to: its bindings, or the reason why there is none."""
+    """What one parentRef comes to: its bindings, or the reason why there is none.
+
+    ``selected`` are all listeners that take the route, those too that do not exist because of a conflict: a status counts routes there.
+    """
 
     bindings: tuple[Binding, ...] = ()
     refused: Verdict | None = None
+    selected: tuple[PlacedListener, ...] = ()
 
 
 class Standing:
@@ -85,23 +91,19 @@ def bind(standing: Standing, route: Attachable, parent: ParentRef) -> Bound | No
     if refused is not None:
         return Bound(refused=Verdict("NoMatchingParent", refused.message))
     places = [item for item in standing.listeners(gateway) if item.owner is owner]
-    bindings: list[Binding] = []
-    problems: list[tuple[int, Verdict]] = []
-    for place in places:
-        problem = _binding_problem(mesh, place, route, parent)
-        if problem is None:
-            bindings.append(Binding(place, common_hosts(place.listener, route)))
-        else:
-            problems.append(problem)
+    judged = [(place, _binding_problem(mesh, place, route, parent)) for place in places]
+    selected = tuple(place for place, problem in judged if problem is None or problem[0] == _CONFLICTED)
+    bindings = tuple(Binding(place, common_hosts(place.listener, route)) for place, problem in judged if not problem)
+    problems = [problem for _, problem in judged if problem is not None]
     if bindings:
-        return Bound(tuple(bindings))
+        return Bound(bindings, selected=selected)
     if not problems:
         return Bound(refused=Verdict("NoMatchingParent", f"{owner.meta.id} has no listener"))
     # The listener that the route came nearest to says best why it does not attach.
     nearest = max(stage for stage, _ in problems)
     reasons = [verdict for stage, verdict in problems if stage == nearest]
     message = "; ".join(dict.fromkeys(verdict.message for verdict in reasons))
-    return Bound(refused=Verdict(reasons[0].reason, message))
+    return Bound(refused=Verdict(reasons[0].reason, message), selected=selected)
 
 
 def _owner(mesh: Mesh, parent: ParentRef) -> tuple[ApiGateway | ListenerSet, ApiGateway, Verdict | None] | None:
@@ -121,6 +123,12 @@ def _owner(mesh: Mesh, parent: ParentRef) -> tuple[ApiGateway | ListenerSet, Api
     return None
 
 
+def served_gateway(mesh: Mesh, parent: ParentRef) -> ApiGateway | None:
+    """The Gateway that a parentRef leads to, directly or by a ListenerSet; None where that is not one that weft serves."""
+    found = _owner(mesh, parent)
+    return found[1] if found else None
+
+
 def parent_gateway(mesh: Mesh, listener_set: ListenerSet) -> ApiGateway | None:
     """The Gateway that a ListenerSet asks for, where it is in the tree and weft serves it."""
     gateway = mesh.api_gateways.get((listener_set.parent.namespace, listener_set.parent.name))
@@ -136,16 +144,17 @@ def _binding_problem(
         return 0, Verdict("NoMatchingParent", f"sectionName is {parent.section}")
     if parent.port and parent.port != listener.port:
         return 1, Verdict("NoMatchingParent", f"port is {parent.port}")
-    if place.conflict is not None:
-        return 2, Verdict("NoMatchingParent", f"listener {listener.name} is refused: {place.conflict.message}")
     if kind not in place.kinds:
-        return 3, Verdict("NotAllowedByListeners", f"listener {listener.name} does not take {kind}s")
+        return 2, Verdict("NotAllowedByListeners", f"listener {listener.name} does not take {kind}s")
     if not namespace_allowed(mesh, listener.allowed, place.owner.meta.namespace, route.meta.namespace):
         message = f"listener {listener.name} does not take routes from namespace {route.meta.namespace}"
-        return 4, Verdict("NotAllowedByListeners", message)
+        return 3, Verdict("NotAllowedByListeners", message)
     if not common_hosts(listener, route):
         message = f"no hostname in common with listener {listener.name} ({listener.hostname})"
-        return 5, Verdict("NoMatchingListenerHostname", message)
+        return 4, Verdict("NoMatchingListenerHostname", message)
+    if place.conflict is not None:
+        message = f"listener {listener.name} is refused: {place.conflict.message}"
+        return _CONFLICTED, Verdict("NoMatchingParent", message)
     return None
 
 

@@ -61,6 +61,12 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
     return found
 
 
+def understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
+    """The mesh of a tree, None where an error has made it meaningless, and everything that is wrong, as ``check`` reports it."""
+    mesh, found, _ = _understand(tree, dates, Memory())
+    return mesh, found
+
+
 def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:
     """Compiles a tree. Any error forbids a snapshot, and so does what this version does not carry yet.
 

@@ -50,12 +50,15 @@ class RouteBackend(msgspec.Struct, frozen=True):
 
 
 class ApiRoute(msgspec.Struct, frozen=True):
-    """A route of any kind, without its rules."""
+    """A route of any kind, without its rules: their number, and what those ask for that nobody could carry out."""
 
     meta: Meta
     parents: tuple[ParentRef, ...]
     hostnames: tuple[str, ...]
     backends: tuple[RouteBackend, ...]
+    rules: int = 0
+    unsupported: tuple[str, ...] = ()
+    """A sentence for each rule that is answered with a failure because of what it asks for."""
 
 
 def read_parents(spec: Cursor, namespace: str) -> tuple[ParentRef, ...]:
@@ -78,7 +81,25 @@ def read_parents(spec: Cursor, namespace: str) -> tuple[ParentRef, ...]:
 def read_api_route(meta: Meta, spec: Cursor) -> ApiRoute:
     """The common part of a route document, whatever its kind."""
     hostnames = tuple(dict.fromkeys(host.lower() for host in spec.texts("hostnames")))
-    return ApiRoute(meta, read_parents(spec, meta.namespace), hostnames, tuple(_backends(spec, meta.namespace)))
+    rules = spec.each("rules")
+    return ApiRoute(
+        meta=meta,
+        parents=read_parents(spec, meta.namespace),
+        hostnames=hostnames,
+        backends=tuple(_backends(spec, meta.namespace)),
+        rules=len(rules),
+        unsupported=tuple(reason for rule in rules if (reason := _extension(rule))),
+    )
+
+
+def _extension(rule: Cursor) -> str:
+    """What a rule extends routes with: a filter of a kind that Gateway API does not define, of which weft has none."""
+    owners = (rule, *rule.each("backendRefs"))
+    references = (item.at("extensionRef") for owner in owners for item in owner.each("filters"))
+    wanted = next((reference for reference in references if reference is not None), None)
+    if wanted is None:
+        return ""
+    return f"{rule.path} extends the route by {wanted.text('kind')} {wanted.text('name')}, which weft does not know"
 
 
 def _backends(spec: Cursor, namespace: str) -> Iterator[RouteBackend]:

@@ -22,6 +22,7 @@ PURE = (
     "samples",
     "bookinfo",
     "authorization",
+    "status",
 )
 
 
