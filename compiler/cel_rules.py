@@ -45,6 +45,15 @@ def holds(expression: str, value: Any) -> bool | None:
         return None
 
 
+def compiles(expression: str) -> bool:
+    """Whether a text is an expression in CEL, whatever its variables are."""
+    try:
+        _program(expression)
+    except (ValueError, RuntimeError):
+        return False
+    return True
+
+
 @cache
 def _program(expression: str) -> cel.Program:
     """An expression compiled once; raises ValueError where it is no CEL, which is a mistake in the schema."""

@@ -2,26 +2,28 @@
 
 - ``x-unique`` on a list: sets of fields of which no two items may have the same values. A field that is absent is equal to another
   absent one; ``field!`` leaves out items that lack it, and a dot leads into the item.
-- ``format``: ``re2`` is an expression that RE2 compiles, ``ip-block`` an address or a CIDR block, ``jwk-set`` a JSON Web Key Set.
+- ``format``: one of those that compiler/formats.py judges.
 - ``x-weft-rules``: expressions over the fields of one object (compiler/cel_rules.py).
+- ``x-disjoint``: localities of which none may overlap with another: the field of that name of each item of a list, or ("") the keys of a map.
+- ``x-sum``: what the values of a map add up to.
 - A map's value may not be null. Kubernetes would drop the key, and a selector or match without one of its keys selects more.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import re2
-
 from compiler.catalog import diagnostic
 from compiler.cel_rules import check_cel_rules
-from compiler.diagnostic import Diagnostic, Related, ResourceId
+from compiler.diagnostic import Diagnostic, Related, ResourceId, Span
+from compiler.formats import problem
+from compiler.istio_rules import ISTIO_RULES, check_istio
+from compiler.localities import first_bad
 from compiler.mistakes import Path, dotted, where
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.route_rules import ROUTES, check_route
+from compiler.wording import shown
 
 Schema = dict[str, Any]
 
@@ -43,12 +45,17 @@ def check_rules(document: Document, schema: Schema, *, shape_is_right: bool) -> 
         if isinstance(spot.node, Sequence):
             for fields in spot.schema.get("x-unique", ()):
                 found += _repeated(document, spot, fields)
+            found += _overlapping(document, spot)
         elif isinstance(spot.node, Mapping):
             found += _without_value(document, spot)
+            found += _overlapping(document, spot)
+            found += _not_the_sum(document, spot)
         elif "format" in spot.schema:
             found += _malformed(document, spot)
     if document.kind in ROUTES:
         found += check_route(document)
+    if document.kind in ISTIO_RULES and document.api_version.partition("/")[0].endswith("istio.io"):
+        found += check_istio(document)
     return found
 
 
@@ -58,7 +65,8 @@ def _spots(root: Schema, top: Node) -> Iterator[_Spot]:
     while waiting:
         schema, node, path = waiting.pop()
         if "$ref" in schema:
-            schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+            beside = {keyword: value for keyword, value in schema.items() if keyword != "$ref"}
+            schema = {**root["$defs"][schema["$ref"].rpartition("/")[2]], **beside}
         yield _Spot(schema, node, path)
         if isinstance(node, Sequence):
             items = schema.get("items")
@@ -102,6 +110,47 @@ def _value(item: Node, field: str) -> object:
     return node.value if isinstance(node, Scalar) else None
 
 
+def _overlapping(document: Document, spot: _Spot) -> Iterator[Diagnostic]:
+    field = spot.schema.get("x-disjoint")
+    if field is None:
+        return
+    steps: list[Path]
+    if isinstance(spot.node, Mapping):
+        steps, names = [(name,) for name in spot.node.entries], list(spot.node.entries)
+    else:
+        assert isinstance(spot.node, Sequence)
+        steps = [(index, field) for index in range(len(spot.node))]
+        names = [str(_value(item, field) or "") for item in spot.node]
+    bad = first_bad(names)
+    if bad is None:
+        return
+    related: tuple[Related, ...] = ()
+    if bad.first is not None:
+        related = (Related(span=_place(document, spot, steps[bad.first]), message="the first one"),)
+    message = f"{dotted(spot.path)}: {bad.problem}"
+    span = _place(document, spot, steps[bad.at])
+    yield diagnostic("IST0106", message, span, resource=_about(document), related=related)
+
+
+def _place(document: Document, spot: _Spot, steps: Path) -> Span:
+    """A key of a map, or what stands in an item of a list."""
+    if isinstance(spot.node, Mapping):
+        return spot.node.key_spans[str(steps[0])]
+    return where(document, (*spot.path, *steps))
+
+
+def _not_the_sum(document: Document, spot: _Spot) -> Iterator[Diagnostic]:
+    wanted = spot.schema.get("x-sum")
+    if wanted is None:
+        return
+    assert isinstance(spot.node, Mapping)
+    values = [value.value for value in spot.node.entries.values() if isinstance(value, Scalar)]
+    total = sum(value for value in values if isinstance(value, int))
+    if total != wanted:
+        message = f"{dotted(spot.path)}: the shares add up to {total}, not {wanted}"
+        yield diagnostic("IST0106", message, where(document, spot.path), resource=_about(document))
+
+
 def _without_value(document: Document, spot: _Spot) -> Iterator[Diagnostic]:
     assert isinstance(spot.node, Mapping)
     if not isinstance(spot.schema.get("additionalProperties"), dict):
@@ -118,56 +167,14 @@ def _without_value(document: Document, spot: _Spot) -> Iterator[Diagnostic]:
 
 def _malformed(document: Document, spot: _Spot) -> Iterator[Diagnostic]:
     assert isinstance(spot.node, Scalar)
-    text = str(spot.node.value)
-    problem = ""
-    if spot.schema["format"] == "re2":
-        problem = _regex_problem(text)
-    elif spot.schema["format"] == "ip-block":
-        problem = _block_problem(text)
-    elif spot.schema["format"] == "jwk-set":
-        problem = _keys_problem(text)
-    if problem:
-        message = f"{dotted(spot.path)}: `{text}` is not {problem}"
+    value, name = spot.node.value, spot.schema["format"]
+    # What has another type than the format is about is the shape's mistake.
+    right_type = isinstance(value, int) if name == "prime" else isinstance(value, str)
+    wrong = problem(name, str(value)) if right_type else ""
+    if wrong:
+        message = f"{dotted(spot.path)}: {shown(value)} is not {wrong}"
         yield diagnostic("IST0106", message, spot.node.span, resource=_about(document), help="")
-
-
-def _regex_problem(pattern: str) -> str:
-    # A lone star is no expression, but a header's match may say so for "present" (Istio); analysis refuses it everywhere else.
-    if pattern == "*":
-        return ""
-    try:
-        re2.compile(pattern, _QUIET)
-    except re2.error as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error.args[0])
-        return f"an expression that RE2 takes: {reason}"
-    return ""
-
-
-def _block_problem(text: str) -> str:
-    try:
-        ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return "an IP address or a CIDR block, for example 10.0.0.0/8"
-    return ""
-
-
-def _keys_problem(text: str) -> str:
-    try:
-        keys = json.loads(text)["keys"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "a JSON Web Key Set: JSON with a list `keys`"
-    return "" if isinstance(keys, list) else "a JSON Web Key Set: its `keys` are no list"
 
 
 def _about(document: Document) -> ResourceId:
     return ResourceId(kind=document.kind, namespace=document.namespace, name=document.name)
-
-
-def _quiet() -> Any:
-    """RE2 would write its errors to standard error too."""
-    options = re2.Options()
-    options.log_errors = False
-    return options
-
-
-_QUIET = _quiet()

@@ -186,8 +186,8 @@ BAD = [
             "VirtualService",
             "  hosts: [web]\n  http:\n  - match: [{headers: {'@request.auth.claims.sub': {exact: a}}}]\n    route: [{destination: {host: web}}]",
         ),
-        "WFT0200",
-        "1.yaml:7:13",
+        "IST0106",
+        "1.yaml:7:24",
     ),
     (
         istio(
@@ -203,8 +203,8 @@ BAD = [
             "VirtualService",
             "  hosts: [web]\n  http:\n  - match: [{uri: {regex: '*'}}]\n    directResponse: {status: 200}",
         ),
-        "WFT0103",
-        "1.yaml:7:13",
+        "IST0106",
+        "1.yaml:7:27",
     ),
     (BASE.partition("---")[0], "WFT0100", "1.yaml:3:18"),
 ]
