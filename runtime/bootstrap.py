@@ -6,10 +6,12 @@ bootstrap file's folder.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
+from runtime.toml_file import keys_of, sentence
 from snapshot.index import Selector
 from snapshot.section import Bind, GatewayPort, ProxyPort, ServicePort, WorkloadPort
 
@@ -79,11 +81,11 @@ def load(path: Path) -> Bootstrap:
         raise BootstrapError(
             f"cannot read the bootstrap file {path}: {error.strerror}; `weft init` writes examples in proxies/"
         ) from None
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise BootstrapError(f"{path}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BootstrapError(f"{path}: {sentence(error, keys_of(Bootstrap, Selector, Ports))}") from None
     here = path.parent.resolve()
     changes: dict[str, str] = {
-        name: str(here / value)
+        name: os.path.normpath(here / value)
         for name in ("root", "state", "control_ca", "join_token", "credentials")
         if (value := getattr(bootstrap, name))
     }

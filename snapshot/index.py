@@ -85,7 +85,7 @@ class ProvenanceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     position: Position
 
 
-class Selector(msgspec.Struct, frozen=True, omit_defaults=True):
+class Selector(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a proxy's bootstrap says of itself, to find its slice: exact slice ``name``, or namespace and labels."""
 
     namespace: str = ""
@@ -185,12 +185,17 @@ def joined(index: SliceIndex, blobs: Mapping[str, bytes]) -> SliceIndex:
     return SliceIndex(tuple(sections))
 
 
-def assemble(snapshot: str, entry: SliceEntry, blobs: Mapping[str, bytes]) -> Slice:
-    """A Slice from blobs, each checked against the digest that names it; raises FormatError (``digest``) on the first that differs or lacks."""
+def pinned_index(entry: SliceEntry, blobs: Mapping[str, bytes]) -> SliceIndex:
+    """An entry's index with its parts joined, read from ``blobs``; raises FormatError (``digest``) where it is not what the entry pins."""
     pinned = decode(_blob(blobs, entry.index), SliceIndex)
     if behaviour_digest(pinned.sections, pinned.parts) != entry.behaviour:
         raise FormatError("digest", f"slice {entry.name}: its sections are not those that the snapshot's index pins")
-    index = joined(pinned, blobs)
+    return joined(pinned, blobs)
+
+
+def assemble(snapshot: str, entry: SliceEntry, blobs: Mapping[str, bytes]) -> Slice:
+    """A Slice from blobs, each checked against the digest that names it; raises FormatError (``digest``) on the first that differs or lacks."""
+    index = pinned_index(entry, blobs)
     held = {name: _blob(blobs, name) for name in slice_blobs(index)}
     return Slice(snapshot=snapshot, entry=entry, index=index, blobs=held)
 

@@ -31,7 +31,9 @@ class HttpStore:
         try:
             verify = ssl.create_default_context(cafile=ca) if ca else ssl.create_default_context()
         except OSError as error:
-            raise StoreError(f"cannot read the store's CA certificates {ca}: {error.strerror or error}") from None
+            raise StoreError(
+                f"cannot read the store's CA certificates {ca}: {error.strerror or error}; `weft ca bundle` prints a control plane's"
+            ) from None
         timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._client = httpx.Client(verify=verify, timeout=timeout, trust_env=False, transport=transport)
 

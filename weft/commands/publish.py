@@ -14,6 +14,7 @@ from compiler.pipeline import Compilation, compile_tree
 from compiler.publish import Publication, blocking, publish_commit
 from compiler.render import Sources, render_text, summarize
 from compiler.tree import TreeError
+from compiler.worktree import WorkTree
 from snapshot.index import Snapshot
 from snapshot.store import Conflict, StoreError
 from snapshot.stores import open_store
@@ -98,7 +99,24 @@ def command(
     except (KeyProblem, TreeError, StoreError, Untrusted) as error:
         raise click.ClickException(str(error)) from None
     print_release(release, output)
+    if rev == "HEAD":
+        _tell_uncommitted(repository, tree)
     return 0
+
+
+def _tell_uncommitted(repository: Path, tree: CommitTree) -> None:
+    """A note on the standard error stream where files differ from the commit: who edits and publishes may have forgotten to commit."""
+    try:
+        now, committed = dict(WorkTree(repository).files()), dict(tree.files())
+    except TreeError:
+        # What cannot be read here was not what is published.
+        return
+    changed = sorted(path for path in now.keys() | committed.keys() if now.get(path) != committed.get(path))
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        click.echo(
+            f"note: {changed[0]}{more} is not as in the commit that was published; commit to publish it", err=True
+        )
 
 
 def _publishable(compilation: Compilation, tree: CommitTree, *, allow_partial: bool) -> Snapshot | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.toml_file import keys_of, sentence
 from weft.local.children import LocalError
 
 FILE = "weft-dev.toml"
@@ -67,8 +68,8 @@ def load(folder: Path) -> DevFile:
         raise LocalError(f"there is no {path}: write one, for example\n\n{EXAMPLE}") from None
     except OSError as error:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise LocalError(f"{path}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LocalError(f"{path}: {sentence(error, keys_of(DevFile, ProcessSpec))}") from None
     for problem in _problems(found, folder):
         raise LocalError(f"{path}: {problem}")
     return found
