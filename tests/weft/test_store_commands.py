@@ -239,3 +239,11 @@ def test_the_log_says_where_a_release_runs() -> None:
     assert "running   a, b" in _text(Entry(release, ()), running)
     assert "running   nowhere" in _text(Entry(msgspec.structs.replace(release, version=1), ()), running)
     assert "running" not in _text(Entry(release, ()), None)
+
+
+def test_publishing_tells_of_what_was_forgotten_to_commit(desk: Desk) -> None:
+    assert "note:" not in desk.publish().stderr
+    (desk.repository / "forgotten.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: forgotten}\n")
+    told = desk.publish()
+    assert told.exit_code == 0
+    assert told.stderr == "note: forgotten.yaml is not as in the commit that was published; commit to publish it\n"
