@@ -242,6 +242,8 @@ def test_the_log_says_where_a_release_runs() -> None:
 
 
 def test_publishing_tells_of_what_was_forgotten_to_commit(desk: Desk) -> None:
+    desk.keys()
+    desk.commit(SERVICE)
     assert "note:" not in desk.publish().stderr
     (desk.repository / "forgotten.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: forgotten}\n")
     told = desk.publish()
