@@ -340,7 +340,7 @@ OWN_CODES: tuple[Code, ...] = (
         "WFT0121",
         "ShadowNotDecided",
         NOTE,
-        "Whether a rule is reached depends on regular expressions that cannot be compared.",
+        "Whether a rule is reached depends on regular expressions that cannot be compared, or on too many earlier matches.",
         "Write the earlier matches as exact or prefix where that says the same.",
     ),
     Code(

@@ -257,6 +257,9 @@ CATALOG: tuple[Code, ...] = (
     *GUARDRAIL_CODES,
 )
 
+MAX_MESSAGE = 1000
+"""Characters; a message may repeat what a file says, which may be megabytes."""
+
 BY_CODE: dict[str, Code] = {row.code: row for row in CATALOG}
 
 
@@ -275,7 +278,7 @@ def diagnostic(
     return Diagnostic(
         code=code,
         severity=row.severity if severity is None else severity,
-        message=message,
+        message=message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}...",
         span=span,
         resource=resource,
         related=related,

@@ -24,6 +24,9 @@ MAX_DEPTH = 100
 MAX_NODES = 500_000
 """Per file, nodes that aliases repeat included. A route table of 10,000 routes has 150,000."""
 
+MAX_DOCUMENTS = 100_000
+"""Per file."""
+
 MAX_FINDINGS = 1000
 """Per file."""
 
@@ -129,7 +132,10 @@ class Composer:
         """Takes one event of yaml.CLoader; raises RefusedError where a bound is passed or an alias names nothing."""
         self._takes[type(event)](event)
 
-    def _start(self, _: Any) -> None:
+    def _start(self, event: Any) -> None:
+        if len(self.roots) >= MAX_DOCUMENTS:
+            message = f"the file holds more than {MAX_DOCUMENTS:,} documents"
+            raise RefusedError(diagnostic("WFT0005", message, self._span(event)), whole_file=True)
         self._anchors.clear()
         self._stack.clear()
 

@@ -129,12 +129,16 @@ def meant_by(group: str, name: str) -> Kind | None:
     The likeness asked for keeps apart what really exists: TCPRoute and HTTPRoute, RequestAuthentication and PeerAuthentication.
     """
     for kind in KINDS:
-        if kind.group == group and _likeness(kind.name, name) >= _SAME_NAME:
+        if kind.group == group and _is_like(kind.name, name, _SAME_NAME):
             return kind
-        if kind.name == name and _likeness(kind.group, group) >= _SAME_GROUP:
+        if kind.name == name and _is_like(kind.group, group, _SAME_GROUP):
             return kind
     return None
 
 
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one.casefold(), other.casefold()).ratio()
+def _is_like(one: str, other: str, least: float) -> bool:
+    if 2 * min(len(one), len(other)) < least * (len(one) + len(other)):
+        return False
+    matcher = difflib.SequenceMatcher(None, one.casefold(), other.casefold())
+    # The quick ratio is never less, and tells most apart.
+    return matcher.quick_ratio() >= least and matcher.ratio() >= least

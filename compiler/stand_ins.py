@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from compiler.diagnostic import Diagnostic, Span
+from compiler.mistakes import MAX_FINDINGS
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.resources.meta import kind_of
 from compiler.schemas import validate
@@ -54,7 +55,8 @@ def stand_ins(documents: Iterable[Document], errors: Iterable[Diagnostic]) -> St
             made.append(document)
             continue
         left = [item for item in left if not _inside(item.span, document.root.span)]
-        form = FORMS.get(kind_of(document))
+        # Of a document with so many findings not all errors are known.
+        form = FORMS.get(kind_of(document)) if len(own) < MAX_FINDINGS else None
         try:
             replaced = None if form is None else _Broken(document, own).replaced(form)
         except UnreadableScopeError:
@@ -73,6 +75,7 @@ class _Broken:
     def __init__(self, document: Document, errors: list[Span]) -> None:
         self.document = document
         self._errors = errors
+        self._starts = {(error.line, error.column) for error in errors}
         spec = find(document.root, ("spec",))
         self.spec = spec if isinstance(spec, Mapping) else Mapping({}, {}, document.root.span)
 
@@ -102,7 +105,8 @@ class _Broken:
             if not self.is_clean(mapping, field):
                 raise UnreadableScopeError(field)
             return mapping.entries[field]
-        if any(nearest(key, [field]) for key in mapping.key_spans if not self.is_clean(mapping, key)):
+        wrong = (key for key, span in mapping.key_spans.items() if (span.line, span.column) in self._starts)
+        if any(nearest(key, [field]) for key in wrong):
             raise UnreadableScopeError(field)
         return None
 

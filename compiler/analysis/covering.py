@@ -7,6 +7,7 @@ attribute's conditions contradict each other (``compiler.analysis.constraints``)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from compiler.resources.virtual_service import HttpMatch, Scope
 from policies.match import PathExact, PathMatch, PathPrefix, Prefix
 
 MAX_STEPS = 2_000
+MAX_RIVALS = 24
+"""How many earlier matches are held against one; whether more of them cover it together is not decided."""
+
 PATH = "path"
 _DOMAINS = {"scheme": ("http", "https")}
 
@@ -49,8 +53,11 @@ def conditions_of(match: HttpMatch) -> tuple[Condition, ...]:
 def covering(match: HttpMatch, earlier: list[HttpMatch]) -> tuple[Answer, list[HttpMatch]]:
     """Whether a request is left for ``match``: YES, UNKNOWN, or NO with the earlier matches that together take them all."""
     own = conditions_of(match)
-    rivals = [item for item in earlier if _concerns(item, match) and _possible((*own, *conditions_of(item)))]
+    concerned = (item for item in earlier if _concerns(item, match) and _possible((*own, *conditions_of(item))))
+    rivals = list(itertools.islice(concerned, MAX_RIVALS))
     answer = _left(own, rivals)
+    if answer is Answer.YES and next(concerned, None) is not None:
+        answer = Answer.UNKNOWN
     if answer is not Answer.NO:
         return answer, rivals
     for item in list(rivals):

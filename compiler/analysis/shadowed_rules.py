@@ -12,6 +12,8 @@ from compiler.mesh import Mesh
 from compiler.resources.virtual_service import HttpMatch, HttpRule, VirtualService
 from policies.match import PathPrefix
 
+_MOST_NAMED = 8
+
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """WFT0120 for a rule (or, as a note, a match) that no request reaches, WFT0121 where that is not decided, IST0131 for a covered prefix.
@@ -44,12 +46,12 @@ def _rule(
     answers = [answer for _, _, answer, _ in results]
     whole = bool(before) and all(answer is Answer.NO for answer in answers)
     if whole:
-        related = tuple(Related(match.span, "takes some of its requests") for match in _ordered(before))
+        related = tuple(Related(match.span, "takes some of its requests") for match in _ordered(before)[:_MOST_NAMED])
         message = f"no request reaches this rule: all that it asks for is taken by {_listed(before)}"
         yield diagnostic("WFT0120", message, rule.span, resource=service.meta.id, related=related)
     elif before and Answer.YES not in answers:
-        message = f"{_listed(before)} may take all requests of this rule; their regular expressions cannot be compared"
-        related = tuple(Related(match.span, "an earlier match") for match in _ordered(before))
+        message = f"{_listed(before)} may take all requests of this rule; that cannot be decided"
+        related = tuple(Related(match.span, "an earlier match") for match in _ordered(before)[:_MOST_NAMED])
         yield diagnostic("WFT0121", message, rule.span, resource=service.meta.id, related=related)
     for match, repeated, answer, found in results:
         if answer is Answer.NO and not repeated:
@@ -73,4 +75,6 @@ def _ordered(matches: set[HttpMatch]) -> list[HttpMatch]:
 
 
 def _listed(matches: set[HttpMatch]) -> str:
-    return ", ".join(match.source.path for match in _ordered(matches))
+    named = [match.source.path for match in _ordered(matches)]
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    return f"{', '.join(named[:_MOST_NAMED])}{more}"

@@ -8,6 +8,7 @@ waived, and what guardrails find. Errors of the mesh itself cannot: they stand f
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -34,18 +35,24 @@ class Waiver(msgspec.Struct, frozen=True):
     line: int
 
 
+MAX_WAIVERS = 1000
+
+
 def waivers_of(file: str, content: bytes) -> list[Waiver]:
-    """The waivers of one file. A text that only looks like one (inside a string or a block of text) is none."""
+    """The waivers of one file, at most MAX_WAIVERS: those after them do not hold. A text that only looks like one (inside a string) is none."""
     if _MARK not in content:
         return []
     rows = lines(content.decode("utf-8-sig", "replace"))
     found = [(number, match) for number, row in enumerate(rows) if (match := _WAIVER.search(row))]
     inside = _scalar_places("\n".join(rows))
-    return [
-        _waiver(file, rows, number, match)
-        for number, match in found
-        if not any(start <= (number, match.start()) < end for start, end in inside)
-    ]
+    starts = [start for start, _ in inside]
+    following = _following(rows) if found else []
+    waivers = []
+    for number, match in found[:MAX_WAIVERS]:
+        before = bisect.bisect_right(starts, (number, match.start())) - 1
+        if before < 0 or (number, match.start()) >= inside[before][1]:
+            waivers.append(_waiver(file, rows, number, match, following))
+    return waivers
 
 
 def waive(found: Iterable[Diagnostic], waivers: Iterable[Waiver], *, complete: bool) -> list[Diagnostic]:
@@ -101,11 +108,20 @@ def _problem(waiver: Waiver) -> str:
     return "" if waiver.reason else "a waiver gives its reason after the brackets"
 
 
-def _waiver(file: str, rows: list[str], number: int, match: re.Match[str]) -> Waiver:
-    about = number
-    if not rows[number][: match.start()].strip():
-        following = (later for later in range(number + 1, len(rows)) if _says_anything(rows[later]))
-        about = next(following, number)
+def _following(rows: list[str]) -> list[int]:
+    """For each row the next one after it that says anything, or itself where none does."""
+    found = list(range(len(rows)))
+    for number in range(len(rows) - 2, -1, -1):
+        later = number + 1
+        if _says_anything(rows[later]):
+            found[number] = later
+        elif found[later] != later:
+            found[number] = found[later]
+    return found
+
+
+def _waiver(file: str, rows: list[str], number: int, match: re.Match[str], following: list[int]) -> Waiver:
+    about = number if rows[number][: match.start()].strip() else following[number]
     codes = tuple(part.strip() for part in (match[1] or "").split(",") if part.strip())
     end = len(rows[number].rstrip())
     span = Span(file, number + 1, match.start() + 1, number + 1, end + 1)
