@@ -47,7 +47,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """User and system time of the process and all its descendants that live, with what reaped children used."""
-        return sum(_ticks(pid) for pid in self.pids()) * _TICK_S
+        return sum(cpu_of(pid) for pid in self.pids())
 
     def pids(self) -> list[int]:
         """The process and its descendants."""
@@ -72,6 +72,11 @@ class Server:
             except subprocess.TimeoutExpired:
                 continue
             return
+
+
+def cpu_of(pid: int) -> float:
+    """User and system time of one process, with what its reaped children used; 0 where it is gone."""
+    return _ticks(pid) * _TICK_S
 
 
 def free_port() -> int:

@@ -20,17 +20,19 @@ def put_blob(store: Store, name: str, raw: bytes) -> None:
     """Stores a blob under its digest unless it is there; raises StoreError. Another writer's other compression of it is as good."""
     packed = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True).compress(raw)
     compressed = len(raw) >= _WORTH_COMPRESSING_BYTES and len(raw) <= MAX_RATIO * len(packed)
-    path = _path(name) + (".zst" if compressed else "")
+    packed_name, plain = blob_names(name)
+    path = packed_name if compressed else plain
     if not store.contains(path):
         store.put(path, packed if compressed else raw)
 
 
 def read_blob(store: Store, name: str, *, max_bytes: int = MAX_BLOB_BYTES) -> bytes:
     """A blob's bytes, checked against its name. Raises NotFound and StoreError; FormatError (``digest``) where the bytes are others."""
+    packed, plain = blob_names(name)
     try:
-        raw = inflate(store.read(_path(name) + ".zst", max_bytes=max_bytes + 1024), max_bytes=max_bytes)
+        raw = inflate(store.read(packed, max_bytes=max_bytes + 1024), max_bytes=max_bytes)
     except NotFound:
-        raw = store.read(_path(name), max_bytes=max_bytes)
+        raw = store.read(plain, max_bytes=max_bytes)
     if digest(raw) != name:
         raise FormatError("digest", f"blob {name[:12]} has other bytes than its name says")
     return raw
@@ -49,5 +51,7 @@ def inflate(packed: bytes, *, max_bytes: int) -> bytes:
         raise FormatError("digest", f"a compressed blob is damaged: {error}") from None
 
 
-def _path(name: str) -> str:
-    return f"blobs/{name[:2]}/{name}"
+def blob_names(name: str) -> tuple[str, str]:
+    """The two names that a blob may have in a store, compressed and not, in the order in which readers ask for them."""
+    plain = f"blobs/{name[:2]}/{name}"
+    return f"{plain}.zst", plain

@@ -3,15 +3,18 @@
 A name is relative, with ``/`` between its parts (``metadata/timestamp.json``, ``blobs/ab/ab12...zst``). Nothing read here is trusted:
 ``snapshot.trust`` and the blobs' digests decide that. All calls block; callers in Trio run them in a thread.
 
-Over HTTP a store is these requests under one URL; ``weft control`` serves them, and any file host serves the first two:
+Over HTTP a store is these requests under one URL; ``weft control`` serves them, and any file host serves the first three:
 
     GET  /store/<name>                         200 with the bytes and an ETag; 404 where there is no such file
+    HEAD /store/<name>                         the same without the bytes
     GET  /store/<name>  If-None-Match: "tag"   304 where the file still has that ETag
     GET  ...?wait=20    If-None-Match: "tag"   the same, but 304 only after so many seconds without a change
+    POST /store/ahead   Wanted as JSON         200 with a map of names to bytes (MessagePack): what this proxy will read next (snapshot.ahead)
     PUT  /store/<name>  If-None-Match: *       201 for a new file; 412 where the name is taken by other bytes, 204 where by the same
     PUT  /store/<name>  If-Match: "tag"        204 where the file had that ETag and is replaced now; 412 where it had another
 
-``wait`` is asked only of a server whose replies carry ``weft-long-poll: <most seconds>``, so a plain file host never sees a query.
+``wait`` and ``ahead`` are asked only of a server whose replies carry ``weft-long-poll: <most seconds>`` and ``weft-ahead: 1``, so a plain
+file host never sees either.
 PUT carries ``Authorization: Bearer <token>`` (401 without, 403 with a wrong one) and answers with the new ETag.
 """
 

@@ -7,7 +7,9 @@ import ssl
 import time
 
 import httpx
+import msgspec
 
+from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
 from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
 
 CONNECT_TIMEOUT_S = 2.0
@@ -28,6 +30,7 @@ class HttpStore:
         self.url = url.rstrip("/")
         self._token = token
         self._longest_wait_s = 0.0
+        self._gives_ahead = False
         try:
             verify = ssl.create_default_context(cafile=ca) if ca else ssl.create_default_context()
         except OSError as error:
@@ -59,6 +62,7 @@ class HttpStore:
         try:
             with self._client.stream("GET", url, headers=headers, timeout=timeout) as response:
                 self._longest_wait_s = _longest_wait_s(response)
+                self._gives_ahead = response.headers.get("weft-ahead") == "1"
                 if response.status_code == httpx.codes.NOT_MODIFIED and conditional:
                     return None
                 self._require(response, name)
@@ -68,6 +72,21 @@ class HttpStore:
         except (httpx.HTTPError, RuntimeError) as error:
             raise StoreError(f"cannot read {self._url(name)}: {_why(error)}") from None
         return None if tag == version else Found(content, tag)
+
+    def read_ahead(self, wanted: Wanted) -> Files:
+        """What the server gives ahead for this proxy; empty where it does not, or what it says does not read."""
+        if not self._gives_ahead:
+            return {}
+        headers = {"accept-encoding": "identity", "content-type": "application/json"}
+        asked = msgspec.json.encode(wanted)
+        try:
+            with self._client.stream("POST", f"{self.url}/ahead", content=asked, headers=headers) as response:
+                if not response.is_success:
+                    return {}
+                return msgspec.msgpack.decode(_drain(response, max_bytes=2 * MAX_AHEAD_BYTES), type=Files)
+        except (httpx.HTTPError, RuntimeError, StoreError, msgspec.DecodeError):
+            # The files are read one by one then, and that says what is wrong.
+            return {}
 
     def put(self, name: str, content: bytes) -> None:
         """Creates a file that never changes; other bytes under a taken name raise Conflict."""
@@ -82,9 +101,7 @@ class HttpStore:
     def contains(self, name: str) -> bool:
         """Whether a file of that name is there; raises StoreError where the server does not say."""
         try:
-            # HEAD is not among a store's requests, so the body of this GET is left unread.
-            with self._client.stream("GET", self._url(name), headers={"accept-encoding": "identity"}) as response:
-                self._require(response, name)
+            self._require(self._client.head(self._url(name)), name)
         except NotFound:
             return False
         except httpx.HTTPError as error:

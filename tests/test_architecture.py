@@ -31,7 +31,7 @@ THIRD_PARTY = {
     "snapshot": {"msgspec", "re2", "zstandard"},
     "snapshot.registry": {"msgspec", "httpx"},
     "snapshot.registry_login": {"msgspec", "httpx"},
-    "snapshot.store_http": {"httpx"},
+    "snapshot.store_http": {"msgspec", "httpx"},
     "snapshot.store_oci": {"msgspec", "httpx"},
     "snapshot.store_s3": {"boto3", "botocore"},
     "snapshot.trust": {"msgspec", "tuf", "securesystemslib", "cryptography", "zstandard"},

@@ -2,6 +2,7 @@
 
 Reading is open: what is signed needs no guard, and a proxy reads before it has an identity. Writing takes the publish token. One name is
 worth waiting for: ``GET /store/metadata/timestamp.json?wait=SECONDS`` answers when the file has changed from what ``If-None-Match`` names.
+``POST /store/ahead`` gives a proxy what it will read next, in one answer (``runtime.control.ahead``).
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import msgspec
 import trio
 
+from runtime.control.ahead import Library
 from runtime.control.board import Board
 from runtime.control.interface import MAX_WAIT_S, Reason
 from runtime.control.refusal import Refused
-from runtime.control.routing import Access, Page, header, wait_of
+from runtime.control.routing import Access, Page, header, read_json, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
+from snapshot.ahead import Wanted
 from snapshot.blobs import MAX_BLOB_BYTES
 from snapshot.store import Conflict, Found, NotFound, Store, StoreError, require_name
 
@@ -24,7 +28,8 @@ MAX_FILE_BYTES = MAX_BLOB_BYTES + 64 * 1024
 
 TIMESTAMP = "metadata/timestamp.json"
 LONG_POLL = (b"weft-long-poll", str(int(MAX_WAIT_S)).encode())
-"""Tells a client that ``wait`` is understood here, so that it never asks it of a plain file host."""
+AHEAD = (b"weft-ahead", b"1")
+"""They tell a client that ``wait`` and ``ahead`` are understood here, so that it never asks them of a plain file host."""
 _VERSION = re.compile(rb'(?:W/)?"([\x21\x23-\x7e]{1,256})"\Z')
 
 
@@ -35,12 +40,14 @@ class StorePages:
         self._store = store
         self._changed = changed
         self._written = written
+        self._library = Library(store)
 
     def pages(self) -> list[Page]:
         """The routes of the store."""
         return [
             Page("GET", "/store/", Access.ANYONE, self._read),
             Page("HEAD", "/store/", Access.ANYONE, self._read),
+            Page("POST", "/store/ahead", Access.ANYONE, self._read_ahead),
             Page("PUT", "/store/", Access.PUBLISHER, self._write),
         ]
 
@@ -55,11 +62,11 @@ class StorePages:
             found = await self._found(name, known)
             if found is not None:
                 return ServiceResponse(
-                    headers=(_content_type(name), _etag(found.version), LONG_POLL), body=found.content
+                    headers=(_content_type(name), _etag(found.version), LONG_POLL, AHEAD), body=found.content
                 )
             left_s = deadline - trio.current_time()
             if left_s <= 0 or not await self._changed.wait_other(seen, wait_s=left_s):
-                return ServiceResponse(status=304, headers=(_etag(known), LONG_POLL))
+                return ServiceResponse(status=304, headers=(_etag(known), LONG_POLL, AHEAD))
 
     async def _found(self, name: str, known: str) -> Found | None:
         def read() -> Found | None:
@@ -71,6 +78,11 @@ class StorePages:
             raise Refused(Reason.NOT_FOUND, f"the store has no {name[:200]}") from None
         except StoreError as error:
             raise Refused(Reason.UNAVAILABLE, f"the store cannot be read: {error}") from None
+
+    async def _read_ahead(self, request: ServiceRequest, _: str) -> ServiceResponse:
+        wanted = read_json(request, Wanted)
+        files = await trio.to_thread.run_sync(self._library.files_for, wanted)
+        return ServiceResponse(headers=(_content_type("ahead"),), body=msgspec.msgpack.encode(files))
 
     async def _write(self, request: ServiceRequest, name: str) -> ServiceResponse:
         _require_name(name)

@@ -14,9 +14,8 @@ from snapshot.index import (
     Slice,
     SliceEntry,
     SliceIndex,
-    assemble,
     decode_index,
-    joined,
+    pinned_index,
     select,
     slice_blobs,
 )
@@ -49,11 +48,12 @@ def fetch_slice(store: Store | None, release: Release, selector: Selector, held:
         if entry is None:
             raise Untrusted(Reason.NO_SLICE, f"version {release.version} has no slice for {describe(selector)}")
         indexes = _indexes(store, entry, held)
-        slice_index = joined(decode(indexes[entry.index], SliceIndex), indexes)
+        slice_index = pinned_index(entry, indexes)
         _require_bounded(slice_index)
-        blobs = {**_blobs(store, slice_index, held), **indexes}
-        part = assemble(release.snapshot, entry, blobs)
-        return Contents(part, {**blobs, release.snapshot: raw_index})
+        blobs = _blobs(store, slice_index, held)
+        # Every blob was checked by its digest, when it was read now or for the release that it is held from.
+        part = Slice(release.snapshot, entry, slice_index, blobs)
+        return Contents(part, {**blobs, **indexes, release.snapshot: raw_index})
     except FormatError as error:
         raise Untrusted(Reason(error.reason), str(error)) from None
 

@@ -25,6 +25,10 @@ KINDS = ("directory", "s3", "oci", "http")
 WEFT = (sys.executable, "-m", "weft")
 
 
+UNHURRIED = Pace(lease_s=4.0, margin_s=1.0, confirm_s=0.4, poll_s=0.05)
+"""A lease for the programs, which run for minutes on a machine that does other things too: being too slow is refused, rightly."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """How a store is reached, as plain values: a process that is started for it gets them by pickle."""
 
@@ -61,7 +65,7 @@ def a_place(kind: str) -> Iterator[Tampered]:
                 with s3_server() as endpoint, in_s3(endpoint) as tampered:
                     yield tampered
             case "oci":
-                with registry_server(folder) as address, in_registry(address) as tampered:
+                with registry_server(folder) as address, in_registry(address, pace=UNHURRIED) as tampered:
                     yield tampered
             case _:
                 with behind_control(folder) as tampered:
@@ -91,9 +95,9 @@ def in_s3(endpoint: str) -> Iterator[Tampered]:
 
 
 @contextlib.contextmanager
-def in_registry(address: str) -> Iterator[Tampered]:
+def in_registry(address: str, *, pace: Pace = QUICK) -> Iterator[Tampered]:
     """A place in a repository of its own. What it is overwritten with are sound manifests: only our own checks can tell."""
-    place = Place("oci", new_repository(address))
+    place = Place("oci", new_repository(address), pace=pace)
     store = OciStore(place.location, pace=place.pace)
     repository = place.location.removeprefix(f"oci://{address}/")
 

@@ -1,0 +1,182 @@
+"""What a proxy will read next, found by walking the store as the proxy will, with what many proxies share kept at hand.
+
+    timestamp -> snapshot -> targets -> release record -> SnapshotIndex -> SliceIndex -> parts -> sections
+
+Nothing is verified here and nothing can be believed for having come this way: the proxy verifies. What the proxy has already is what
+the same walk from the snapshot that it names reaches. A store that does not read gives less, down to nothing, and never an error.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+
+import msgspec
+
+from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
+from snapshot.blobs import MAX_BLOB_BYTES, blob_names, inflate
+from snapshot.encode import FormatError, decode
+from snapshot.index import Selector, SliceEntry, SliceIndex, SlicePart, SnapshotIndex, select, slice_blobs
+from snapshot.store import NotFound, Store, StoreError
+from snapshot.trust.layout import MAX_BYTES, MAX_ROOT_ROTATIONS, TIMESTAMP, metadata_name, release_name, target_path
+
+KEPT_BYTES = 64 * 1024 * 1024
+"""Blobs of that many bytes stay at hand: what a release changed is asked for by every proxy. Then all are forgotten, and read again."""
+
+KEPT_PARTS = 256
+KEPT_SNAPSHOTS = 8
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    version: int
+
+
+class _Target(msgspec.Struct, frozen=True):
+    hashes: dict[str, str]
+
+
+class _Signed(msgspec.Struct, frozen=True):
+    version: int
+    meta: dict[str, _Meta] = {}
+    targets: dict[str, _Target] = {}
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    """As much of a TUF file as leads to the next one."""
+
+    signed: _Signed
+
+
+class _Record(msgspec.Struct, frozen=True):
+    snapshot: str
+
+
+class Library:
+    """Reads ahead in one store. It owns what it keeps of immutable files; safe to call from several threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._walking = threading.Lock()
+        self._walked: tuple[str, Files, str] = ("", {}, "")
+        self._keeping = threading.Lock()
+        self._blobs: dict[str, Files] = {}
+        self._kept_bytes = 0
+        self._part = lru_cache(KEPT_PARTS)(self._read_part)
+        self._snapshot = lru_cache(KEPT_SNAPSHOTS)(self._read_snapshot)
+
+    def files_for(self, wanted: Wanted) -> Files:
+        """The files on a proxy's way to the release of its channel, without those that it has. Blocks."""
+        files: Files = {}
+        try:
+            files |= self._roots()
+            signed, snapshot = self._signed(wanted.channel)
+            files |= signed
+            self._add_slice(files, snapshot, wanted)
+        except (StoreError, FormatError, msgspec.DecodeError, UnicodeDecodeError, KeyError):
+            # The proxy reads the rest by itself, and says what is wrong.
+            return files
+        return files
+
+    def _roots(self) -> Files:
+        """Every root but the first, and the name of the one that is not there yet: asked anew each time, for a rotation changes no release."""
+        files: Files = {}
+        for version in range(2, MAX_ROOT_ROTATIONS):
+            name = metadata_name("root", version)
+            try:
+                files[name] = self._store.read(name, max_bytes=MAX_BYTES["root"])
+            except NotFound:
+                files[name] = None
+                break
+        return files
+
+    def _signed(self, channel: str) -> tuple[Files, str]:
+        """The metadata and the release record of a channel, and the digest of its snapshot; walked once for each timestamp and channel."""
+        raw = self._store.read(TIMESTAMP, max_bytes=MAX_BYTES["timestamp"])
+        key = f"{channel} {raw!r}"
+        with self._walking:
+            if self._walked[0] != key:
+                self._walked = (key, *self._walk(channel, raw))
+            return self._walked[1:]
+
+    def _walk(self, channel: str, timestamp: bytes) -> tuple[Files, str]:
+        files: Files = {}
+
+        def follow(name: str, role: str) -> bytes:
+            raw = self._store.read(name, max_bytes=MAX_BYTES[role])
+            files[name] = raw
+            return raw
+
+        meta = _metadata(timestamp).meta["snapshot.json"]
+        meta = _metadata(follow(metadata_name("snapshot", meta.version), "snapshot")).meta["targets.json"]
+        targets = _metadata(follow(metadata_name("targets", meta.version), "targets")).targets
+        name = release_name(channel, targets[target_path(channel)].hashes["sha256"])
+        record = msgspec.json.decode(follow(name, "timestamp"), type=_Record)
+        return files, record.snapshot
+
+    def _add_slice(self, files: Files, snapshot: str, wanted: Wanted) -> None:
+        if snapshot == wanted.have:
+            return
+        held = self._reached(wanted.have, wanted.selector) if wanted.have else frozenset()
+        entry = select(self._snapshot(snapshot), wanted.selector)
+        lacking = self._reached(snapshot, wanted.selector) - held if entry else frozenset()
+        size = 0
+        # The indexes come first: without them nobody asks for the rest.
+        first = [snapshot, *([entry.index] if entry else [])]
+        for blob in (*first, *sorted(lacking - {*first})):
+            named = self._kept(blob)
+            size += _size(named)
+            if size > MAX_AHEAD_BYTES:
+                return
+            files |= named
+
+    def _reached(self, snapshot: str, selector: Selector) -> frozenset[str]:
+        """Every blob that a proxy reads for a snapshot, the snapshot's own index apart; none where that is not here."""
+        try:
+            entry = select(self._snapshot(snapshot), selector)
+            return self._reached_from(entry) if entry else frozenset()
+        except NotFound:
+            return frozenset()
+
+    def _reached_from(self, entry: SliceEntry) -> frozenset[str]:
+        index = decode(self._blob(entry.index), SliceIndex)
+        shared = (self._part(part.digest) for part in index.parts)
+        return frozenset({entry.index, *slice_blobs(index)}).union(*shared)
+
+    def _read_part(self, name: str) -> frozenset[str]:
+        sections = decode(self._blob(name), SlicePart).sections
+        return frozenset({name, *slice_blobs(SliceIndex(sections))})
+
+    def _read_snapshot(self, name: str) -> SnapshotIndex:
+        return decode(self._blob(name), SnapshotIndex)
+
+    def _blob(self, name: str) -> bytes:
+        packed, plain = blob_names(name)
+        files = self._kept(name)
+        raw = files[packed]
+        return files[plain] or b"" if raw is None else inflate(raw, max_bytes=MAX_BLOB_BYTES)
+
+    def _kept(self, name: str) -> Files:
+        files = self._blobs.get(name)
+        if files is None:
+            files = self._read_blob(name)
+            with self._keeping:
+                if self._kept_bytes > KEPT_BYTES:
+                    self._blobs, self._kept_bytes = {}, 0
+                self._blobs[name] = files
+                self._kept_bytes += _size(files)
+        return files
+
+    def _read_blob(self, name: str) -> Files:
+        packed, plain = blob_names(name)
+        try:
+            return {packed: self._store.read(packed, max_bytes=MAX_BLOB_BYTES)}
+        except NotFound:
+            return {packed: None, plain: self._store.read(plain, max_bytes=MAX_BLOB_BYTES)}
+
+
+def _size(files: Files) -> int:
+    return sum(len(raw) for raw in files.values() if raw is not None)
+
+
+def _metadata(raw: bytes) -> _Signed:
+    return msgspec.json.decode(raw, type=_Metadata).signed
