@@ -141,9 +141,9 @@ def _binding_problem(
     """Why a route does not bind to a listener, and how near it came."""
     listener, kind = place.listener, route.meta.id.kind
     if parent.section and parent.section != listener.name:
-        return 0, Verdict("NoMatchingParent", f"sectionName is {parent.section}")
+        return 0, Verdict("NoMatchingParent", f"listener {listener.name} is not {parent.section}")
     if parent.port and parent.port != listener.port:
-        return 1, Verdict("NoMatchingParent", f"port is {parent.port}")
+        return 1, Verdict("NoMatchingParent", f"listener {listener.name} has port {listener.port}, not {parent.port}")
     if kind not in place.kinds:
         return 2, Verdict("NotAllowedByListeners", f"listener {listener.name} does not take {kind}s")
     if not namespace_allowed(mesh, listener.allowed, place.owner.meta.namespace, route.meta.namespace):

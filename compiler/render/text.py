@@ -22,7 +22,7 @@ def render_text(found: Iterable[Diagnostic], sources: Sources, *, color: bool = 
     pieces = [piece for item in found for piece in (*_paragraph(item, sources), ("\n", _PLAIN))]
     if not color:
         return "".join(text for text, _ in pieces)
-    return _colored(pieces)
+    return colored(pieces)
 
 
 def summarize(found: Iterable[Diagnostic], files: int) -> str:
@@ -71,24 +71,25 @@ def _quoted(item: Diagnostic, sources: Sources, style: str, width: int) -> Itera
     if len(before) > _LONGEST_LINE:
         return
     yield f"{pad} |\n{span.line} | ", _FAINT
-    yield f"{_printable(line[:_LONGEST_LINE])}\n", _PLAIN
+    yield f"{printable(line[:_LONGEST_LINE])}\n", _PLAIN
     yield f"{pad} | ", _FAINT
-    yield f"{' ' * _cells(before)}{'^' * max(1, _cells(marked[:_LONGEST_LINE]))}\n", style
+    yield f"{' ' * cells(before)}{'^' * max(1, cells(marked[:_LONGEST_LINE]))}\n", style
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """The line without what a terminal would obey (escape sequences, tabs of unknown width)."""
     return "".join(char if char.isprintable() else " " if char == "\t" else "\ufffd" for char in line)
 
 
-def _cells(text: str) -> int:
+def cells(text: str) -> int:
     """How many columns of a terminal the text fills."""
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
-def _colored(pieces: list[Piece]) -> str:
+def colored(pieces: list[Piece]) -> str:
+    """Pieces as text with terminal escapes."""
     # rich is imported late: most runs are in CI, without colours.
     from rich.console import Console
     from rich.text import Text

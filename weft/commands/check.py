@@ -42,6 +42,7 @@ ENDING = ending(
     "weft check",
     "weft check --rev HEAD --format github",
     "weft check mesh --ignore WFT03 --severity warning",
+    "weft check --status",
     exits={0: "no error (warnings and notes are none)", 1: "at least one error"},
 )
 
@@ -86,6 +87,18 @@ ENDING = ending(
 @click.option("--no-cache", is_flag=True, help="Neither use nor keep what was found before.")
 @click.option("--fix", is_flag=True, help="Correct what can only have been meant one way, then check again.")
 @click.option("--watch", is_flag=True, help="Check again whenever a file changes, until interrupted.")
+@click.option(
+    "--status", is_flag=True, help="Print the status that each Gateway API object would get; findings go to stderr."
+)
+@click.option(
+    "-o",
+    "status_form",
+    type=click.Choice(["text", "yaml", "json"]),
+    help="How --status is written; yaml and json are Kubernetes' form.  [default: text]",
+)
+@click.option(
+    "--complete", is_flag=True, help="With --status: Secrets and ConfigMaps that are not in Git do not exist."
+)
 def command(
     *,
     paths: tuple[str, ...],
@@ -99,6 +112,9 @@ def command(
     no_cache: bool,
     fix: bool,
     watch: bool,
+    status: bool,
+    status_form: str | None,
+    complete: bool,
 ) -> int:
     """Check mesh YAML: folders or files, or the current folder.
 
@@ -108,9 +124,15 @@ def command(
     asked = _Asked(paths, rev, output, _colored(color), _selection(select, ignore, severity), expiry_days, not no_cache)
     if (watch or fix) and rev is not None:
         raise click.UsageError("a commit does not change; leave out --rev, or --watch and --fix")
+    if status and (watch or output != "text"):
+        raise click.UsageError("--status is written once, as -o says; leave out --watch and --format")
+    if not status and (status_form or complete):
+        raise click.UsageError("-o and --complete belong to --status")
     try:
         if fix:
             _fix(asked)
+        if status:
+            return _status(asked, status_form or "text", complete=complete)
         return _watch(asked) if watch else _check(asked)
     except TreeError as error:
         raise click.ClickException(str(error)) from None
@@ -142,6 +164,25 @@ def _check(asked: _Asked, memory: Memory | None = None) -> int:
     return 1 if any(item.severity is Severity.ERROR for item in found) else 0
 
 
+def _status(asked: _Asked, form: str, *, complete: bool) -> int:
+    """Statuses to standard output, findings to standard error."""
+    # A check without --status needs none of it.
+    from compiler.pipeline import understand
+    from compiler.render.status import render_status
+    from compiler.status import statuses
+
+    tree = _tree(asked.paths, asked.rev)
+    with no_collection():
+        mesh, everything = understand(tree, _dates(asked))
+        found = [item for item in everything if asked.shown.takes(item)]
+        shown = statuses(mesh, complete=complete) if mesh is not None else []
+    click.echo(render_status(shown, form, color=asked.color), nl=False, color=True)
+    click.echo(
+        _rendered(found, tree, "text", color=asked.color and sys.stderr.isatty()), nl=False, err=True, color=True
+    )
+    return 1 if any(item.severity is Severity.ERROR for item in found) else 0
+
+
 def _fix(asked: _Asked) -> None:
     """Writes the edits that the findings to be shown propose, and says on standard error what was changed."""
     tree = _tree(asked.paths, None)
@@ -161,8 +202,7 @@ def _fix(asked: _Asked) -> None:
 
 def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnostic]:
     """What is wrong with a tree, from the cache where the tree was checked before and no date can have changed that."""
-    days = DEFAULT_EXPIRY_DAYS if asked.expiry_days is None else asked.expiry_days
-    dates = Dates(datetime.now(UTC), days, fails=asked.expiry_days is not None)
+    dates = _dates(asked)
     if memory is not None or not asked.cached or depends_on_date(tree):
         return _compiler_check(tree, dates, memory)
     path = Path(asked.paths[0] if asked.paths else ".")
@@ -175,6 +215,11 @@ def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnost
         if cache is not None:
             cache.put(tree, known)
     return known
+
+
+def _dates(asked: _Asked) -> Dates:
+    days = DEFAULT_EXPIRY_DAYS if asked.expiry_days is None else asked.expiry_days
+    return Dates(datetime.now(UTC), days, fails=asked.expiry_days is not None)
 
 
 def _compiler_check(tree: Tree, dates: Dates, memory: Memory | None = None) -> list[Diagnostic]:
