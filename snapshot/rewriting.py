@@ -26,9 +26,9 @@ def replaced_prefix(match: PathMatch | None, path: str, prefix: str) -> str:
     """``path`` with what ``match`` matched replaced. Whole segments keep exactly one slash at the seam (Gateway API's table)."""
     match match:
         case PathSegments(value):
-            rest = path[len(value.rstrip("/")) :].lstrip("/")
+            rest = path[len(value.rstrip("/")) :]
             stem = prefix.rstrip("/")
-            return f"{stem}/{rest}" if rest else (stem or "/")
+            return f"{stem}/{rest.lstrip('/')}" if rest else (stem or "/")
         case PathPrefix(value):
             return prefix + path[len(value) :]
         case _:

@@ -159,7 +159,8 @@ class Exchange:
             headers = compiled(level).apply(headers)
         if decision.path is not None:
             original = head.path if head.query is None else f"{head.path}?{head.query}"
-            headers = [*headers, (b"x-envoy-original-path", original.encode())]
+            headers = [pair for pair in headers if pair[0] != b"x-envoy-original-path"]
+            headers.append((b"x-envoy-original-path", original.encode()))
         self.forwarded = RequestHead(
             head.method,
             head.scheme,
