@@ -55,7 +55,9 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         generate_request_id={"value": True},
         strip_any_host_port=network.https_redirect,
         strip_trailing_host_dot=True,
-        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(
+            accept_http_10=True, enable_trailers=True, allow_custom_methods=True
+        ),
         http2_protocol_options=http2_options(deadlines),
         **_limits(deadlines),
         **_paths(proxy.path_normalization),

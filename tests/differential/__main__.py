@@ -1,0 +1,50 @@
+"""``python -m tests.differential``: one slice, two engines, the same requests; whatever differs and is not on the list fails the run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+
+from tests.differential.running import run
+from tests.differential.worlds import worlds
+
+
+def main() -> int:
+    """Runs and prints; the exit code is 1 where something differs that nothing explains."""
+    parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="part of a world's name")
+    asked = parser.parse_args()
+    begin = time.monotonic()
+    chosen = [world for world in worlds(asked.seed) if asked.only in world.name]
+    with tempfile.TemporaryDirectory() as folder:
+        tally = trio.run(run, chosen, asked.requests, asked.seed, Path(folder))
+    print(f"{tally.requests} requests on {len(chosen)} slices in {time.monotonic() - begin:.0f} s")
+    for name, count in sorted(tally.explained.items()):
+        print(f"  known: {name}: {count}")
+    for name, count in tally.refused.items():
+        print(f"  not translated: {name}: {count}")
+    for text, examples in sorted(grouped(tally.unexplained).items(), key=lambda item: -len(item[1])):
+        print(f"{len(examples)} x {text}")
+        for example in examples[:2]:
+            print(f"    {example}")
+    print(f"unexplained: {len(tally.unexplained)}")
+    return 1 if tally.unexplained else 0
+
+
+def grouped(unexplained: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """The requests of each difference, so that one mistake is read once."""
+    found: dict[str, list[str]] = {}
+    for text, request in unexplained:
+        found.setdefault(text, []).append(request)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What both engines must agree on, and which disagreements are known (docs/reference/envoy-differences.md has the reason of each)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from tests.differential.client import Answer
+from tests.differential.requests import Request
+
+HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "te", "date", "x-seen"})
+"""Framing, and what cannot be equal."""
+
+Headers = dict[str, list[str]]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One engine's answer, made comparable. ``seen`` is what the back end saw, None where no back end was asked."""
+
+    status: int
+    cluster: str
+    headers: Headers
+    text: bytes
+    target: str = ""
+    seen: Headers | None = None
+    attempts: int = 0
+
+
+def outcome(request: Request, answer: Answer, clusters: dict[str, str], attempts: int) -> Outcome:
+    """Reads an answer; whether a back end made it stands in its x-seen header."""
+    headers = _grouped(answer.headers)
+    seen = next((value for name, value in answer.headers if name == "x-seen"), "")
+    for volatile in ("x-envoy-upstream-service-time",):
+        if volatile in headers:
+            headers[volatile] = ["there"]
+    if not seen:
+        return Outcome(answer.status, "", headers, answer.body, attempts=attempts)
+    address, _, target = seen.partition(" ")
+    saw = None
+    if answer.body:
+        record: dict[str, Any] = json.loads(answer.body)
+        saw = _grouped(tuple((name, value) for name, value in record["headers"]))
+        if "x-request-id" in saw and ("x-request-id", saw["x-request-id"][0]) not in request.headers:
+            saw["x-request-id"] = ["made here"]
+        if "x-forwarded-for" in saw:
+            saw["x-forwarded-for"] = [",".join(saw["x-forwarded-for"]).replace(" ", "")]
+    return Outcome(answer.status, clusters.get(address, address), headers, b"", target, saw, attempts)
+
+
+def _grouped(pairs: tuple[tuple[str, str], ...]) -> Headers:
+    found: Headers = {}
+    for name, value in pairs:
+        if name not in HOP:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def differences(ours: Outcome, theirs: Outcome, *, weighted: bool) -> list[str]:
+    """What differs, each as ``part: trio's -> Envoy's``. Where the choice is drawn, only what does not depend on it is compared."""
+    found = []
+    if ours.status != theirs.status:
+        found.append(f"status: {ours.status} -> {theirs.status}")
+        return found
+    if ours.cluster != theirs.cluster:
+        return [] if weighted else [f"cluster: {ours.cluster} -> {theirs.cluster}"]
+    for part in ("target", "attempts", "text"):
+        if getattr(ours, part) != getattr(theirs, part):
+            found.append(f"{part}: {getattr(ours, part)!r} -> {getattr(theirs, part)!r}")
+    found += _headers("reply", ours.headers, theirs.headers)
+    if ours.seen is not None and theirs.seen is not None:
+        found += _headers("seen", ours.seen, theirs.seen)
+    return found
+
+
+def _headers(where: str, ours: Headers, theirs: Headers) -> list[str]:
+    return [
+        f"{where} {name}: {ours.get(name)} -> {theirs.get(name)}"
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name)
+    ]
+
+
+Known = Callable[[Request, str], bool]
+
+
+def _part(*starts: str) -> Known:
+    return lambda _request, one: one.startswith(starts)
+
+
+KNOWN: dict[str, Known] = {
+    "external address": _part("seen x-envoy-external-address: None"),
+    "loopback": lambda _request, one: one.startswith("seen x-forwarded-for: ") and "127.0.0.1'] -> " in one,
+    "mesh scheme": _part("seen x-forwarded-proto: ['http'] -> ['https']"),
+    "expected timeout": _part("seen x-envoy-expected-rq-timeout-ms: None"),
+}
+"""Name of a section of the page -> whether a difference is that one."""
+
+
+def unexplained(request: Request, found: list[str], used: dict[str, int]) -> list[str]:
+    """The differences that no rule explains; ``used`` counts those that one does."""
+    left = []
+    for one in found:
+        name = next((name for name, known in KNOWN.items() if known(request, one)), None)
+        if name is None:
+            left.append(one)
+        else:
+            used[name] = used.get(name, 0) + 1
+    return left

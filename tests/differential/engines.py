@@ -1,0 +1,183 @@
+"""The two engines on one slice: the trio data plane in this process, a real Envoy from the static export, both with the same live data."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import trio
+
+from runtime.bootstrap import Bootstrap, Ports
+from runtime.endpoints import LiveData
+from runtime.envoy.binary import require_envoy
+from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.secrets import of_credential, of_svid
+from runtime.envoy.static import plain, static_bootstrap
+from runtime.envoy.translate import translate
+from runtime.proxy import Proxy
+from snapshot.index import Selector, Slice
+from snapshot.live import Credential, Svid
+from snapshot.prepared import PreparedSlice, prepare
+from snapshot.section import (
+    Cluster,
+    Endpoint,
+    GatewayPort,
+    Listener,
+    OriginalDestination,
+    ProxyPort,
+    Section,
+    ServerTls,
+    ServicePort,
+    StaticEndpoints,
+    WorkloadPort,
+)
+from tests.differential.backends import Backends
+from tests.runtime.authority import Authority
+from tests.slices import slice_of
+
+START_S = 30.0
+
+
+class Engines(msgspec.Struct):
+    """Both engines, serving. ``addresses`` has, by listener, the trio engine's port and Envoy's; ``clusters`` the cluster of each backend."""
+
+    prepared: PreparedSlice
+    addresses: dict[str, tuple[int, int]]
+    clusters: dict[str, str]
+    authority: Authority
+
+
+def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[str, str]]:
+    """The slice with a backend of its own behind each cluster, spoken to in plain HTTP/1.1, and the cluster of each backend.
+
+    What is compared is how requests are judged and changed; how clusters find and reach endpoints has tests of its own.
+    """
+    sections: list[Section] = []
+    clusters: dict[str, str] = {}
+    for section in prepared.sections.values():
+        if isinstance(section, Cluster) and not isinstance(section.endpoints, OriginalDestination):
+            address = backends.address(len(clusters))
+            clusters[address] = section.name
+            endpoints = StaticEndpoints((Endpoint(address, backends.port),))
+            section = msgspec.structs.replace(section, endpoints=endpoints, tls=None, protocol="http1")
+        sections.append(section)
+    return slice_of(*sections), clusters
+
+
+@asynccontextmanager
+async def both(
+    prepared: PreparedSlice, backends: Backends, authority: Authority, folder: Path
+) -> AsyncIterator[Engines]:
+    """Runs both engines for the duration of a block."""
+    slice_, clusters = grounded(prepared, backends)
+    grounded_prepared = prepare(slice_)
+    listeners = list(grounded_prepared.listeners.values())
+    ours, sockets = _placed(listeners)
+    theirs, reserved = _placed(listeners)
+    svid = authority.svid(prepared.proxy.workload.identity)
+    credentials = [authority.credential(name, *hosts) for name, hosts in _slots(listeners).items()]
+    addresses = {
+        one.name: (_port(ours, one), _port(theirs, one)) for one in listeners if ours.resolve(one.bind) is not None
+    }
+    for sock in reserved.values():
+        sock.close()
+    async with (
+        _trio(slice_, ours, sockets, svid, credentials),
+        _envoy(grounded_prepared, theirs, svid, credentials, folder),
+    ):
+        for _, port in addresses.values():
+            await _wait_open(port)
+        yield Engines(grounded_prepared, addresses, clusters, authority)
+
+
+def _port(bootstrap: Bootstrap, listener: Listener) -> int:
+    address = bootstrap.resolve(listener.bind)
+    assert address is not None
+    return address[1]
+
+
+def _slots(listeners: Sequence[Listener]) -> dict[str, list[str]]:
+    """The credential slots of listeners, with the names that their certificates must bear."""
+    found: dict[str, list[str]] = {}
+    for listener in listeners:
+        for chain in listener.chains:
+            if isinstance(chain.tls, ServerTls):
+                for name in (*chain.tls.credentials, *([chain.tls.client_ca] if chain.tls.client_ca else [])):
+                    found.setdefault(name, ["fallback.test"]).extend(chain.server_names)
+    return found
+
+
+def _placed(listeners: Sequence[Listener]) -> tuple[Bootstrap, dict[str, socket.socket]]:
+    """A bootstrap with a free port for each listener, and the sockets that hold the ports."""
+    sockets: dict[str, socket.socket] = {}
+    port_map: dict[str, int] = {}
+    services: dict[str, str] = {}
+    outbound = -1
+    for listener in listeners:
+        sock = socket.create_server(("127.0.0.1", 0), backlog=128)
+        port = sock.getsockname()[1]
+        match listener.bind:
+            case GatewayPort(number) | WorkloadPort(number):
+                port_map[str(number)] = port
+            case ProxyPort():
+                outbound = port
+            case ServicePort(host, number):
+                services[f"{host}:{number}"] = f"127.0.0.1:{port}"
+        sockets[f"127.0.0.1:{port}"] = sock
+    ports = Ports(admin=-1, outbound=outbound, metrics=-1, merged_metrics=-1, readiness=-1)
+    return Bootstrap(Selector(), "", "", "", port_map=port_map, services=services, ports=ports), sockets
+
+
+@asynccontextmanager
+async def _trio(
+    slice_: Slice,
+    bootstrap: Bootstrap,
+    sockets: dict[str, socket.socket],
+    svid: Svid,
+    credentials: list[Credential],
+) -> AsyncIterator[None]:
+    proxy = Proxy(bootstrap, sockets)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(proxy.run)
+        proxy.set_svid(svid)
+        proxy.set_credentials(credentials)
+        proxy.swap(await proxy.prepare(slice_))
+        yield
+        assert proxy.lane.bugs == 0, "a bug was caught in the lane: see the log"
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _envoy(
+    prepared: PreparedSlice, bootstrap: Bootstrap, svid: Svid, credentials: list[Credential], folder: Path
+) -> AsyncIterator[None]:
+    translated = translate(prepared, Placement(bootstrap, LiveData(bootstrap), Delivery.STATIC))
+    secrets = [*of_svid(svid), *(one for credential in credentials for one in of_credential(credential))]
+    wanted = [one for one in secrets if one.name in translated.secrets]
+    file = folder / "envoy.json"
+    file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy))))
+    command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
+    with (folder / "envoy.log").open("wb") as log:
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=log)
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _wait_open(port: int) -> None:
+    with trio.fail_after(START_S):
+        while True:
+            try:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                await trio.sleep(0.01)
+            else:
+                await stream.aclose()
+                return

@@ -1,0 +1,176 @@
+"""Meshes that nobody wrote: hypothesis draws route tables, policies and edits, with few words so that they meet."""
+
+from __future__ import annotations
+
+import hypothesis
+from hypothesis import strategies as st
+
+from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
+from policies.match import (
+    Exact,
+    HeaderMatch,
+    PathExact,
+    PathPrefix,
+    PathRegex,
+    PathSegments,
+    Prefix,
+    Present,
+    QueryMatch,
+    Regex,
+    RouteMatch,
+    Suffix,
+)
+from policies.source import SourceRef
+from policies.traffic import (
+    Destination,
+    DirectResponse,
+    Fault,
+    FaultAbort,
+    Forward,
+    HeaderEdits,
+    Redirect,
+    Retry,
+    Rewrite,
+)
+from snapshot.prepared import PreparedSlice
+from snapshot.section import (
+    FilterChain,
+    GatewayPort,
+    HttpChain,
+    Listener,
+    MeshTls,
+    PolicySet,
+    Route,
+    RouteBlock,
+    RouteTable,
+    Section,
+    VirtualHost,
+)
+from tests.slices import SOURCE, cluster, prepared_of
+
+CLUSTERS = tuple(f"outbound|80||{name}.test" for name in ("one", "two", "three"))
+words = st.sampled_from(["a", "api", "v1", "books"])
+paths = st.builds(lambda parts: "/" + "/".join(parts), st.lists(words, max_size=3))
+names = st.sampled_from(["x-one", "x-two", "x-three"])
+values = st.sampled_from(["blue", "green", "100%", "a b"])
+texts = st.one_of(
+    st.builds(Exact, values),
+    st.builds(Prefix, st.sampled_from(["b", "gr"])),
+    st.builds(Suffix, st.sampled_from(["e", "en"])),
+    st.builds(Regex, st.sampled_from(["bl.*", "gre+n", "[a-z]+"])),
+    st.just(Present()),
+)
+path_matches = st.one_of(
+    st.none(),
+    st.builds(PathExact, paths, st.booleans()),
+    st.builds(PathPrefix, paths, st.booleans()),
+    st.builds(PathSegments, paths),
+    st.builds(PathRegex, st.sampled_from(["/a/.*", "/(api|v1)(/.*)?", "/books/[0-9]+"])),
+)
+matches = st.builds(
+    RouteMatch,
+    path=path_matches,
+    method=st.one_of(st.none(), st.none(), st.builds(Exact, st.sampled_from(["GET", "POST"]))),
+    headers=st.lists(st.builds(HeaderMatch, names, texts, st.booleans()), max_size=1).map(tuple),
+    query=st.lists(st.builds(QueryMatch, st.sampled_from(["q", "a"]), texts), max_size=1).map(tuple),
+)
+pairs = st.lists(st.tuples(names, values), max_size=2, unique_by=lambda pair: pair[0]).map(tuple)
+edits = st.builds(HeaderEdits, st.lists(names, max_size=1).map(tuple), pairs, pairs)
+rewrites = st.one_of(
+    st.none(),
+    st.builds(Rewrite, prefix=st.sampled_from(["/", "/new", "/new/"])),
+    st.builds(Rewrite, path=st.sampled_from(["/whole", "/whole/path"]), authority=st.just("rewritten.test")),
+    st.builds(Rewrite, regex=st.just("a(.)"), substitution=st.just(r"<\1>")),
+)
+destinations = st.lists(
+    st.builds(Destination, st.sampled_from(CLUSTERS), st.integers(0, 3), edits, edits), min_size=1, max_size=2
+).map(tuple)
+actions = st.one_of(
+    st.builds(Forward, destinations, rewrites),
+    st.builds(Forward, destinations, rewrites),
+    st.builds(
+        Redirect,
+        status=st.sampled_from([301, 302, 307, 308]),
+        scheme=st.sampled_from([None, "https"]),
+        host=st.sampled_from([None, "other.test"]),
+        port=st.sampled_from([None, 8443]),
+        path=st.sampled_from([None, "/moved"]),
+    ),
+    st.builds(DirectResponse, st.sampled_from([200, 404, 503]), st.sampled_from(["", "said here"])),
+)
+faults = st.one_of(
+    st.none(), st.none(), st.none(), st.builds(Fault, abort=st.builds(FaultAbort, st.sampled_from([418, 503])))
+)
+clauses = st.one_of(
+    st.builds(Clause, st.just("request.method"), st.just((Exact("GET"),))),
+    st.builds(Clause, st.just("request.path"), st.builds(lambda path: (Prefix(path),), paths)),
+    st.builds(Clause, st.just("request.host"), st.just((Exact("a.test"),))),
+    st.builds(Clause, st.just("request.headers[x-one]"), st.builds(lambda one: (one,), texts)),
+    st.builds(Clause, st.just("source.principal"), st.just((Exact("cluster.local/ns/default/sa/friend"),))),
+    st.builds(Clause, st.just("source.namespace"), st.just(()), st.just((Exact("elsewhere"),))),
+    st.builds(Clause, st.just("source.ip"), st.just((Exact("127.0.0.0/8"),))),
+    st.builds(Clause, st.just("destination.port"), st.just((Exact("80"),))),
+)
+rules = st.builds(
+    Rule,
+    st.just(SOURCE),
+    st.just(()),
+    st.lists(st.builds(lambda one: (one,), clauses), max_size=2).map(tuple),
+    st.lists(clauses, max_size=1).map(tuple),
+)
+policies = st.builds(
+    AuthorizationPolicy, st.just(SOURCE), st.sampled_from(Action), st.lists(rules, max_size=2).map(tuple)
+)
+hosts = st.lists(
+    st.sampled_from(["a.test", "b.test", "*.test", "*.deep.test", "*"]), min_size=1, max_size=4, unique=True
+)
+
+
+@st.composite
+def meshes(draw: st.DrawFn) -> list[Section]:
+    """One gateway's sections: a plain chain at the edge, a mesh chain inside, one table, policies."""
+    sections: list[Section] = [cluster(name) for name in CLUSTERS]
+    for domain in draw(hosts):
+        routes = tuple(
+            Route(
+                source=SourceRef("Test", "default", f"r{number}"),
+                match=draw(matches),
+                action=draw(actions),
+                name=f"r{number}",
+                request_headers=draw(edits),
+                response_headers=draw(edits),
+                fault=draw(faults),
+                timeout_ms=draw(st.sampled_from([0, 0, 5000])),
+                retry=draw(st.sampled_from([None, Retry(base_backoff_ms=1, max_backoff_ms=2)])),
+            )
+            for number in range(draw(st.integers(1, 6)))
+        )
+        sections.append(VirtualHost("80", domain, (domain,), SOURCE, 1, draw(edits), draw(edits)))
+        sections.append(RouteBlock("80", domain, 0, routes))
+    sections.append(RouteTable("80", SOURCE, unmatched=draw(st.sampled_from(["", "BlackHoleCluster"]))))
+    sections.append(PolicySet("policies", tuple(draw(st.lists(policies, max_size=2)))))
+    plain = FilterChain("http", SOURCE, HttpChain("80", "policies", edge=True))
+    inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies"), tls=MeshTls())
+    direction = draw(st.sampled_from(["gateway", "inbound"]))
+    sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", (plain, inside)))
+    return sections
+
+
+def generated(seed: int, count: int) -> list[PreparedSlice]:
+    """So many meshes; the same seed draws the same."""
+    found: list[list[Section]] = []
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(meshes())
+    def gather(sections: list[Section]) -> None:
+        found.append(sections)
+
+    gather()
+    return [prepared_of(*sections) for sections in found]
