@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import msgspec
 import pygit2
 import pytest
@@ -29,6 +30,15 @@ metadata: {name: reviews, namespace: shop}
 spec:
   selector: {app: reviews}
   ports: [{name: http, port: 9080}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: reviews, namespace: shop}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  template:
+    metadata: {labels: {app: reviews}}
+    spec: {containers: [{name: app, image: registry.example/reviews:1}]}
 """
 
 
@@ -105,6 +115,17 @@ def test_a_mistake_is_not_published(desk: Desk) -> None:
     assert refused.stdout == ""
     assert "mesh.yaml:" in refused.stderr
     assert not desk.store.path.exists()
+
+
+def test_a_mesh_in_which_no_proxy_finds_anything_is_published_only_where_it_is_meant(desk: Desk) -> None:
+    desk.keys()
+    desk.commit("# nothing yet\n")
+    refused = desk.publish()
+    assert isinstance(refused.exception, click.ClickException)
+    assert "is it the folder of the mesh?" in refused.exception.message
+    assert "--allow-empty" in refused.exception.message
+    assert not desk.store.path.exists()
+    assert desk.publish("--allow-empty").stdout.startswith("version 1 snapshot ")
 
 
 def test_an_older_commit_that_finishes_last_is_refused(desk: Desk) -> None:

@@ -10,6 +10,7 @@ import click
 
 from compiler.commit_tree import CommitTree
 from compiler.memory import CompilerCache, Memory
+from compiler.nothing import nothing_to_run
 from compiler.pipeline import Compilation, compile_tree
 from compiler.render import Sources, render_text, summarize
 from compiler.tree import Tree, TreeError
@@ -35,14 +36,24 @@ ENDING = ending(
 @click.option("--rev", metavar="REV", help="The commit to compile; HEAD where not given.")
 @click.option("--worktree", is_flag=True, help="Compile the files as they are, committed or not.")
 @click.option(
-    "--allow-partial", is_flag=True, help="Compile although something is invalid (it fails at run time) or not carried yet."
+    "--allow-partial",
+    is_flag=True,
+    help="Compile although something is invalid (it fails at run time) or not carried yet.",
 )
+@click.option("--allow-empty", is_flag=True, help="Compile although no proxy would find anything to run.")
 @click.option(
     "--out", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Write the snapshot there."
 )
 @click.option("--no-cache", is_flag=True, help="Neither use nor keep what was compiled before.")
 def command(
-    repo: str, rev: str | None, *, worktree: bool, allow_partial: bool, out: Path | None, no_cache: bool
+    repo: str,
+    rev: str | None,
+    *,
+    worktree: bool,
+    allow_partial: bool,
+    allow_empty: bool,
+    out: Path | None,
+    no_cache: bool,
 ) -> int:
     """Compile a commit of REPO (or its work tree) and print the snapshot's digest.
 
@@ -62,6 +73,8 @@ def command(
     _report(compilation, tree)
     if compilation.snapshot is None:
         return 1
+    if (why := nothing_to_run(compilation.snapshot, Path(repo))) and not allow_empty:
+        raise click.ClickException(why)
     if out is not None:
         try:
             write_snapshot(compilation.snapshot, out)

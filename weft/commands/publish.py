@@ -10,6 +10,7 @@ import click
 
 from compiler.commit_tree import CommitTree
 from compiler.lineage import NotDescended
+from compiler.nothing import nothing_to_run
 from compiler.pipeline import Compilation, compile_tree
 from compiler.publish import Publication, blocking, publish_commit
 from compiler.render import Sources, render_text, summarize
@@ -45,6 +46,7 @@ ENDING = ending(
     is_flag=True,
     help="Publish although something is invalid (it is refused at run time) or not carried yet.",
 )
+@click.option("--allow-empty", is_flag=True, help="Publish although no proxy would find anything to run.")
 @click.option(
     "--force", is_flag=True, help="Publish a commit that does not descend from the published one; the release says so."
 )
@@ -65,6 +67,7 @@ def command(
     output: str,
     rev: str,
     allow_partial: bool,
+    allow_empty: bool,
     force: bool,
     break_glass: str,
 ) -> int:
@@ -79,6 +82,8 @@ def command(
         snapshot = _publishable(compile_tree(tree, allow_partial=allow_partial), tree, allow_partial=allow_partial)
         if snapshot is None:
             return 1
+        if (why := nothing_to_run(snapshot, repository)) and not allow_empty:
+            raise click.ClickException(why)
         asked = Publication(
             repository=repository,
             commit=tree.commit,
