@@ -70,8 +70,8 @@ CATALOG: tuple[Code, ...] = (
         "WFT0007",
         "LinkRefused",
         ERROR,
-        "A symbolic link leads out of the tree, to a folder, or to nothing.",
-        "Put the file itself where the link is.",
+        "A symbolic link leads out of the tree, to a folder, or to nothing; or what has a file's name is a pipe or a device.",
+        "Put the file itself there.",
     ),
     Code(
         "WFT0008",

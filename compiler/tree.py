@@ -22,6 +22,7 @@ ASIDE = frozenset({"tests", GUARDRAILS})
 LINK_OUT = "is a symbolic link out of the tree"
 LINK_TO_FOLDER = "is a symbolic link to a folder, whose files would be read twice"
 LINK_TO_NOTHING = "is a symbolic link to nothing that weft reads"
+NOT_A_FILE = "is a pipe, a socket or a device"
 
 
 class TreeError(Exception):

@@ -18,6 +18,7 @@ from compiler.tree import (
     LINK_TO_NOTHING,
     MAX_FILE_BYTES,
     MAX_LINKS,
+    NOT_A_FILE,
     SUFFIXES,
     TreeError,
     beneath,
@@ -121,7 +122,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _problem(entry: os.DirEntry[str], path: Path, real_root: Path) -> str:
     """Why an entry of a folder inside the tree may not be read, or "" where it may: a file that is no link is where it seems to be."""
-    return "" if entry.is_file(follow_symlinks=False) else _link_problem(path, real_root)
+    if entry.is_file(follow_symlinks=False):
+        return ""
+    return _link_problem(path, real_root) if entry.is_symlink() else NOT_A_FILE
 
 
 def _link_problem(path: Path, real_root: Path) -> str:
