@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compiler.analysis.meant_hosts import advice
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Span
 from compiler.hosts import full_host
 from compiler.link.view import View, Views
 from compiler.mesh import Mesh, MeshService
@@ -28,7 +28,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             mirrors = [rule.at("mirror"), *(mirror.at("destination") for mirror in rule.each("mirrors"))]
             for mirror in mirrors:
                 if mirror is not None:
-                    yield from _mirror(mesh, item, mirror)
+                    yield from _mirror(views.of(item.meta.namespace), item, mirror)
 
 
 def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagnostic]:
@@ -40,7 +40,7 @@ def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagn
         yield diagnostic("IST0101", message, target.host.span, resource=owner.meta.id)
         yield from _undefined(view.mesh, owner.meta, host, target.subset)
         return
-    yield from _port(owner, target, service)
+    yield from _port(owner.meta, target.port, target.span, service)
     subset = target.subset
     if subset is not None and subset.value:
         known = view.rule(service).subsets
@@ -50,20 +50,31 @@ def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagn
             yield diagnostic("IST0101", message, subset.span, resource=owner.meta.id)
 
 
-def _port(owner: VirtualService, target: Target, service: MeshService) -> Iterator[Diagnostic]:
+def _port(owner: Meta, number: int, span: Span, service: MeshService) -> Iterator[Diagnostic]:
     numbers = ", ".join(str(port.number) for port in service.ports) or "none"
-    if target.port and service.port(target.port) is None:
-        message = f"{service.host} has no port {target.port}; it has {numbers}"
-        yield diagnostic("IST0101", message, target.span, resource=owner.meta.id)
-    elif not target.port and len(service.ports) > 1:
+    if number and service.port(number) is None:
+        message = f"{service.host} has no port {number}; it has {numbers}"
+        yield diagnostic("IST0101", message, span, resource=owner.id)
+    elif not number and len(service.ports) > 1:
         message = f"{service.host} has ports {numbers}; say which one with `port.number`"
-        yield diagnostic("IST0112", message, target.span, resource=owner.meta.id)
+        yield diagnostic("IST0112", message, span, resource=owner.id)
 
 
-def _mirror(mesh: Mesh, item: Written, mirror: Cursor) -> Iterator[Diagnostic]:
-    yield from _undefined(
-        mesh, item.meta, full_host(mirror.text("host"), item.meta.namespace), mirror.located("subset")
-    )
+def _mirror(view: View, item: Written, mirror: Cursor) -> Iterator[Diagnostic]:
+    written = mirror.located("host")
+    if written is None:
+        return
+    host = full_host(written.value, item.meta.namespace)
+    service = view.services.get(host)
+    port = mirror.at("port")
+    number = port.number("number") if port else 0
+    if service is None:
+        seen = f"is no Service and no ServiceEntry that {item.meta.namespace} can see"
+        message = f"mirror host `{written.value}` ({host}) {seen}{advice(view.mesh, host, item.meta.namespace)}"
+        yield diagnostic("IST0101", message, written.span, resource=item.meta.id)
+    else:
+        yield from _port(item.meta, number, mirror.span, service)
+    yield from _undefined(view.mesh, item.meta, host, mirror.located("subset"))
 
 
 def _undefined(mesh: Mesh, owner: Meta, host: str, subset: Located | None) -> Iterator[Diagnostic]:

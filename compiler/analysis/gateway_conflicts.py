@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related
+from compiler.hosts import overlap
 from compiler.mesh import Mesh
 from compiler.resources.gateway import Gateway, Server
 
@@ -30,4 +31,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
 
 
 def _share(a: Server, b: Server) -> bool:
-    return bool({(host.namespace, host.host) for host in a.hosts} & {(host.namespace, host.host) for host in b.hosts})
+    return any(
+        mine.namespace == other.namespace and overlap(mine.host, other.host) is not None
+        for mine in a.hosts
+        for other in b.hosts
+    )

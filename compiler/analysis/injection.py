@@ -13,6 +13,7 @@ from compiler.resources.written import PodTemplate, Written
 
 INJECTION_LABEL, REVISION_LABEL, POD_LABEL = "istio-injection", "istio.io/rev", "sidecar.istio.io/inject"
 PROXY = "istio-proxy"
+AMBIENT = ("istio.io/dataplane-mode", "ambient")
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
@@ -37,7 +38,7 @@ def _unlabelled(mesh: Mesh, item: Written, *, others_are: bool) -> Iterator[Diag
     if injected_by_default(injector_of(mesh, "")):
         message = f"`{item.meta.name}` has no injection label and is injected, because the injector does so by default"
         yield diagnostic("IST0148", message, item.meta.span, resource=item.meta.id)
-    elif others_are and not _only_gateways(mesh, item.meta.name):
+    elif others_are and AMBIENT not in item.meta.labels and not _only_gateways(mesh, item.meta.name):
         message = f"`{item.meta.name}` has no injection label, so its pods get no proxy"
         yield diagnostic("IST0102", message, item.meta.span, resource=item.meta.id)
 
@@ -46,6 +47,19 @@ def _only_gateways(mesh: Mesh, namespace: str) -> bool:
     """Whether a namespace has workloads and all of them are gateways, which are proxies themselves."""
     workloads = {(pod.meta.namespace, pod.meta.name) for pod in mesh.pods if pod.meta.namespace == namespace}
     return bool(workloads) and workloads <= mesh.gateway_workloads
+
+
+def in_mesh(mesh: Mesh, pod: PodTemplate) -> bool:
+    """Whether a workload gets a proxy; in a repository that does not use injection's labels every workload does."""
+    asked = dict(pod.labels).get(POD_LABEL, dict(pod.annotations).get(POD_LABEL, ""))
+    if asked:
+        return asked.lower() == "true"
+    namespace = mesh.namespaces.get(pod.meta.namespace)
+    labels = dict(namespace.meta.labels) if namespace else {}
+    if INJECTION_LABEL in labels or REVISION_LABEL in labels:
+        return REVISION_LABEL in labels or labels[INJECTION_LABEL] == "enabled"
+    labelled = any(INJECTION_LABEL in dict(item.meta.labels) for item in mesh.namespaces.values())
+    return not labelled or injected_by_default(injector_of(mesh, ""))
 
 
 def _pod(pod: PodTemplate) -> Iterator[Diagnostic]:

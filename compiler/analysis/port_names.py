@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.mesh import Mesh
+from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Service
 from compiler.resources.protocol import AUTO
 
@@ -20,7 +21,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
     for service in mesh.services:
         if not isinstance(service.origin, Service) or service.origin.external_name:
             continue
-        if service.namespace in exempt or any(key == MANAGED_LABEL for key, _ in service.meta.labels):
+        if service.namespace in exempt or _of_istio(service.meta.labels):
             continue
         for port in service.ports:
             if port.protocol == AUTO:
@@ -29,3 +30,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                     f"port {port.number} {shown} does not say its protocol; name it like `http-web` or set appProtocol"
                 )
                 yield diagnostic("IST0118", message, port.span, resource=service.meta.id)
+
+
+def _of_istio(labels: Labels) -> bool:
+    """Whether a Service is part of an installation of Istio, or made by its gateway controller."""
+    return any(key in (MANAGED_LABEL, "istio") or (key, value) == ("release", "istio") for key, value in labels)

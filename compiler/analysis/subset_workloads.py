@@ -11,6 +11,16 @@ from compiler.mesh import Mesh
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.kubernetes import Service
 
+OF_NODES = frozenset(
+    {
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+        "topology.istio.io/subzone",
+        "kubernetes.io/hostname",
+    }
+)
+"""Labels that endpoints have from the node that they run on, which Git does not tell."""
+
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0173, a warning where Git has some workloads of the service, a note where it has only others': they may be deployed from elsewhere."""
@@ -25,7 +35,8 @@ def _subsets(mesh: Mesh, rule: DestinationRule) -> Iterator[Diagnostic]:
     workloads = mesh.selected(service.namespace, service.selector)
     severity = Severity.WARNING if workloads else Severity.NOTE
     for subset in rule.subsets if mesh.workloads else ():
-        if subset.labels and not any(set(subset.labels) <= set(workload.labels) for workload in workloads):
+        asked = {(key, value) for key, value in subset.labels if not (value and key in OF_NODES)}
+        if asked and not any(asked <= set(workload.labels) for workload in workloads):
             labels = ", ".join(f"{key}={value}" for key, value in subset.labels)
             message = f"no workload of {service.host} has the labels of subset `{subset.name}` ({labels})"
             yield diagnostic("IST0173", message, subset.span, resource=rule.meta.id, severity=severity)

@@ -55,7 +55,7 @@ WRONG = [
     ("VirtualService", f"{{hosts: [x], exportTo: ['~'], {ROUTE}}}", "'~'", "ServiceEntries"),
     ("VirtualService", f"{{hosts: [x], exportTo: ['.', shop], {ROUTE}}}", "shop", "second time"),
     ("VirtualService", f"{{hosts: [x], exportTo: [other, '*'], {ROUTE}}}", "'*'", "alone"),
-    ("VirtualService", f"{{hosts: [x], exportTo: [No], {ROUTE}}}", "No", "no namespace"),
+    ("VirtualService", f"{{hosts: [x], exportTo: [Nay], {ROUTE}}}", "Nay", "no namespace"),
     ("VirtualService", "{hosts: [x.y], tls: [{match: [{sniHosts: [z.y]}], " + TO + "}]}", "z.y", "none of"),
     ("VirtualService", "{gateways: [gw], " + ROUTE + "}", "gateways", "delegate"),
     (
@@ -92,7 +92,7 @@ WRONG = [
     (
         "VirtualService",
         "{hosts: [x], http: [{corsPolicy: {allowOrigins: [{exact: ''}]}, " + TO + "}]}",
-        "{exact",
+        "exact",
         "origin",
     ),
     ("VirtualService", "{hosts: [x], http: [{corsPolicy: {maxAge: 1.5s}, " + TO + "}]}", "1.5s", "seconds"),
