@@ -48,6 +48,7 @@ THIRD_PARTY = {
     "compiler.schemas": {"msgspec", "jsonschema_rs"},
     "compiler.mistakes": {"msgspec", "jsonschema_rs"},
     "compiler.render": {"msgspec", "rich"},
+    "compiler.render.status": {"msgspec", "yaml"},
     "runtime": {"msgspec", "trio"},
     "runtime.admin": {"msgspec", "trio", "cryptography"},
     "runtime.control": {"msgspec", "trio", "cryptography", "httpx"},

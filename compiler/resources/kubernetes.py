@@ -98,17 +98,17 @@ def read_service(document: Document, positions: Positions) -> Service:
     spec = root.at("spec")
     if spec is None:
         return Service(meta, (), (), (), "", ("*",))
-    ports = tuple(_service_port(port) for port in spec.each("ports") if port.text("protocol", "TCP") == "TCP")
+    written = [(port, port.text("protocol", "TCP")) for port in spec.each("ports")]
     addresses = dict.fromkeys((spec.text("clusterIP"), *spec.texts("clusterIPs")))
     exported = meta.annotation(EXPORT_ANNOTATION)
     return Service(
         meta=meta,
-        ports=ports,
+        ports=tuple(_service_port(port) for port, transport in written if transport == "TCP"),
         selector=spec.labels("selector"),
         addresses=tuple(address for address in addresses if address not in ("", "None")),
         external_name=spec.text("externalName") if spec.text("type") == "ExternalName" else "",
         export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or ("*",),
-        datagram_ports=tuple(port.number("port") for port in spec.each("ports") if port.text("protocol") == "UDP"),
+        datagram_ports=tuple(port.number("port") for port, transport in written if transport == "UDP"),
     )
 
 
