@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from runtime.bootstrap import Bootstrap, BootstrapError
 from runtime.fetch.contents import MAX_SLICE_BYTES, fetch_slice
 from runtime.fetch.news import VerifiedSlice
 from snapshot.blobs import inflate
@@ -44,6 +45,18 @@ class Restored(msgspec.Struct, frozen=True):
     chain: Chain
     record: bytes
     blobs: dict[str, bytes]
+
+
+def require_root(bootstrap: Bootstrap) -> None:
+    """Raises BootstrapError where the pinned root is not there and nothing was ever saved: such a proxy could never serve.
+
+    With a saved slice it goes on, and tells again and again: the file may come back, and until then nothing can be verified.
+    """
+    root = Path(bootstrap.root)
+    if not root.is_file() and not (Path(bootstrap.state) / NAME).exists():
+        raise BootstrapError(
+            f"there is no root of trust at {root}: put the root.json that `weft keys init` made there, or name it as `root` in the bootstrap"
+        )
 
 
 def save(state: Path, chain: Chain, record: bytes, blobs: dict[str, bytes], *, fetched_at: float) -> None:

@@ -22,6 +22,7 @@ from runtime.discovery.names import Names
 from runtime.discovery.registry import Registration, RegistryFollower
 from runtime.fetch import follow
 from runtime.fetch.news import FetchProblem, News, VerifiedSlice
+from runtime.fetch.saved import require_root
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
@@ -60,6 +61,7 @@ class Supervisor:
         command: Sequence[str] = WORKER_COMMAND,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        require_root(bootstrap)
         self.bootstrap = with_real_ports(bootstrap)
         self.running = Running(clock=clock)
         self._state = Path(bootstrap.state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ import trio
 from rich.console import Console
 
 from weft.dev.devfile import DevFile, load
+from weft.dev.folder import session_folder
 from weft.dev.screen import LiveScreen, PlainScreen, Screen
 from weft.dev.session import Session
 from weft.help_text import ending
@@ -48,13 +48,13 @@ def command(home: Path, followed: tuple[str, ...], plain: bool) -> None:
     console = Console()
     with one_sentence(LocalError):
         file = load(home)
-        with tempfile.TemporaryDirectory(prefix="weft-dev-") as folder:
+        with session_folder() as folder:
             ended = trio.Event()
             live = console.is_terminal and not plain and not followed
             screen: Screen = (
                 LiveScreen(console, ended.set) if live else PlainScreen(_line, followed=frozenset(followed))
             )
-            trio.run(_until_ended, file, home.resolve(), Path(folder), screen, ended)
+            trio.run(_until_ended, file, home.resolve(), folder, screen, ended)
 
 
 async def _until_ended(file: DevFile, home: Path, folder: Path, screen: Screen, ended: trio.Event) -> None:

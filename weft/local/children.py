@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +45,11 @@ def _environment() -> dict[str, str]:
 
 
 async def run(command: Sequence[str], *, cwd: Path | None = None) -> Finished:
-    """Runs a command and returns what it said; raises LocalError where it does not end within COMMAND_S."""
+    """Runs a command and returns what it said; raises LocalError where it is not installed or does not end within COMMAND_S."""
+    if shutil.which(command[0]) is None:
+        raise LocalError(
+            f"the program {command[0]} is needed here and not installed: install it, or put it on the PATH"
+        )
     started = trio.current_time()
     with trio.move_on_after(COMMAND_S):
         done = await trio.run_process(
