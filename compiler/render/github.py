@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from compiler.catalog import BY_CODE
 from compiler.diagnostic import Diagnostic, Severity
+from compiler.render.json_text import readable
 
 _COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
@@ -34,7 +35,7 @@ def _command(item: Diagnostic) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return readable(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

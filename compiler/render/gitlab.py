@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from compiler.catalog import BY_CODE
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.render.fingerprints import fingerprinted
+from compiler.render.json_text import json_text
 
 _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
@@ -16,7 +15,7 @@ _SEVERITIES = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.N
 def render_gitlab(found: Iterable[Diagnostic]) -> str:
     """A JSON list, one object per finding; the fingerprint stays when lines move."""
     entries = [_entry(item, fingerprint) for item, fingerprint in fingerprinted(found)]
-    return msgspec.json.format(msgspec.json.encode(entries), indent=2).decode() + "\n"
+    return json_text(entries)
 
 
 def _entry(item: Diagnostic, fingerprint: str) -> dict[str, object]:

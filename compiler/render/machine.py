@@ -8,11 +8,12 @@ import msgspec
 
 from compiler.catalog import BY_CODE
 from compiler.diagnostic import Diagnostic, Related, Span
+from compiler.render.json_text import json_text
 
 
 def render_json(found: Iterable[Diagnostic]) -> str:
     """A JSON list, one object per finding. ``severity`` is error, warning or note; ``resource`` is null where a finding is about none."""
-    return msgspec.json.format(msgspec.json.encode([_entry(item) for item in found]), indent=2).decode() + "\n"
+    return json_text([_entry(item) for item in found])
 
 
 def _entry(item: Diagnostic) -> dict[str, object]:

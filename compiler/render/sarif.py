@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from urllib.parse import quote
 
-import msgspec
-
 from compiler.catalog import BY_CODE
 from compiler.code import Code
 from compiler.diagnostic import Diagnostic, Related, Severity, Span
 from compiler.render.fingerprints import fingerprinted
+from compiler.render.json_text import json_text
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
@@ -38,7 +37,7 @@ def render_sarif(found: Iterable[Diagnostic]) -> str:
         "results": [_result(item, codes.index(item.code), print_) for item, print_ in fingerprinted(items)],
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return msgspec.json.format(msgspec.json.encode(log), indent=2).decode() + "\n"
+    return json_text(log)
 
 
 def _rule(row: Code) -> dict[str, object]:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from compiler.diagnostic import Diagnostic, Severity
+from compiler.render.json_text import readable
 from compiler.render.sources import Sources
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
@@ -19,7 +20,7 @@ Piece = tuple[str, str]
 
 def render_text(found: Iterable[Diagnostic], sources: Sources, *, color: bool = False) -> str:
     """Each finding as a paragraph, an empty line after each. With ``color`` the text holds terminal escapes."""
-    pieces = [piece for item in found for piece in (*_paragraph(item, sources), ("\n", _PLAIN))]
+    pieces = [(readable(text), style) for item in found for text, style in (*_paragraph(item, sources), ("\n", _PLAIN))]
     if not color:
         return "".join(text for text, _ in pieces)
     return colored(pieces)
@@ -49,7 +50,7 @@ def _paragraph(item: Diagnostic, sources: Sources) -> Iterator[Piece]:
         yield f"in {item.resource}\n", _PLAIN
     for other in item.related:
         yield gutter, _FAINT
-        yield f"{other.message}: {other.span.file}:{other.span.line}:{other.span.column}\n", _PLAIN
+        yield f"{other.message}: {printable(other.span.file)}:{other.span.line}:{other.span.column}\n", _PLAIN
     if item.help:
         yield gutter, _FAINT
         yield f"help: {item.help}\n", _PLAIN
@@ -59,7 +60,7 @@ def _quoted(item: Diagnostic, sources: Sources, style: str, width: int) -> Itera
     span = item.span
     pad = " " * width
     yield f"{pad}--> ", _FAINT
-    yield f"{span.file}:{span.line}:{span.column}\n", _PLAIN
+    yield f"{printable(span.file)}:{span.line}:{span.column}\n", _PLAIN
     line = sources.line(span.file, span.line)
     if line is None or not line.strip():
         return

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema
 import pytest
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, ResourceId, Severity, Span
-from compiler.render import render_gitlab, render_junit, render_sarif
+from compiler.render import (
+    Sources,
+    render_github,
+    render_gitlab,
+    render_json,
+    render_junit,
+    render_sarif,
+    render_text,
+)
+from compiler.tree import MemoryTree
+from tests.compiler.catalog_cases import CODES, case, findings
 
 ABOUT = ResourceId("VirtualService", "shop", "reviews")
 
@@ -42,6 +54,46 @@ def test_sarif_has_a_rule_per_code_and_a_result_per_finding() -> None:
     }
     assert location["logicalLocations"][0]["fullyQualifiedName"] == "VirtualService shop/reviews"
     assert result["relatedLocations"][0]["message"]["text"] == "first set here"
+
+
+SARIF = json.loads(Path(__file__).with_name("sarif_subset.json").read_text())
+ODD = diagnostic("WFT0003", "an escape \x1b and <&\u2028", Span("a b/\u00fc%\udcff.yaml", 1, 1, 1, 1), help="")
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> list[Diagnostic]:
+    """Findings of every code of the catalog, and one with an odd name and message."""
+    bad = (case(code, "bad", tmp_path_factory.mktemp(code)) for code in CODES)
+    return [*(item for tree in bad for item in findings(tree)), ODD]
+
+
+def test_sarif_of_every_code_is_what_the_standard_allows(everything: list[Diagnostic]) -> None:
+    judge = jsonschema.Draft202012Validator(SARIF)
+    for found in ([], everything):
+        log = json.loads(render_sarif(found))
+        assert [error.message for error in judge.iter_errors(log)] == []
+        (run,) = log["runs"]
+        rules = run["tool"]["driver"]["rules"]
+        assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in run["results"])
+        assert len(run["results"]) == len(found)
+
+
+def test_gitlab_of_every_code_has_what_its_report_requires(everything: list[Diagnostic]) -> None:
+    entries = json.loads(render_gitlab(everything))
+    assert len({entry["fingerprint"] for entry in entries}) == len(entries) == len(everything)
+    for entry in entries:
+        assert set(entry) == {"description", "check_name", "fingerprint", "severity", "location"}
+        assert entry["severity"] in {"info", "minor", "major", "critical", "blocker"}
+        assert 1 <= entry["location"]["lines"]["begin"] <= entry["location"]["lines"]["end"]
+        assert not entry["location"]["path"].startswith(("/", "./"))
+
+
+def test_junit_of_every_code_is_well_formed_and_counts_right(everything: list[Diagnostic]) -> None:
+    root = ET.fromstring(render_junit(everything, ["clean.yaml"]))
+    cases = root.findall("./testsuite/testcase")
+    assert int(root.get("tests", "")) == len(cases) == len(everything) + 1
+    assert int(root.get("failures", "")) == len(root.findall(".//failure"))
+    assert all(item.get("classname") and item.get("name") for item in cases)
 
 
 def test_sarif_of_nothing_is_still_a_run() -> None:
@@ -86,3 +138,19 @@ def test_junit_fails_for_errors_and_passes_for_clean_files_and_warnings() -> Non
     assert failure is not None
     assert failure.get("message") == '<"&\ufffd'
     assert "mesh/a b.yaml:4:5" in (failure.text or "")
+
+
+def test_a_file_name_that_is_no_utf8_is_written_in_every_format() -> None:
+    sources = Sources(MemoryTree({}))
+    for text in (
+        *(render([ODD]) for render in (render_json, render_sarif, render_gitlab, render_github)),
+        render_junit([ODD], []),
+        render_text([ODD], sources),
+        render_text([ODD], sources, color=True),
+    ):
+        assert text.encode()
+
+
+def test_a_file_name_cannot_make_a_terminal_obey() -> None:
+    named = diagnostic("WFT0003", "odd", Span("a\x1b[31m.yaml", 1, 1, 1, 1))
+    assert "\x1b" not in render_text([named], Sources(MemoryTree({})))
