@@ -6,3 +6,7 @@ SigningKeys: a keys directory (``keys``). Publishing and timestamps are in ``pub
 
 The names are imported from their modules, so that reading a Release costs no import of tuf.
 """
+
+from snapshot.trust.cloud_signers import leave_out
+
+leave_out()

@@ -85,12 +85,7 @@ def command(
         if (why := nothing_to_run(snapshot, repository)) and not allow_empty:
             raise click.ClickException(why)
         asked = Publication(
-            repository=repository,
-            commit=tree.commit,
-            channel=channel,
-            force=force,
-            note=note,
-            break_glass=break_glass,
+            repository=repository, commit=tree.commit, channel=channel, force=force, note=note, break_glass=break_glass
         )
         # Closing gives back what a failed publication holds in a store, so that the next one need not wait.
         with closing(open_store(store, ca=store_ca, token=token)) as opened:
