@@ -217,8 +217,10 @@ def _allowed(allowed: Cursor | None, default: str = "Same") -> AllowedRoutes:
         return AllowedRoutes(default)
     namespaces = allowed.at("namespaces")
     selector = namespaces.at("selector") if namespaces else None
+    scope = namespaces.text("from", default) if namespaces else default
+    # A selector that nobody wrote selects nothing; an empty one selects everything.
     return AllowedRoutes(
-        scope=namespaces.text("from", default) if namespaces else default,
+        scope="None" if scope == "Selector" and selector is None else scope,
         labels=selector.labels("matchLabels") if selector else (),
         conditions=tuple(
             LabelCondition(item.text("key"), item.text("operator"), item.texts("values"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from compiler.attachment import Bound, Standing
+from compiler.diagnostic import ResourceId
 from compiler.mesh import Mesh
 from compiler.resources.api_route import ApiRoute
 from compiler.resources.gateway_api import CONTROLLERS, ApiGateway
@@ -12,11 +15,13 @@ from compiler.status.policies import policy_statuses
 from compiler.status.routes import bound_to, route_status
 
 
-def statuses(mesh: Mesh, *, complete: bool = False) -> list[ObjectStatus]:
+def statuses(
+    mesh: Mesh, *, complete: bool = False, refused: Container[ResourceId | None] = frozenset()
+) -> list[ObjectStatus]:
     """The status of every Gateway API object that weft would answer for: by kind, in order within a kind.
 
-    With ``complete``, a Secret or ConfigMap that the tree lacks does not exist; else it is taken to exist elsewhere. Depends on the mesh
-    alone: no clock, no generation.
+    With ``complete``, a Secret or ConfigMap that the tree lacks does not exist; else it is taken to exist elsewhere. ``refused`` are objects
+    with errors, which no API server would take: they get no status. Depends on its arguments alone: no clock, no generation.
     """
     standing = Standing(mesh, complete=complete)
     bound = [(route, [bound_to(standing, route, parent) for parent in route.parents]) for route in mesh.api_routes]
@@ -29,7 +34,7 @@ def statuses(mesh: Mesh, *, complete: bool = False) -> list[ObjectStatus]:
     found += [status for status in sets if status is not None]
     found += [route_status(standing, route, bounds) for route, bounds in bound]
     found += policy_statuses(standing, _leading(bound))
-    return found
+    return [status for status in found if status.meta.id not in refused]
 
 
 def _counts(bound: list[tuple[ApiRoute, list[Bound | None]]]) -> dict[tuple[str, str, str, str], int]:

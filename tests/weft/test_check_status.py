@@ -83,6 +83,21 @@ def test_an_error_exits_1(repository: Path) -> None:
     assert check("--status").return_value == 1
 
 
+def test_what_an_api_server_would_refuse_has_no_status(repository: Path) -> None:
+    (repository / "mesh.yaml").write_text(MESH.replace("backendRefs", "backendReffs"))
+    result = check("--status")
+    assert "Gateway infra/edge" in result.stdout
+    assert "HTTPRoute" not in result.stdout
+    assert result.return_value == 1
+
+
+def test_errors_that_leave_no_mesh_leave_no_status(repository: Path) -> None:
+    (repository / "mesh.yaml").write_text(MESH.replace("parentRefs", "parentReffs"))
+    result = check("--status")
+    assert (result.stdout, result.return_value) == ("", 1)
+    assert result.stderr.endswith("nothing can stand in for what they break\n")
+
+
 def test_a_mesh_without_gateway_api_says_so(repository: Path) -> None:
     (repository / "mesh.yaml").write_text("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
     assert check("--status").stdout == "no Gateway API object that weft serves\n"

@@ -175,11 +175,15 @@ def _status(asked: _Asked, form: str, *, complete: bool) -> int:
     with no_collection():
         mesh, everything = understand(tree, _dates(asked))
         found = [item for item in everything if asked.shown.takes(item)]
-        shown = statuses(mesh, complete=complete) if mesh is not None else []
-    click.echo(render_status(shown, form, color=asked.color), nl=False, color=True)
-    click.echo(
-        _rendered(found, tree, "text", color=asked.color and sys.stderr.isatty()), nl=False, err=True, color=True
-    )
+        refused = {item.resource for item in everything if item.severity is Severity.ERROR}
+        shown = None if mesh is None else statuses(mesh, complete=complete, refused=refused)
+    if shown is not None:
+        click.echo(render_status(shown, form, color=asked.color), nl=False, color=True)
+    colored = asked.color and sys.stderr.isatty()
+    click.echo(_rendered(found, tree, "text", color=colored), nl=False, err=True, color=True)
+    if shown is None:
+        why = "there is no status before these errors are corrected: nothing can stand in for what they break"
+        click.echo(why, err=True)
     return 1 if any(item.severity is Severity.ERROR for item in found) else 0
 
 

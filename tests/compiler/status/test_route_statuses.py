@@ -66,6 +66,26 @@ def test_a_listener_takes_the_kinds_of_its_protocol_and_no_other(protocol: str, 
     assert found.attached() == {"one": len(kinds)}
 
 
+@pytest.mark.parametrize(
+    ("namespaces", "wanted"),
+    [
+        ("from: Selector, selector: {matchLabels: {team: shop}}", "True Accepted"),
+        ("from: Selector, selector: {matchLabels: {team: other}}", "False NotAllowedByListeners"),
+        ("from: Selector, selector: {matchLabels: {kubernetes.io/metadata.name: shop}}", "True Accepted"),
+        (
+            "from: Selector, selector: {matchExpressions: [{key: team, operator: DoesNotExist}]}",
+            "False NotAllowedByListeners",
+        ),
+        ("from: Selector, selector: {}", "True Accepted"),
+        ("from: Selector", "False NotAllowedByListeners"),
+    ],
+)
+def test_a_listener_chooses_routes_by_their_namespaces(namespaces: str, wanted: str) -> None:
+    shop = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: shop}}\n"
+    chosen = f"{{name: http, port: 80, protocol: HTTP, allowedRoutes: {{namespaces: {{{namespaces}}}}}}}"
+    assert accepted(shop, gateway(chosen), route()) == wanted
+
+
 def test_the_nearest_listener_gives_the_reason() -> None:
     far = listener("far", 81)
     found = Statuses(
