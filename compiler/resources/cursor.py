@@ -81,10 +81,13 @@ class Cursor:
         return Located(_text(node), node.span) if isinstance(node, Scalar) and node.value is not None else None
 
     def number(self, key: str, default: int = 0) -> int:
-        """A whole number."""
+        """A whole number. What is none, as it may be where a schema leaves the judgement to the cluster, counts as not written."""
         node = self.node.get(key)
-        if isinstance(node, Scalar) and isinstance(node.value, (int, float, str)) and node.value != "":
-            return int(node.value)
+        if isinstance(node, Scalar) and isinstance(node.value, (int, float, str)):
+            try:
+                return int(node.value)
+            except ValueError:
+                return default
         return default
 
     def fraction(self, key: str) -> float | None:

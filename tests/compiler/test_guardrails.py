@@ -79,7 +79,7 @@ def test_a_schema_fragment_points_at_each_part_that_breaks_it() -> None:
     text = resource(
         "VirtualService",
         ISTIO,
-        f"\n  hosts: [a.example, '*.example']\n  http:\n  - {ROUTE}\n  - {{timeout: 1s, {ROUTE}}}",
+        f"\n  hosts: [a.example, '*.other']\n  http:\n  - {ROUTE}\n  - {{timeout: 1s, {ROUTE}}}",
     )
     assert [(line, column) for line, column, _ in guarded(text)] == [(5, 22), (7, 5)]
 

@@ -17,7 +17,7 @@ FOUND: list[tuple[str, Any]] = [
                 "apiVersion": "networking.istio.io/v1",
                 "kind": "VirtualService",
                 "metadata": {"name": "delegate"},
-                "spec": {"gateways": ["gone"], "http": [{"route": [{"destination": {"host": "a"}}]}]},
+                "spec": {"hosts": [], "gateways": ["gone"], "http": [{"route": [{"destination": {"host": "a"}}]}]},
             }
         ],
     ),
@@ -32,6 +32,17 @@ FOUND: list[tuple[str, Any]] = [
                     "containers": [{"name": "a"}],
                     "initContainers": [{"name": "b", "ports": [{"containerPort": 1e300}]}],
                 },
+            }
+        ],
+    ),
+    (
+        "pipeline",
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "a"},
+                "spec": {"containers": [{"name": "a", "securityContext": {"runAsUser": "nobody"}}]},
             }
         ],
     ),
