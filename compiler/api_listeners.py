@@ -51,9 +51,15 @@ def placed_listeners(mesh: Mesh, gateway: ApiGateway, *, complete: bool = False)
     found: list[PlacedListener] = []
     owners: list[ApiGateway | ListenerSet] = [gateway, *attached_sets(mesh, gateway)]
     for owner in owners:
-        earlier = [item.listener for item in found if item.conflict is None]
-        # What yields to an earlier owner is no rival of what stands beside it.
-        left = [listener for listener in owner.listeners if _conflict(listener, earlier) is None]
+        earlier = [
+            item.listener for item in found if item.conflict is None and _protocol_problem(item.listener) is None
+        ]
+        # What yields to an earlier owner, or speaks what nobody understands, is no rival of what stands beside it.
+        left = [
+            listener
+            for listener in owner.listeners
+            if _protocol_problem(listener) is None and _conflict(listener, earlier) is None
+        ]
         for listener in owner.listeners:
             rivals = earlier + [other for other in left if other is not listener]
             found.append(_placed(mesh, gateway, owner, listener, rivals, complete=complete))
@@ -149,6 +155,8 @@ def route_kinds(listener: ApiListener) -> tuple[tuple[str, ...], Verdict | None]
 
 
 def _conflict(listener: ApiListener, rivals: list[ApiListener]) -> Verdict | None:
+    if listener.protocol not in _KINDS:
+        return None
     for other in rivals:
         if other.port != listener.port or (listener.protocol == "UDP") != (other.protocol == "UDP"):
             continue

@@ -77,10 +77,11 @@ def _golden(case: dict[str, Any]) -> Golden:
     weft = [shape(status) for status in statuses(mesh)]
     golden = (DATA / case["status_golden"]).read_text()
     istio = [item for item in yaml.load_all(golden, yaml.CSafeLoader) if item and item["kind"] in STATUSED]
-    return Golden(case["name"], dict(_facts(istio)), dict(_facts(weft)), documents)
+    return Golden(case["name"], dict(status_facts(istio)), dict(status_facts(weft)), documents)
 
 
-def _facts(objects: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, ...], str]]:
+def status_facts(objects: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What statuses in Kubernetes' form say: each condition as ``True Reason``, each count of routes, each list of kinds."""
     for item in objects:
         meta, status = item["metadata"], item["status"] or {}
         owner = (item["kind"], meta.get("namespace", ""), meta["name"].lower())
@@ -89,7 +90,7 @@ def _facts(objects: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, ...], str
             place = (*owner, f"listener {listener['name']}")
             yield from _conditions(place, listener)
             yield (*place, "attachedRoutes"), str(listener["attachedRoutes"])
-            yield (*place, "supportedKinds"), str([kind["kind"] for kind in listener["supportedKinds"] or ()])
+            yield (*place, "supportedKinds"), str([kind["kind"] for kind in listener.get("supportedKinds") or ()])
         for key in ("parent", "ancestor"):
             for entry in status.get(f"{key}s") or ():
                 reference = entry[f"{key}Ref"]

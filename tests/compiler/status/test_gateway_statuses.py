@@ -82,6 +82,13 @@ def test_https_and_tls_listeners_share_a_port_by_hostname() -> None:
     assert conflicts == {"a": "True HostnameConflict", "b": "False NoConflicts", "h": "True HostnameConflict"}
 
 
+def test_a_listener_that_speaks_what_nobody_understands_is_nobodys_rival() -> None:
+    found = Statuses(CLASS, gateway(listener("a", protocol="SCTP"), listener("b")))
+    assert found.listener("a")["Accepted"] == "False UnsupportedProtocol"
+    assert found.listener("a")["Conflicted"] == found.listener("b")["Conflicted"] == "False NoConflicts"
+    assert found.listener("b")["Programmed"] == "True Programmed"
+
+
 def test_a_gateway_without_a_valid_listener_is_refused() -> None:
     found = Statuses(CLASS, gateway(listener("a", protocol="SCTP")))
     assert found.listener("a")["Accepted"] == "False UnsupportedProtocol"
