@@ -428,6 +428,7 @@ def test_every_schema_stays_readable() -> None:
 
 
 def test_ports_of_init_containers_are_ports_too() -> None:
-    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}], initContainers: [{name: b, ports: [{containerPort: 1e300}]}]}\n"
+    init = "initContainers: [{name: b, ports: [{containerPort: 1e300}]}]"
+    text = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec: {{containers: [{{name: a}}], {init}}}\n"
     documents, _ = load_documents(MemoryTree({"a.yaml": text.encode()}))
     assert [item.code for item in validate(documents[0])] == ["IST0106"]
