@@ -70,7 +70,9 @@ def header_test(match: HeaderMatch) -> HeadersTest:
     name = match.name.lower().encode()
     test = string_test(match.match)
     if match.invert:
-        return lambda headers: _absent_or_unlike(headers, name, test)
+        # A header that is absent counts as empty (Istio's withoutHeaders); only Present tells the two apart.
+        when_absent = isinstance(match.match, Present) or not test("")
+        return lambda headers: _absent_or_unlike(headers, name, test, when_absent=when_absent)
     return lambda headers: _present_and_like(headers, name, test)
 
 
@@ -90,9 +92,9 @@ def _present_and_like(headers: Headers, name: bytes, test: StringTest) -> bool:
     return value is not None and test(value)
 
 
-def _absent_or_unlike(headers: Headers, name: bytes, test: StringTest) -> bool:
+def _absent_or_unlike(headers: Headers, name: bytes, test: StringTest, *, when_absent: bool) -> bool:
     try:
         value = joined(headers, name)
     except UnicodeDecodeError:
         return False
-    return value is None or not test(value)
+    return when_absent if value is None else not test(value)

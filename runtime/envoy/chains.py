@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from envoy.config.core.v3 import protocol_pb2
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -11,6 +12,9 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
+    header_mutation_pb2 as early_header_mutation_pb2,
+)
 
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
@@ -28,6 +32,7 @@ from snapshot.section import (
     GatewayPort,
     HttpChain,
     Listener,
+    MeshTls,
     OriginalDestination,
     PolicySet,
     TcpChain,
@@ -62,6 +67,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         **_limits(deadlines),
         **_paths(proxy.path_normalization),
         **_trust(chain.listener.direction, edge=network.edge),
+        **(_plain_scheme() if isinstance(chain.chain.tls, MeshTls) else {}),
         **_routes(prepared, use_of(network), place),
         upgrade_configs=[
             _Manager.UpgradeConfig(upgrade_type=kind) for kind in ("websocket", *(["CONNECT"] if network.proxy else []))
@@ -147,6 +153,16 @@ def _trust(direction: str, *, edge: bool) -> dict[str, object]:
         "forward_client_cert_details": forwarded,
         "set_current_client_cert_details": details,
     }
+
+
+def _plain_scheme() -> dict[str, object]:
+    """Behind the mesh's own TLS a request is what it was before it: http, unless who sent it says otherwise."""
+    kind = base_pb2.HeaderValueOption
+    header = base_pb2.HeaderValue(key="x-forwarded-proto", value="http")
+    addition = kind(header=header, append_action=kind.ADD_IF_ABSENT)
+    mutation = early_header_mutation_pb2.HeaderMutation(mutations=[mutation_rules_pb2.HeaderMutation(append=addition)])
+    early = extension(extension_pb2.TypedExtensionConfig, "envoy.http.early_header_mutation.header_mutation", mutation)
+    return {"early_header_mutation_extensions": [early]}
 
 
 def tcp_filters(prepared: PreparedSlice, chain: PreparedChain, network: TcpChain) -> list[Message]:

@@ -63,14 +63,14 @@ def _conditions(match: RouteMatch) -> dict[str, object]:
 
 
 def _header(match: HeaderMatch) -> Message:
-    """One header; an inverted match also holds where the header is absent."""
+    """One header; where an inverted match finds none, it is asked about the empty text."""
     name = match.name.lower()
     if isinstance(match.match, Present):
         return route_components_pb2.HeaderMatcher(name=name, present_match=True, invert_match=match.invert)
     matcher = header_matcher(name, string_matcher(match.match))
     if match.invert:
         matcher.invert_match = True
-        matcher.treat_missing_header_as_empty = False
+        matcher.treat_missing_header_as_empty = True
     return matcher
 
 

@@ -219,6 +219,9 @@ def _connect() -> Message:
 
 def _action(prepared: PreparedRoute) -> dict[str, object]:
     section = prepared.route
+    if section.fault is not None and not isinstance(section.action, Forward):
+        # Envoy's fault filter does not stand before replies of the proxy's own.
+        raise TranslationError("a fault on a route that answers by itself has no form in Envoy", section.source)
     match section.action:
         case Forward() as action:
             return forward(action, section)

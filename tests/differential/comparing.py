@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -83,27 +84,45 @@ def _headers(where: str, ours: Headers, theirs: Headers) -> list[str]:
     ]
 
 
-Known = Callable[[Request, str], bool]
+Known = Callable[[Request, Outcome, str], bool]
 
 
 def _part(*starts: str) -> Known:
-    return lambda _request, one: one.startswith(starts)
+    return lambda _request, _ours, one: one.startswith(starts)
+
+
+def _location(request: Request, _ours: Outcome, one: str) -> bool:
+    """A Location that differs in its port; or in its scheme too, where the request claims one."""
+    if not one.startswith("reply location"):
+        return False
+    scheme = r"https?" if ("x-forwarded-proto", "https") in request.headers else "-"
+    ours, _, theirs = re.sub(r"(://[^/:']+):[0-9]+", r"\1", one.partition(": ")[2]).partition(" -> ")
+    return re.sub(f"{scheme}://", "://", ours) == re.sub(f"{scheme}://", "://", theirs)
 
 
 KNOWN: dict[str, Known] = {
-    "external address": _part("seen x-envoy-external-address: None"),
-    "loopback": lambda _request, one: one.startswith("seen x-forwarded-for: ") and "127.0.0.1'] -> " in one,
-    "mesh scheme": _part("seen x-forwarded-proto: ['http'] -> ['https']"),
-    "expected timeout": _part("seen x-envoy-expected-rq-timeout-ms: None"),
+    "Repeated headers": lambda request, _ours, _one: request.repeats,
+    "External address": _part("seen x-envoy-external-address: None"),
+    "Loopback clients": lambda _request, _ours, one: (
+        one.startswith("seen x-forwarded-for: ") and "127.0.0.1'] -> " in one
+    ),
+    "Location": _location,
+    "Names that do not resolve": _part("text: b'no healthy upstream' -> b'DNS resolution failure'"),
+    "Server of an inbound reply": _part("reply server: ['weft'] -> None"),
+    "Expected timeout": _part("seen x-envoy-expected-rq-timeout-ms: None"),
+    "Original host": _part("seen x-envoy-original-host: None"),
+    "Headers of a refusal": lambda _request, ours, one: (
+        ours.status == 403 and not ours.cluster and one.startswith("reply ")
+    ),
 }
-"""Name of a section of the page -> whether a difference is that one."""
+"""Heading of a section of the page -> whether a difference is that one."""
 
 
-def unexplained(request: Request, found: list[str], used: dict[str, int]) -> list[str]:
+def unexplained(request: Request, ours: Outcome, found: list[str], used: dict[str, int]) -> list[str]:
     """The differences that no rule explains; ``used`` counts those that one does."""
     left = []
     for one in found:
-        name = next((name for name, known in KNOWN.items() if known(request, one)), None)
+        name = next((name for name, known in KNOWN.items() if known(request, ours, one)), None)
         if name is None:
             left.append(one)
         else:

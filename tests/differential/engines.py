@@ -19,16 +19,18 @@ from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.secrets import of_credential, of_svid
 from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import translate
-from runtime.proxy import Proxy
+from runtime.proxy import Proxy as DataPlane
 from snapshot.index import Selector, Slice
 from snapshot.live import Credential, Svid
 from snapshot.prepared import PreparedSlice, prepare
 from snapshot.section import (
+    AccessLog,
     Cluster,
     Endpoint,
     GatewayPort,
     Listener,
     OriginalDestination,
+    Proxy,
     ProxyPort,
     Section,
     ServerTls,
@@ -65,6 +67,8 @@ def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[s
             clusters[address] = section.name
             endpoints = StaticEndpoints((Endpoint(address, backends.port),))
             section = msgspec.structs.replace(section, endpoints=endpoints, tls=None, protocol="http1")
+        if isinstance(section, Proxy):
+            section = msgspec.structs.replace(section, access_log=AccessLog())
         sections.append(section)
     return slice_of(*sections), clusters
 
@@ -73,7 +77,7 @@ def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[s
 async def both(
     prepared: PreparedSlice, backends: Backends, authority: Authority, folder: Path
 ) -> AsyncIterator[Engines]:
-    """Runs both engines for the duration of a block."""
+    """Runs both engines for the duration of a block; raises UntranslatableError before anything runs."""
     slice_, clusters = grounded(prepared, backends)
     grounded_prepared = prepare(slice_)
     listeners = list(grounded_prepared.listeners.values())
@@ -84,12 +88,13 @@ async def both(
     addresses = {
         one.name: (_port(ours, one), _port(theirs, one)) for one in listeners if ours.resolve(one.bind) is not None
     }
+    translated = translate(grounded_prepared, Placement(theirs, LiveData(theirs), Delivery.STATIC))
+    secrets = [*of_svid(svid), *(one for credential in credentials for one in of_credential(credential))]
+    wanted = [one for one in secrets if one.name in translated.secrets]
+    configuration = json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy)))
     for sock in reserved.values():
         sock.close()
-    async with (
-        _trio(slice_, ours, sockets, svid, credentials),
-        _envoy(grounded_prepared, theirs, svid, credentials, folder),
-    ):
+    async with _trio(slice_, ours, sockets, svid, credentials), _envoy(configuration, folder):
         for _, port in addresses.values():
             await _wait_open(port)
         yield Engines(grounded_prepared, addresses, clusters, authority)
@@ -141,7 +146,7 @@ async def _trio(
     svid: Svid,
     credentials: list[Credential],
 ) -> AsyncIterator[None]:
-    proxy = Proxy(bootstrap, sockets)
+    proxy = DataPlane(bootstrap, sockets)
     async with trio.open_nursery() as nursery:
         await nursery.start(proxy.run)
         proxy.set_svid(svid)
@@ -153,14 +158,9 @@ async def _trio(
 
 
 @asynccontextmanager
-async def _envoy(
-    prepared: PreparedSlice, bootstrap: Bootstrap, svid: Svid, credentials: list[Credential], folder: Path
-) -> AsyncIterator[None]:
-    translated = translate(prepared, Placement(bootstrap, LiveData(bootstrap), Delivery.STATIC))
-    secrets = [*of_svid(svid), *(one for credential in credentials for one in of_credential(credential))]
-    wanted = [one for one in secrets if one.name in translated.secrets]
+async def _envoy(configuration: str, folder: Path) -> AsyncIterator[None]:
     file = folder / "envoy.json"
-    file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy))))
+    file.write_text(configuration)
     command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
     with (folder / "envoy.log").open("wb") as log:
         process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=log)

@@ -22,6 +22,7 @@ from policies.match import (
 )
 from policies.source import SourceRef
 from policies.traffic import (
+    NO_EDITS,
     Destination,
     DirectResponse,
     Fault,
@@ -31,6 +32,7 @@ from policies.traffic import (
     Redirect,
     Retry,
     Rewrite,
+    RouteAction,
 )
 from snapshot.prepared import PreparedSlice
 from snapshot.section import (
@@ -83,7 +85,10 @@ rewrites = st.one_of(
     st.builds(Rewrite, regex=st.just("a(.)"), substitution=st.just(r"<\1>")),
 )
 destinations = st.lists(
-    st.builds(Destination, st.sampled_from(CLUSTERS), st.integers(0, 3), edits, edits), min_size=1, max_size=2
+    st.builds(Destination, st.sampled_from(CLUSTERS), st.integers(0, 3), edits, edits),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda one: one.cluster,
 ).map(tuple)
 actions = st.one_of(
     st.builds(Forward, destinations, rewrites),
@@ -101,22 +106,26 @@ actions = st.one_of(
 faults = st.one_of(
     st.none(), st.none(), st.none(), st.builds(Fault, abort=st.builds(FaultAbort, st.sampled_from([418, 503])))
 )
-clauses = st.one_of(
+operations = st.one_of(
     st.builds(Clause, st.just("request.method"), st.just((Exact("GET"),))),
     st.builds(Clause, st.just("request.path"), st.builds(lambda path: (Prefix(path),), paths)),
     st.builds(Clause, st.just("request.host"), st.just((Exact("a.test"),))),
-    st.builds(Clause, st.just("request.headers[x-one]"), st.builds(lambda one: (one,), texts)),
+    st.builds(Clause, st.just("destination.port"), st.just((Exact("80"),))),
+)
+sources = st.one_of(
     st.builds(Clause, st.just("source.principal"), st.just((Exact("cluster.local/ns/default/sa/friend"),))),
     st.builds(Clause, st.just("source.namespace"), st.just(()), st.just((Exact("elsewhere"),))),
     st.builds(Clause, st.just("source.ip"), st.just((Exact("127.0.0.0/8"),))),
-    st.builds(Clause, st.just("destination.port"), st.just((Exact("80"),))),
+)
+conditions = st.one_of(
+    sources, operations, st.builds(Clause, st.just("request.headers[x-one]"), st.builds(lambda one: (one,), texts))
 )
 rules = st.builds(
     Rule,
     st.just(SOURCE),
-    st.just(()),
-    st.lists(st.builds(lambda one: (one,), clauses), max_size=2).map(tuple),
-    st.lists(clauses, max_size=1).map(tuple),
+    st.lists(st.builds(lambda one: (one,), sources), max_size=1).map(tuple),
+    st.lists(st.builds(lambda one: (one,), operations), max_size=2).map(tuple),
+    st.lists(conditions, max_size=1).map(tuple),
 )
 policies = st.builds(
     AuthorizationPolicy, st.just(SOURCE), st.sampled_from(Action), st.lists(rules, max_size=2).map(tuple)
@@ -135,11 +144,11 @@ def meshes(draw: st.DrawFn) -> list[Section]:
             Route(
                 source=SourceRef("Test", "default", f"r{number}"),
                 match=draw(matches),
-                action=draw(actions),
+                action=(action := draw(actions)),
                 name=f"r{number}",
                 request_headers=draw(edits),
                 response_headers=draw(edits),
-                fault=draw(faults),
+                fault=draw(faults) if _plain(action) else None,
                 timeout_ms=draw(st.sampled_from([0, 0, 5000])),
                 retry=draw(st.sampled_from([None, Retry(base_backoff_ms=1, max_backoff_ms=2)])),
             )
@@ -154,6 +163,11 @@ def meshes(draw: st.DrawFn) -> list[Section]:
     direction = draw(st.sampled_from(["gateway", "inbound"]))
     sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", (plain, inside)))
     return sections
+
+
+def _plain(action: RouteAction) -> bool:
+    """Whether a route may have a fault: not one that answers itself, and Envoy puts a destination's headers on an abort, too."""
+    return isinstance(action, Forward) and all(one.response_headers == NO_EDITS for one in action.destinations)
 
 
 def generated(seed: int, count: int) -> list[PreparedSlice]:

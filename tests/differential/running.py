@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -39,14 +39,21 @@ async def run(worlds: Sequence[World], requests: int, seed: int, folder: Path) -
     tally = Tally()
     authority = Authority()
     async with serving() as backends:
-        for number, world in enumerate(worlds):
-            share = requests // len(worlds) + (number < requests % len(worlds))
+        speaking = [world for world in worlds if any(_http(world.prepared))]
+        for number, world in enumerate(speaking):
+            begin, end = requests * number // len(speaking), requests * (number + 1) // len(speaking)
             try:
                 async with both(world.prepared, backends, authority, folder) as engines:
-                    await _world(world.name, engines, backends, share, Random(f"{seed}/{world.name}"), tally)
+                    await _world(world.name, engines, backends, end - begin, Random(f"{seed}/{world.name}"), tally)
             except UntranslatableError as error:
                 tally.refused[world.name] = error.problems[0]
     return tally
+
+
+def _http(prepared: PreparedSlice) -> Iterator[FilterChain]:
+    """The chains of a slice that speak HTTP."""
+    chains = [chain for listener in prepared.listeners.values() for chain in listener.chains]
+    return (chain for chain in chains if isinstance(chain.network, HttpChain))
 
 
 async def _world(name: str, engines: Engines, backends: Backends, share: int, random: Random, tally: Tally) -> None:
@@ -57,12 +64,12 @@ async def _world(name: str, engines: Engines, backends: Backends, share: int, ra
         if isinstance(chain.network, HttpChain)
         for caller in _callers(engines.prepared, chain)
     ]
-    for number in range(share if ways else 0):
+    for number in range(share):
         way = ways[number % len(ways)]
         request = way.generator(random).draw()
         found = await way.compare(request, backends, tally)
         tally.requests += 1
-        line = f"{name} {way.listener}/{way.chain.name} {request.method} {request.target} {dict(request.headers)}"
+        line = f"{name} {way.listener}/{way.chain.name} {request.method} {request.target} {request.headers}"
         tally.unexplained += [(one, line) for one in found]
     for way in ways:
         await way.close()
@@ -96,7 +103,7 @@ class Way:
             outcomes.append(outcome(request, answer, self._engines.clusters, backends.attempts[key]))
         ours, theirs = outcomes
         found = differences(ours, theirs, weighted=_drawn(self._engines.prepared, ours, theirs))
-        return unexplained(request, found, tally.explained)
+        return unexplained(request, ours, found, tally.explained)
 
     async def close(self) -> None:
         """Ends its connections."""

@@ -27,23 +27,23 @@ class World(msgspec.Struct, frozen=True):
     prepared: PreparedSlice
 
 
-def worlds(seed: int, *, meshes: int = 10) -> list[World]:
-    """All of them; slices that behave alike are there once."""
+def worlds(seed: int, *, meshes: int = 10, every: int = 1) -> list[World]:
+    """All of them, or of the conformance manifests only each so many; slices that behave alike are there once."""
     seen: set[str] = set()
     return [
         *_of("bookshop", WorkTree(REPO / "examples" / "bookshop" / "mesh"), seen),
-        *conformance("base", "tests", seen),
-        *conformance("mesh", "tests/mesh", seen),
+        *conformance("base", "tests", seen, every),
+        *conformance("mesh", "tests/mesh", seen, every),
         *(World(f"generated/{number}", prepared) for number, prepared in enumerate(generated(seed, meshes))),
     ]
 
 
-def conformance(suite: str, folder: str, seen: set[str]) -> Iterator[World]:
+def conformance(suite: str, folder: str, seen: set[str], every: int) -> Iterator[World]:
     """The slices of the conformance manifests: every gateway; of sidecars, which differ little within one tree, the first."""
     if not MANIFESTS.exists():
         return
     base = filled(MANIFESTS / suite / "manifests.yaml")
-    for path in sorted((MANIFESTS / folder).glob("*.yaml")):
+    for path in sorted((MANIFESTS / folder).glob("*.yaml"))[::every]:
         tree = MemoryTree({"base.yaml": base, "case.yaml": filled(path)})
         found = list(_of(path.stem, tree, seen))
         sidecars = [one for one in found if "/sidecar/" in one.name]
