@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import httpx
 
 from snapshot.registry_login import RegistryLogin
-from snapshot.store import NotFound, StoreError, TooLarge
+from snapshot.store import IN_REACH, NotFound, StoreError, TooLarge
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 EMPTY = b"{}"
@@ -132,7 +132,8 @@ class Registry:
             yield
         # A client that is closed under a waiting call says so with RuntimeError.
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
-            raise StoreError(f"cannot {action}: {error or type(error).__name__}") from None
+            where = IN_REACH if isinstance(error, httpx.ConnectError) else ""
+            raise StoreError(f"cannot {action}: {str(error) or type(error).__name__}{where}") from None
 
 
 class _Patient(httpx.BaseTransport):

@@ -83,6 +83,10 @@ class Store(Protocol):
         ...
 
 
+IN_REACH = "; is the location right, and its server running and in reach?"
+"""What a message says after a connection that could not be made."""
+
+
 def require_name(name: str) -> str:
     """Returns a name that stays inside any store: no empty, hidden or ``..`` part, no odd character; raises StoreError for others."""
     if len(name) > MAX_NAME_CHARACTERS or _NAME.fullmatch(name) is None:

@@ -87,7 +87,7 @@ class DirectoryStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise StoreError(f"cannot read {target}: {error.strerror}") from None
+            raise StoreError(f"cannot read {target}: {error.strerror}; give a store that you may write") from None
         if held != content:
             raise Conflict(f"{target} is there already, with other bytes")
         return True

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
-from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
+from snapshot.store import IN_REACH, Conflict, Found, NotFound, StoreError, TooLarge, require_name
 
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
@@ -152,8 +152,4 @@ def _drain(response: httpx.Response, *, max_bytes: int) -> bytes:
 def _why(error: Exception) -> str:
     """What went wrong, and where no connection was made, where to look."""
     said = str(error) or type(error).__name__
-    return (
-        f"{said}; is the location right, and its server running and in reach?"
-        if isinstance(error, httpx.ConnectError)
-        else said
-    )
+    return f"{said}{IN_REACH}" if isinstance(error, httpx.ConnectError) else said

@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
+from snapshot.store import IN_REACH, Conflict, Found, NotFound, StoreError, TooLarge, require_name
 
 try:
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.exceptions import ConnectionError as BotoConnectionError
 except ImportError as error:  # pragma: no cover  what the tests install
     raise StoreError("an s3:// store needs boto3. Run: pip install 'weft[s3]'") from error
 
@@ -163,6 +164,12 @@ class S3Store:
             if code in ("304", "NotModified"):
                 raise _Unchanged from None
             raise StoreError(f"cannot {action}: {code} {error.response.get('Error', {}).get('Message', '')}") from None
+        except NoCredentialsError:
+            raise StoreError(
+                f"cannot {action}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role"
+            ) from None
+        except BotoConnectionError as error:
+            raise StoreError(f"cannot {action}: {error}{IN_REACH}") from None
         except (BotoCoreError, ValueError, OSError) as error:
             raise StoreError(f"cannot {action}: {error}") from None
 

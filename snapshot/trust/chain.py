@@ -32,6 +32,8 @@ from snapshot.trust.release import Release, decode_release
 Read = Callable[[str], bytes | None]
 """Reads a file by its name in the store; None where there is none. May raise Untrusted and StoreError."""
 
+PINNED = "the pinned root"
+
 T = TypeVar("T", Root, Timestamp, Snapshot, Targets)
 
 
@@ -156,8 +158,8 @@ def verify_release(targets: Targets, channel: str, read: Read) -> tuple[Release,
 
 
 def _follow_roots(pinned_root: bytes, read: Read, files: dict[str, bytes]) -> list[Metadata[Root]]:
-    root = _load(Root, pinned_root, "the pinned root", Reason.UNKNOWN_ROOT)
-    _require_signed(root.signed, root, "the pinned root")
+    root = _load(Root, pinned_root, PINNED, Reason.UNKNOWN_ROOT)
+    _require_signed(root.signed, root, PINNED)
     roots = [root]
     for _ in range(MAX_ROOT_ROTATIONS):
         name = metadata_name("root", root.signed.version + 1)
@@ -195,7 +197,8 @@ def _load(shape: type[T], raw: bytes, name: str, reason: Reason) -> Metadata[T]:
     try:
         metadata: Metadata[T] = Metadata.from_bytes(raw)
     except RepositoryError as error:
-        raise Untrusted(reason, f"{name} does not read as TUF metadata: {error}") from None
+        advice = "; give the root.json that `weft keys init` made" if name == PINNED else ""
+        raise Untrusted(reason, f"{name} does not read as TUF metadata: {error}{advice}") from None
     if not isinstance(metadata.signed, shape):
         raise Untrusted(reason, f"{name} is {metadata.signed.type} metadata, not {shape.type}")
     return metadata
@@ -210,7 +213,8 @@ def _require_signed(root: Root, metadata: Metadata[T], name: str) -> None:
     if role == "root":
         raise Untrusted(Reason.UNKNOWN_ROOT, f"{name} has {count} by the root keys that are trusted here")
     reason = Reason.THRESHOLD if result.signed else Reason.WRONG_SIGNATURE
-    raise Untrusted(reason, f"{name} has {count} by the {role} keys that the root lists")
+    advice = "" if result.signed else ": do this store and this root.json belong together?"
+    raise Untrusted(reason, f"{name} has {count} by the {role} keys that the root lists{advice}")
 
 
 def _require_pinned(meta: MetaFile | TargetFile, raw: bytes, name: str) -> None:

@@ -24,7 +24,7 @@ from snapshot.store import Store, StoreError
 from snapshot.store_directory import write_atomically
 from snapshot.trust.chain import newest_root
 from snapshot.trust.keys import KeyProblem, SigningKeys, further_signers, is_break_glass, read_root, signers_of
-from snapshot.trust.layout import LIFETIMES, metadata_name
+from snapshot.trust.layout import LIFETIMES, TIMESTAMP, metadata_name
 from snapshot.trust.publisher import read_published, sign_again
 from snapshot.trust.source import read_from
 
@@ -60,7 +60,8 @@ def rotate(store: Store, folder: Path, role: str, *, now: datetime, tell: Tell) 
     Needs the root key in ``folder``, and the keys of the roles that sign again; not the old key of a role other than root. Expired metadata is
     no obstacle. Raises KeyProblem, Untrusted, Conflict (somebody published meanwhile: run again) and StoreError; running again finishes.
     """
-    pinned, _ = read_root(folder)
+    pinned, root = read_root(folder)
+    _require_same(store, folder, pinned, root.version)
     newest = newest_root(pinned, read_from(store))
     _require_before(folder, role, newest.signed)
     new = _next_key(folder, role, tell)
@@ -144,6 +145,17 @@ class _Rotation:
         revoked = f", and no longer {', '.join(keyid[:12] for keyid in gone)}" if gone else ""
         self._tell(f"published version {root.version} of the root: it lists {self._new.public_key.keyid[:12]}{revoked}")
         return metadata
+
+
+def _require_same(store: Store, folder: Path, pinned: bytes, version: int) -> None:
+    """Raises KeyProblem where the store was made with other keys: a root of ours among its roots would end every reader's trust."""
+    held = read_from(store)(metadata_name("root", version))
+    if held == pinned or (held is None and not store.contains(TIMESTAMP)):
+        return
+    raise KeyProblem(
+        f"the store was published with other keys: its version {version} of the root is not {folder / 'root.json'}; "
+        "look at --store and --keys. Nothing was changed"
+    )
 
 
 def _require_before(folder: Path, role: str, root: Root) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import pygit2
 import pytest
 from click.testing import CliRunner
 
@@ -75,14 +77,100 @@ def test_a_mistake_is_one_sentence_with_the_next_step(arguments: list[str], next
     assert next_step in said(*arguments)
 
 
+OUT_OF_REACH = {
+    "http://127.0.0.1:1/mesh": "http://127.0.0.1:1/mesh/",
+    "oci://127.0.0.1:1/mesh": "http://127.0.0.1:1/v2/mesh/",
+    "s3://bucket/mesh?endpoint=http://127.0.0.1:1": "s3://bucket/mesh/",
+}
+
+
 @pytest.mark.integration
+@pytest.mark.parametrize("store", OUT_OF_REACH)
 @pytest.mark.parametrize(
     "arguments", [["verify", "--root", "keys/root.json"], ["rollback", *KEYS]], ids=lambda it: it[0]
 )
-def test_a_store_out_of_reach_is_named_with_where_to_look(arguments: list[str]) -> None:
-    sentence = said(*arguments, "--store", "http://127.0.0.1:1/mesh")
-    assert "http://127.0.0.1:1/mesh/" in sentence
+def test_a_store_out_of_reach_is_named_with_where_to_look(
+    arguments: list[str], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    sentence = said(*arguments, "--store", store)
+    assert OUT_OF_REACH[store] in sentence
     assert sentence.endswith("is the location right, and its server running and in reach?")
+
+
+@pytest.mark.integration
+def test_an_s3_store_without_credentials_says_where_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    sentence = said("verify", "--root", "keys/root.json", "--store", "s3://bucket/x?endpoint=http://127.0.0.1:1")
+    assert sentence.endswith("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role")
+
+
+def committed(folder: Path) -> None:
+    """Commits what ``weft init`` wrote."""
+    repository = pygit2.Repository(str(folder))
+    repository.index.add("mesh/hello.yaml")
+    author = pygit2.Signature("a", "a@example.com")
+    repository.create_commit("HEAD", author, author, "begin", repository.index.write_tree(), [])
+
+
+@pytest.mark.integration
+def test_a_store_of_other_keys_is_refused_and_left_as_it_is(folder: Path) -> None:
+    committed(folder)
+    for arguments in (["publish", ".", "--store", "s", *KEYS], ["keys", "init", "theirs"]):
+        assert CliRunner().invoke(weft, arguments, standalone_mode=False).exception is None
+    held = sorted(path.name for path in (folder / "s" / "metadata").iterdir())
+    together = "do this store and this root.json belong together?"
+    assert said("publish", ".", "--store", "s", "--keys", "theirs").endswith(together)
+    assert said("verify", "--store", "s", "--root", "theirs/root.json").endswith(together)
+    assert said("log", "--store", "s", "--root", "theirs/root.json").endswith(together)
+    no_root = said("verify", "--store", "s", "--root", "README.md")
+    assert no_root.endswith("give the root.json that `weft keys init` made")
+    for role in ("root", "targets", "timestamp"):
+        rotating = said("keys", "rotate", role, "--store", "s", "--keys", "theirs")
+        assert "look at --store and --keys. Nothing was changed" in rotating
+    assert sorted(path.name for path in (folder / "s" / "metadata").iterdir()) == held
+    assert not list((folder / "theirs").glob("*.next"))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("arguments", "next_step"),
+    [
+        (["publish", ".", "--store", "README.md", *KEYS], "give a store that you may write"),
+        (["publish", ".", "--store", "ftp://x/y", *KEYS], "a store is a directory, or an http://"),
+        (["publish", ".", "--store", "oci://", *KEYS], "a registry store is oci://HOST[:PORT]/REPOSITORY"),
+        (["publish", ".", "--store", "s", *KEYS, "--rev", "nothere"], "see `git log --oneline`"),
+        (
+            ["run", "--store", "s", "--root", "no.json", "--slice", "x", "--", "true"],
+            "name it as `root` in the bootstrap",
+        ),
+        (
+            ["run", "--store", "ftp://x", "--root", "keys/root.json", "--slice", "x", "--", "true"],
+            "a store is a directory",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_a_repository_that_has_a_commit_is_one_sentence_too(
+    folder: Path, arguments: list[str], next_step: str
+) -> None:
+    committed(folder)
+    assert next_step in said(*arguments)
+
+
+@pytest.mark.integration
+def test_a_program_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code = "from weft.cli import main; main(['demo', '--folder', 'd'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "Error: the program git is needed here and not installed" in done.stderr
 
 
 @pytest.mark.integration
