@@ -13,7 +13,7 @@ from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import load_documents, load_file
 from compiler.examined import examine
 from compiler.guardrails import Guards, load_guardrails
-from compiler.pipeline import check, compile_tree
+from compiler.pipeline import Compilation, check, compile_tree
 from compiler.render import (
     Sources,
     render_github,
@@ -76,16 +76,21 @@ def link(items: Plain) -> None:
     tree = _tree([item for item in _list(items) if not _misshapen(item)])
     compilation = compile_tree(tree, allow_partial=True)
     require_places(compilation.diagnostics, tree)
-    if compilation.snapshot is not None:
-        for entry in compilation.snapshot.index.slices:
-            prepare(assemble(compilation.snapshot.digest, entry, compilation.snapshot.blobs))
+    prepare_slices(compilation)
 
 
 def pipeline(items: Plain) -> None:
     """A mesh with whatever is wrong with it, as ``weft check`` and ``weft publish --allow-partial`` take it."""
     tree = _tree(_list(items))
     require_places(check(tree), tree)
-    compile_tree(tree, allow_partial=True)
+    prepare_slices(compile_tree(tree, allow_partial=True))
+
+
+def prepare_slices(compilation: Compilation) -> None:
+    """Loads every slice as a proxy would: what compiles also loads, stand-ins for broken resources included."""
+    if compilation.snapshot is not None:
+        for entry in compilation.snapshot.index.slices:
+            prepare(assemble(compilation.snapshot.digest, entry, compilation.snapshot.blobs))
 
 
 def guard(case: tuple[Plain, Plain, list[str]]) -> None:
