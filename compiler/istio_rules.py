@@ -117,6 +117,21 @@ def _claims_at_gateways(document: Document) -> Iterator[Diagnostic]:
                     yield _wrong(document, message, (*path, name))
 
 
+def _one_authority(document: Document) -> Iterator[Diagnostic]:
+    """A rule sets the authority once: by ``rewrite``, or by one of the request headers ``:authority`` and ``host``."""
+    for path, rule in _within(document.root, ("spec", "http", None)):
+        places: list[Path] = [(*path, "rewrite", "authority")] if _text(find(rule, ("rewrite", "authority"))) else []
+        for operation in ("set", "add"):
+            where_set = ("headers", "request", operation)
+            headers = find(rule, where_set)
+            for name in headers.entries if isinstance(headers, Mapping) else ():
+                if name.lower() in ("host", ":authority"):
+                    places.append((*path, *where_set, name))
+        if len(places) > 1:
+            message = "the authority is set more than once: keep one of `rewrite.authority`, `:authority` and `host`"
+            yield _wrong(document, message, places[1], places[0])
+
+
 def _resolved_hosts(document: Document) -> Iterator[Diagnostic]:
     """What is resolved by name has names: hosts or endpoints of a ServiceEntry with resolution DNS."""
     resolution = _text(find(document.root, ("spec", "resolution"))) or "NONE"
@@ -194,7 +209,7 @@ def _wrong(document: Document, message: str, path: Path, other: Path | None = No
 
 
 ISTIO_RULES: dict[str, tuple[Callable[[Document], Iterator[Diagnostic]], ...]] = {
-    "VirtualService": (_exported_to, _hosts_of_routes, _names_for_tls, _claims_at_gateways),
+    "VirtualService": (_exported_to, _hosts_of_routes, _names_for_tls, _claims_at_gateways, _one_authority),
     "DestinationRule": (_exported_to,),
     "ServiceEntry": (_exported_to, _resolved_hosts, _told_apart),
 }

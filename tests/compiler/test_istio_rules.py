@@ -80,7 +80,7 @@ WRONG = [
         "0.00001",
         "0.0001",
     ),
-    ("VirtualService", "{hosts: [x], http: [{retries: {retryOn: 5xx}, " + TO + "}]}", "retries", "attempts"),
+    ("VirtualService", "{hosts: [x], http: [{retries: {retryOn: 5xx}, " + TO + "}]}", "retryOn", "attempts"),
     (
         "VirtualService",
         "{hosts: [x], http: [{retries: {attempts: 1, retryOn: never}, " + TO + "}]}",
@@ -111,7 +111,7 @@ WRONG = [
     (
         "VirtualService",
         "{hosts: [x], http: [{rewrite: {authority: b}, headers: {request: {add: {Host: c}}}, " + TO + "}]}",
-        "rewrite",
+        "c}",
         "more than once",
     ),
     (
