@@ -1,9 +1,9 @@
 """``python -m benchmarks.watchers``: how long from a publication to live, with many proxies that watch one control plane.
 
 A real ``weft control`` process; the proxies' fetchers (``benchmarks.followers``: long poll over TLS, both verifiers, the state on disk) as
-tasks of a few processes, because a hundred whole proxies do not fit two cores. The mesh is compiled beforehand: one service per proxy,
-and every release changes a VirtualService that all of them see. The clock starts when the publisher begins to replace the timestamp,
-over HTTP, and stops, per proxy, when its slice of that release is verified and assembled.
+tasks of a few processes, because a hundred whole proxies do not fit two cores. The mesh is compiled beforehand and its blobs are in the
+store: one service per proxy, and every release changes a VirtualService that all of them see. The clock starts when the publisher begins
+to replace the timestamp, over HTTP, and stops, per proxy, when its slice of that release is verified and assembled.
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ from benchmarks.repositories import service_file, write_repository
 from compiler.pipeline import compile_tree
 from compiler.worktree import WorkTree
 from runtime.control import state
+from snapshot.blobs import put_blob
+from snapshot.encode import encode
 from snapshot.index import Snapshot
+from snapshot.store_directory import DirectoryStore
 from snapshot.store_http import HttpStore
 from snapshot.trust.keys import create_keys, load_keys
 from snapshot.trust.layout import PUBLISHER_ROLES
-from snapshot.trust.publisher import publish, read_published
+from snapshot.trust.publisher import publish_release, read_published
 from snapshot.trust.release import Release
 
 LIVE_S = 30.0
@@ -61,6 +64,11 @@ class Result(msgspec.Struct, frozen=True):
 def measure(proxies: int, publishes: int, *, processes: int, folder: Path) -> Result:
     """Publishes and waits for all proxies each time; raises RuntimeError where one does not get there."""
     snapshots = _compiled(folder / "mesh", proxies, publishes + 1)
+    store = DirectoryStore(folder / "store")
+    for name, raw in {digest: raw for one in snapshots for digest, raw in one.blobs.items()}.items():
+        put_blob(store, name, raw)
+    for snapshot in snapshots:
+        put_blob(store, snapshot.digest, encode(snapshot.index))
     with ExitStack() as stack:
         control, publisher = stack.enter_context(_control(folder))
         publisher.publish(snapshots[0])
@@ -104,7 +112,7 @@ class _Publisher(HttpStore):
         return super().replace(name, content, expected=expected)
 
     def publish(self, snapshot: Snapshot) -> Release:
-        """Publishes the next release."""
+        """Publishes the next release; its blobs are in the store."""
         draft = Release(
             channel=CHANNEL,
             commit="0" * 40,
@@ -114,7 +122,7 @@ class _Publisher(HttpStore):
             time=int(time.time()),
         )
         base = read_published(self, self._keys.root, CHANNEL)
-        return publish(self, self._keys, draft, snapshot, published=base, now=dt.datetime.now(dt.UTC))
+        return publish_release(self, self._keys, draft, published=base, now=dt.datetime.now(dt.UTC))
 
 
 class _Fetchers:
