@@ -12,6 +12,7 @@ import datetime as dt
 import os
 import queue
 import secrets
+import signal
 import statistics
 import subprocess
 import sys
@@ -217,6 +218,8 @@ def _compiled(folder: Path, services: int, releases: int) -> list[Snapshot]:
 @click.option("--processes", default=4, show_default=True, help="Processes that the proxies' fetchers share.")
 def main(proxies: int, publishes: int, processes: int) -> None:
     """Measure from publication to live with many proxies on one control plane."""
+    # Ended from outside, it still ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="weft-watchers-") as folder:
         result = measure(proxies, publishes, processes=processes, folder=Path(folder))
     for name, value in msgspec.structs.asdict(result).items():
