@@ -34,9 +34,8 @@ def _ports(gateway: Gateway, pods: list[PodTemplate], services: list[Service]) -
     ]
     known = {number for service in behind for port in service.ports for number in (port.number, port.target) if number}
     for server in gateway.servers:
-        if server.number not in known:
+        # Outside of Kubernetes a gateway needs no Service, so none at all is no mistake.
+        if behind and server.number not in known:
             shown = ", ".join(map(str, sorted(known))) or "none"
             message = f"port {server.number} is in no Service of the gateway's workload; they have {shown}"
-            # Outside of Kubernetes a gateway needs no Service, so none at all may be no mistake.
-            severity = Severity.WARNING if behind else Severity.NOTE
-            yield diagnostic("IST0162", message, server.span, resource=gateway.meta.id, severity=severity)
+            yield diagnostic("IST0162", message, server.span, resource=gateway.meta.id)

@@ -52,7 +52,6 @@ CASES = {
         "IST0145",
         [],
     ),
-    "a gateway without any Service": (deployment("web") + gateway("a", "x.example.com"), "IST0162", ["a"]),
     "two transports of one port": (
         WEB + service("other", "[{name: dns, port: 80, protocol: UDP}]").replace("app: other", "app: web"),
         "IST0116",
