@@ -43,9 +43,14 @@ def encode_snapshot(encoded: Iterable[EncodedSlices], tree_digest: str) -> Snaps
     return Snapshot(index, blobs)
 
 
-def encode_slices(slices: Iterable[LinkedSlice], positions: Positions) -> EncodedSlices:
-    """Slices to bytes. A part that several of them share is one blob, encoded once."""
-    store = _Blobs(positions)
+def encode_slices(
+    slices: Iterable[LinkedSlice], positions: Positions, provenance: dict[bytes, bytes] | None = None
+) -> EncodedSlices:
+    """Slices to bytes. A part that several of them share is one blob, encoded once.
+
+    ``provenance`` keeps the tables of equal sections from one call to the next, as long as ``positions`` are the same.
+    """
+    store = _Blobs(positions, {} if provenance is None else provenance)
     return EncodedSlices(tuple(_entry(item, store) for item in slices), store.blobs)
 
 
@@ -65,8 +70,9 @@ def _entry(item: LinkedSlice, store: _Blobs) -> SliceEntry:
 class _Blobs:
     """Owns the blobs. Parts that several slices share are one object, so each is encoded once."""
 
-    def __init__(self, positions: Positions) -> None:
+    def __init__(self, positions: Positions, provenance: dict[bytes, bytes]) -> None:
         self.blobs: dict[str, bytes] = {}
+        self._provenance_of = provenance
         self._positions = positions
         self._parts: dict[int, PartRef] = {}
 
@@ -90,8 +96,12 @@ class _Blobs:
     def _section(self, section: Section) -> SectionRef:
         kind, name = section_key(section)
         raw = encode(section)
-        rows = self._provenance(section)
-        return SectionRef(kind, name, self.put(raw), len(raw), self.put(encode(rows)) if rows else "")
+        table = self._provenance_of.get(raw)
+        if table is None:
+            # Finding the sources of a section costs more than encoding it, and namespaces that see the same services have equal sections.
+            rows = self._provenance(section)
+            table = self._provenance_of[raw] = encode(rows) if rows else b""
+        return SectionRef(kind, name, self.put(raw), len(raw), self.put(table) if table else "")
 
     def _provenance(self, section: Section) -> tuple[ProvenanceRow, ...]:
         sources = sorted(set(_sources(section)))

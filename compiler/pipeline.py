@@ -88,8 +88,10 @@ def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | No
 
 
 def _snapshot(mesh: Mesh, tree_digest: str, memory: Memory) -> Snapshot:
+    provenance: dict[bytes, bytes] = {}
+
     def encoded(scope: Scope) -> EncodedSlices:
-        return encode_slices(link(scope), mesh.positions)
+        return encode_slices(link(scope), mesh.positions, provenance)
 
     return encode_snapshot(memory.slices(list(Scopes(mesh).all()), encoded), tree_digest)
 
