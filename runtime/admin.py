@@ -43,6 +43,9 @@ class Asked(Protocol):
     async def ask(self, page: str) -> list[bytes]:
         """A page of every worker."""
 
+    async def more_metrics(self) -> bytes:
+        """Metrics that the engine has in the text format already."""
+
 
 Page = Callable[[Asked], Awaitable[ServiceResponse]]
 
@@ -156,7 +159,7 @@ async def prometheus(asked: Asked) -> ServiceResponse:
     own = asked.measure().samples()
     parts = [msgspec.msgpack.decode(body, type=MetricsSnapshot) for body in await asked.ask("metrics")]
     text = exposition(merge([MetricsSnapshot(own=own), *parts]), version=importlib.metadata.version("weft"))
-    return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text)
+    return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text + await asked.more_metrics())
 
 
 ADMIN: dict[str, Page] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -40,6 +41,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``control_ca`` (PEM file); ``join_token`` is a file.
     ``credentials`` is a directory of ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified
     slice and the SVID. ``stamp`` adds an x-weft-snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be.
+    ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
     """
 
     selector: Selector
@@ -60,6 +62,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poll_s: float = 0.5
     channel: str = "stable"
     stamp: bool = False
+    engine: Literal["trio", "envoy"] = "trio"
 
     def resolve(self, bind: Bind) -> tuple[str, int] | None:
         """The address and port to bind for a slice's listener, or None where this machine gives it none."""

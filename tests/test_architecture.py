@@ -54,7 +54,7 @@ THIRD_PARTY = {
     "runtime.control": {"msgspec", "trio", "cryptography", "httpx"},
     "runtime.credentials": {"msgspec", "trio", "watchfiles"},
     "runtime.discovery": {"msgspec", "trio", "httpx"},
-    "runtime.envoy": {"msgspec", "trio", "envoy", "google"},
+    "runtime.envoy": {"msgspec", "trio", "envoy", "google", "httpx", "cryptography"},
     "runtime.fetch": {"msgspec", "trio", "httpx", "watchfiles", "zstandard"},
     "runtime.http1": {"msgspec"},
     "runtime.http2": {"msgspec", "hpack"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -40,6 +40,7 @@ from snapshot.section import (
 )
 
 SERVER = "weft"
+RBAC_TYPE = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
 _Manager = manager_pb2.HttpConnectionManager
 _NETWORK = listener_components_pb2.Filter
 _HTTP = manager_pb2.HttpFilter
@@ -51,7 +52,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
     deadlines = proxy.deadlines
     manager = _Manager(
         stat_prefix=_stat_prefix(chain),
-        http_filters=_requests(prepared, chain, network),
+        http_filters=_requests(prepared, chain, network, place),
         access_log=access_logs(proxy.access_log),
         server_name=SERVER,
         server_header_transformation=_Manager.PASS_THROUGH
@@ -60,9 +61,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         generate_request_id={"value": True},
         strip_any_host_port=network.https_redirect,
         strip_trailing_host_dot=True,
-        http_protocol_options=protocol_pb2.Http1ProtocolOptions(
-            accept_http_10=True, enable_trailers=True, allow_custom_methods=True
-        ),
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
         http2_protocol_options=http2_options(deadlines),
         **_limits(deadlines),
         **_paths(proxy.path_normalization),
@@ -86,21 +85,41 @@ def _routes(prepared: PreparedSlice, use: Use, place: Placement) -> dict[str, ob
     return {"route_config": route_configuration(prepared, use, stamp=place.stamp)}
 
 
-def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> list[Message]:
+def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain, place: Placement) -> list[Message]:
     """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then faults, then the route's action."""
-    port = logical_port(chain.listener)
     filters = []
-    for action in (Action.DENY, Action.ALLOW):
-        rules = rbac(_policies(prepared, network.policies), action, Place(http=True, port=port))
-        if rules is not None:
-            name = f"envoy.filters.http.rbac.{action.value.lower()}"
-            filters.append(extension(_HTTP, name, http_rbac_pb2.RBAC(rules=rules)))
+    for name, rules in authorization(prepared, chain, network).items():
+        if place.delivery is Delivery.DISCOVERED:
+            # Policies hold per request: they change apart from the listener, whose connections would go on under the old ones.
+            discovery = config_source_pb2.ExtensionConfigSource(config_source=config_source(), type_urls=[RBAC_TYPE])
+            filters.append(_HTTP(name=name, config_discovery=discovery))
+        elif rules.HasField("rules"):
+            filters.append(extension(_HTTP, name, rules))
     filters.append(extension(_HTTP, FAULT, fault_pb2.HTTPFault()))
     if any(isinstance(cluster.endpoints, OriginalDestination) for cluster in prepared.clusters.values()):
         forward_proxy = dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache())
         filters.append(extension(_HTTP, "envoy.filters.http.dynamic_forward_proxy", forward_proxy))
     filters.append(extension(_HTTP, "envoy.filters.http.router", router_pb2.Router()))
     return filters
+
+
+def discovered_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> list[Message]:
+    """The filters of a chain that are resources of their own where they are discovered."""
+    return [
+        extension(extension_pb2.TypedExtensionConfig, name, rules)
+        for name, rules in authorization(prepared, chain, network).items()
+    ]
+
+
+def authorization(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> dict[str, Message]:
+    """The two authorization filters of a chain, by name; one without rules lets everything pass. Raises TranslationError."""
+    found = {}
+    place = Place(http=True, port=logical_port(chain.listener))
+    for action in (Action.DENY, Action.ALLOW):
+        rules = rbac(_policies(prepared, network.policies), action, place)
+        name = f"rbac.{action.value.lower()}|{_stat_prefix(chain)}"
+        found[name] = http_rbac_pb2.RBAC(rules=rules) if rules is not None else http_rbac_pb2.RBAC()
+    return found
 
 
 def logical_port(listener: Listener) -> int:

@@ -11,6 +11,8 @@ from google.protobuf import any_pb2, duration_pb2
 
 from policies.match import Exact, Prefix, Regex, StringMatch, Suffix
 
+FETCH_MS = 5_000
+
 Message = Any
 """A protobuf message. Field names are checked when it is made: an unknown one raises ValueError."""
 
@@ -63,9 +65,11 @@ def header_matcher(name: str, matcher: Message) -> Message:
 
 
 def config_source() -> Message:
-    """What says that a part comes over the one xDS stream."""
+    """What says that a part comes over the one xDS stream. What does not come within FETCH_MS, such as a key, is done without until it does."""
     return config_source_pb2.ConfigSource(
-        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.ApiVersion.V3,
+        initial_fetch_timeout=milliseconds(FETCH_MS),
     )
 
 

@@ -14,6 +14,7 @@ from snapshot.section import Cluster, Listener, MeshTls, MeshUpstream, ServerTls
 
 IDENTITY = "identity"
 BUNDLE = "bundle"
+AUTHORITY = "authority:"
 
 
 def credential(slot: str) -> str:
@@ -23,7 +24,7 @@ def credential(slot: str) -> str:
 
 def authority(slot: str) -> str:
     """The name of the secret with a slot's CA certificates."""
-    return f"authority:{slot}"
+    return f"{AUTHORITY}{slot}"
 
 
 def wanted(listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> Iterator[str]:
@@ -49,21 +50,22 @@ def wanted(listeners: Iterable[Listener], clusters: Iterable[Cluster]) -> Iterat
 
 def of_svid(svid: Svid) -> list[Message]:
     """The identity and the bundle, from memory."""
-    return [
-        _certificate(IDENTITY, inline_bytes(svid.certificate_chain), inline_bytes(svid.private_key)),
-        _trusted(BUNDLE, inline_bytes(svid.bundle)),
-    ]
+    return [of_pem(IDENTITY, chain=svid.certificate_chain, key=svid.private_key), of_pem(BUNDLE, ca=svid.bundle)]
 
 
 def of_credential(given: Credential) -> list[Message]:
     """What one slot holds now, from memory."""
     found = []
     if given.certificate_chain:
-        key, chain = inline_bytes(given.private_key), inline_bytes(given.certificate_chain)
-        found.append(_certificate(credential(given.name), chain, key))
+        found.append(of_pem(credential(given.name), chain=given.certificate_chain, key=given.private_key))
     if given.ca:
-        found.append(_trusted(authority(given.name), inline_bytes(given.ca)))
+        found.append(of_pem(authority(given.name), ca=given.ca))
     return found
+
+
+def of_pem(name: str, *, chain: bytes = b"", key: bytes = b"", ca: bytes = b"") -> Message:
+    """A secret from PEM: a certificate with its key, or CA certificates."""
+    return _trusted(name, inline_bytes(ca)) if ca else _certificate(name, inline_bytes(chain), inline_bytes(key))
 
 
 def of_files(names: Iterable[str], identity: Path, credentials: Path) -> list[Message]:

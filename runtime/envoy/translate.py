@@ -15,7 +15,8 @@ from functools import partial
 import msgspec
 
 from policies.source import SourceRef
-from runtime.envoy.clusters import cluster, load_assignment
+from runtime.envoy.chains import discovered_filters
+from runtime.envoy.clusters import cluster
 from runtime.envoy.failure import TranslationError, UntranslatableError
 from runtime.envoy.fields import require_known
 from runtime.envoy.listeners import fits, listener
@@ -28,14 +29,14 @@ from snapshot.section import Cluster, HttpChain, Listener, RegisteredEndpoints
 
 
 class Translated(msgspec.Struct, frozen=True):
-    """What Envoy runs of a slice. ``routes`` and ``endpoints`` are empty where they stand inside listeners and clusters (static delivery).
+    """What Envoy runs of a slice. ``filters`` and ``routes`` are empty where they stand inside listeners (static delivery).
 
     ``secrets`` are the names that transport sockets refer to; their content is live data."""
 
     listeners: tuple[Message, ...]
+    filters: tuple[Message, ...]
     routes: tuple[Message, ...]
     clusters: tuple[Message, ...]
-    endpoints: tuple[Message, ...]
     secrets: frozenset[str]
 
 
@@ -47,13 +48,14 @@ def translate(prepared: PreparedSlice, place: Placement) -> Translated:
     bound = [one for one in prepared.listeners.values() if place.bootstrap.resolve(one.bind) is not None]
     listeners = [problems.collect(partial(listener, prepared, one, place)) for one in bound]
     routes: list[Message | None] = []
-    endpoints: list[Message] = []
+    filters: list[Message] = []
     if place.delivery is Delivery.DISCOVERED:
         for use in dict.fromkeys(uses(bound)):
             routes.append(
                 problems.collect(partial(route_configuration, prepared, use, stamp=place.stamp), table(prepared, use))
             )
-        endpoints = [load_assignment(one, place) for one in discovering(prepared)]
+        # Their listeners have told already what is wrong with them.
+        filters = [] if problems else [one for section in bound for one in _filters(prepared, section)]
     clusters = [
         problems.collect(partial(cluster, one, prepared.proxy, place), _source(one))
         for one in prepared.clusters.values()
@@ -61,9 +63,9 @@ def translate(prepared: PreparedSlice, place: Placement) -> Translated:
     problems.require_none()
     return Translated(
         listeners=tuple(one for one in listeners if one is not None),
+        filters=tuple(filters),
         routes=tuple(one for one in routes if one is not None),
         clusters=tuple(one for one in clusters if one is not None),
-        endpoints=tuple(endpoints),
         secrets=frozenset(wanted(bound, prepared.clusters.values())),
     )
 
@@ -74,6 +76,12 @@ def uses(listeners: list[Listener]) -> Iterator[Use]:
         for chain, _ in fits(section.chains, section.protocol):
             if isinstance(chain.network, HttpChain):
                 yield use_of(chain.network)
+
+
+def _filters(prepared: PreparedSlice, section: Listener) -> Iterator[Message]:
+    for chain, _ in fits(section.chains, section.protocol):
+        if isinstance(chain.network, HttpChain):
+            yield from discovered_filters(prepared, prepared.chains[section.name, chain.name], chain.network)
 
 
 def discovering(prepared: PreparedSlice) -> list[Cluster]:
@@ -108,6 +116,9 @@ class _Problems:
             where = place or source
             self._found.setdefault(f"{where}: {error}" if where is not None else str(error), source)
             return None
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
 
     def require_none(self) -> None:
         """Raises UntranslatableError where something was found."""

@@ -117,6 +117,10 @@ class Fleet:
                 nursery.start_soon(ask_one, worker)
         return [answers[number] for number in sorted(answers)]
 
+    async def more_metrics(self) -> bytes:
+        """Nothing: what workers measure they tell by the page ``metrics``."""
+        return b""
+
     async def drain(self, deadline_s: float) -> None:
         """Has all workers finish what is in flight; returns when all have, or at the deadline."""
         self._stopping = True

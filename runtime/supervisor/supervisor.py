@@ -26,13 +26,14 @@ from runtime.fetch.saved import require_root
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
+from runtime.supervisor.engines import fleet_for, sockets_for
 from runtime.supervisor.facts import SliceFacts, read_facts
-from runtime.supervisor.fleet import WORKER_COMMAND, Fleet, Outcome
+from runtime.supervisor.fleet import WORKER_COMMAND, Outcome
 from runtime.supervisor.pages import open_pages
 from runtime.supervisor.readiness import why_not_ready
 from runtime.supervisor.reports import registration_of, report_forever
 from runtime.supervisor.running import Running
-from runtime.supervisor.sockets import Address, BindError, Sockets, wanted_addresses, with_real_ports
+from runtime.supervisor.sockets import Address, BindError, wanted_addresses, with_real_ports
 from runtime.supervisor.tasks import Task, keep_running
 from runtime.telemetry import Instruments
 from snapshot.encode import FormatError
@@ -65,8 +66,8 @@ class Supervisor:
         self.bootstrap = with_real_ports(bootstrap)
         self.running = Running(clock=clock)
         self._state = Path(bootstrap.state)
-        self._sockets = Sockets(workers=bootstrap.workers)
-        self.fleet = Fleet(self.bootstrap, self._sockets, command=command)
+        self._sockets = sockets_for(bootstrap)
+        self.fleet = fleet_for(self.bootstrap, self._sockets, command=command)
         self._names = Names()
         self._credentials = CredentialFiles(bootstrap.credentials)
         self._control = ControlClient(bootstrap.control, bootstrap.control_ca) if bootstrap.control else None
@@ -299,6 +300,10 @@ class Supervisor:
     async def ask(self, page: str) -> list[bytes]:
         """A page of every worker."""
         return await self.fleet.ask(page)
+
+    async def more_metrics(self) -> bytes:
+        """What the engine measures in words of its own."""
+        return await self.fleet.more_metrics()
 
 
 def _retry_s(attempts: int) -> float:

@@ -13,6 +13,7 @@ import trio
 
 from runtime.bootstrap import Bootstrap, BootstrapError, load
 from runtime.discovery.control import ControlError
+from runtime.envoy.binary import EnvoyMissingError
 from runtime.supervisor.sockets import BindError
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.store import StoreError
@@ -46,6 +47,7 @@ ENDING = ending(
     "--state", metavar="DIR", type=click.Path(path_type=Path), help="Where the last slice and the certificate are kept."
 )
 @click.option("--channel", metavar="NAME", help="The channel to follow.")
+@click.option("--engine", type=click.Choice(["trio", "envoy"]), help="What serves: weft's own data plane, or Envoy.")
 @click.option("--workers", metavar="N", type=click.IntRange(1, 256), help="Worker processes.")
 def command(kind: str, file: Path, **given: object) -> None:
     """Run a sidecar, an ingress or an egress gateway until SIGTERM or SIGINT; then drain.
@@ -53,7 +55,7 @@ def command(kind: str, file: Path, **given: object) -> None:
     The bootstrap file says where the store is, whom to trust and which workload this is; the other options change what it says.
     `weft init` writes examples in proxies/. It serves from its disk where store and control plane are gone.
     """
-    with one_sentence(BootstrapError, BindError, ControlError, StoreError, OSError):
+    with one_sentence(BootstrapError, BindError, ControlError, EnvoyMissingError, StoreError, OSError):
         bootstrap = _override(load(file), kind, given)
         log_to_stderr()
         trio.run(_run, bootstrap)
