@@ -31,11 +31,13 @@ class StreamLostError(Exception):
 
 
 class Discovery:
-    """Serves one Envoy. ``available`` is what it should have; a stream that begins anew gets all of it."""
+    """Serves one Envoy. ``available`` is what it should have; a stream that begins anew gets all of it. ``rejected`` is Envoy's last word
+    against something that nobody waited for, until whoever reads it clears it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.available = Resources({})
+        self.rejected = ""
         self._call: _Call | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -114,8 +116,9 @@ class Discovery:
     def _receive(self, call: _Call, body: bytes) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest.FromString(body)
         verdict, answer = call.stream.receive(request, self.available)
-        if verdict is not None:
-            call.judge(verdict, request.type_url)
+        if verdict is not None and not call.judge(verdict) and verdict.error:
+            self.rejected = verdict.error
+            log.error("Envoy rejects %s: %s", request.type_url.rpartition(".")[2], verdict.error)
         if answer is not None:
             call.send(answer)
 
@@ -157,13 +160,12 @@ class _Call:
         if error:
             raise RejectedError(error)
 
-    def judge(self, verdict: Verdict, kind: str) -> None:
-        """Passes Envoy's word to who waits for it."""
+    def judge(self, verdict: Verdict) -> bool:
+        """Passes Envoy's word to who waits for it; False where nobody does."""
         waiter = self._waiting.get(verdict.nonce)
         if waiter is not None:
             waiter.send_nowait(verdict.error)
-        elif verdict.error:
-            log.error("Envoy rejects %s: %s", kind.rpartition(".")[2], verdict.error)
+        return waiter is not None
 
     def lose(self) -> None:
         """The stream is over."""

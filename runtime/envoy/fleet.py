@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import trio
@@ -26,13 +27,14 @@ from runtime.envoy.binary import require_envoy, require_messages
 from runtime.envoy.clusters import load_assignment
 from runtime.envoy.discovery import Discovery, RejectedError, StreamLostError
 from runtime.envoy.failure import UntranslatableError
+from runtime.envoy.messages import Message
 from runtime.envoy.placeholders import placeholders
 from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.process import EnvoyFailedError, EnvoyProcess, discovered_bootstrap, objection, start
 from runtime.envoy.resources import CLUSTER, ENDPOINTS, FILTER, LISTENER, ORDER, ROUTES, SECRET, Resources, resources
 from runtime.envoy.secrets import of_credential, of_svid
 from runtime.envoy.static import plain, static_bootstrap
-from runtime.envoy.translate import Translated, discovering, translate
+from runtime.envoy.translate import discovering, translate
 from runtime.ipc import LiveUpdate
 from runtime.supervisor.fleet import Outcome
 from runtime.supervisor.sockets import Address
@@ -55,7 +57,8 @@ class _Candidate(msgspec.Struct, frozen=True):
     """A slice that passed everything that can be asked before Envoy serves it."""
 
     prepared: PreparedSlice
-    translated: Translated
+    resources: Resources
+    secrets: frozenset[str]
 
 
 class EnvoyFleet:
@@ -93,7 +96,6 @@ class EnvoyFleet:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._discovery.serve)
-                await self._wanted.wait()
                 await self._keep_alive()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -105,19 +107,15 @@ class EnvoyFleet:
         async with self._turn:
             try:
                 candidate = await self._prepare(slice_)
-                await self._judge(candidate)
             except _RefusedError as error:
                 return Outcome(error.reason, str(error), error.source)
             prepare_ms = (trio.current_time() - begin) * 1000
             before, self._serving = self._serving, candidate
             try:
-                if before is None:
-                    await self._begin()
-                else:
-                    await self._change()
+                await (self._begin() if before is None else self._change())
             except (RejectedError, StreamLostError, EnvoyFailedError) as error:
                 self._serving = before
-                self._discovery.offer(self._resources(), ORDER)
+                self._return()
                 reason = "engine" if isinstance(error, RejectedError) else "worker"
                 return Outcome(reason, f"Envoy refuses the slice: {error}")
             return Outcome(prepare_ms=prepare_ms)
@@ -132,7 +130,7 @@ class EnvoyFleet:
         if live.credentials is not None:
             self._credentials = live.credentials
         if live.registry is not None or live.svid is not None or live.credentials is not None:
-            self._discovery.offer(self._resources(), (SECRET, ENDPOINTS))
+            self._discovery.offer(resources(self._live_messages()), (SECRET, ENDPOINTS))
 
     async def ask(self, page: str) -> list[bytes]:
         """Envoy's own ``config_dump`` and ``clusters`` in JSON; nothing for other pages."""
@@ -165,28 +163,28 @@ class EnvoyFleet:
     # --- a slice -------------------------------------------------------------------------------------------------------------
 
     async def _prepare(self, slice_: Slice) -> _Candidate:
-        """Decodes, indexes and translates, in a thread: the supervisor goes on meanwhile."""
-
-        def work() -> _Candidate:
-            prepared = prepare(slice_)
-            return _Candidate(prepared, translate(prepared, self._place(prepared, Delivery.DISCOVERED)))
-
+        """Everything that can fail before Envoy hears of a slice: decode, index, translate, and the judgement of a second Envoy."""
         try:
-            return await trio.to_thread.run_sync(work)
+            # In a thread: a large slice takes a second, and the supervisor goes on meanwhile.
+            candidate, whole = await trio.to_thread.run_sync(self._translate, slice_)
         except (FormatError, PrepareError) as error:
             source = getattr(error, "source", None)
             raise _RefusedError(error.reason, str(error), str(source) if source else "") from None
         except UntranslatableError as error:
             raise _RefusedError("engine", str(error), str(error.source) if error.source else "") from None
-
-    async def _judge(self, candidate: _Candidate) -> None:
-        """Has a second Envoy judge the whole slice."""
-        prepared = candidate.prepared
-        whole = translate(prepared, self._place(prepared, Delivery.STATIC))
-        configuration = plain(static_bootstrap(whole, placeholders(whole.secrets), prepared.proxy))
-        against = await objection(self._program, configuration)
+        against = await objection(self._program, whole)
         if against:
             raise _RefusedError("engine", f"Envoy refuses the slice: {against}", "")
+        return candidate
+
+    def _translate(self, slice_: Slice) -> tuple[_Candidate, dict[str, Any]]:
+        """The slice for the Envoy that serves, and as one static configuration for the one that judges; raises what refuses a slice."""
+        prepared = prepare(slice_)
+        made = translate(prepared, self._place(prepared, Delivery.DISCOVERED))
+        parts = resources((*made.clusters, *made.filters, *made.routes, *made.listeners))
+        whole = translate(prepared, self._place(prepared, Delivery.STATIC))
+        static = static_bootstrap(whole, placeholders(whole.secrets), prepared.proxy)
+        return _Candidate(prepared, parts, made.secrets), plain(static)
 
     def _place(self, prepared: PreparedSlice, delivery: Delivery) -> Placement:
         name = prepared.proxy.workload.name
@@ -194,13 +192,25 @@ class EnvoyFleet:
         return Placement(self._bootstrap, self._live, delivery, stamp)
 
     async def _begin(self) -> None:
-        """The first slice: Envoy starts with it."""
+        """The first slice: Envoy starts with it. Raises RejectedError, EnvoyFailedError."""
+        self._discovery.rejected = ""
         self._discovery.available = self._resources()
         self._wanted.set()
         with trio.move_on_after(UP_S) as waiting:
             await self._up.wait()
         if waiting.cancelled_caught:
             raise EnvoyFailedError(f"Envoy does not serve within {UP_S:g} s")
+        if self._discovery.rejected:
+            raise RejectedError(self._discovery.rejected)
+
+    def _return(self) -> None:
+        """After a failed deployment: Envoy is told the slice of before again, or, where there is none, ended."""
+        if self._serving is not None:
+            self._discovery.offer(self._resources(), ORDER)
+            return
+        self._wanted = trio.Event()
+        if self._envoy is not None:
+            self._envoy.kill()
 
     async def _change(self) -> None:
         """From the serving slice to the next: make, then break."""
@@ -218,37 +228,39 @@ class EnvoyFleet:
         await self._discovery.push(wanted, (CLUSTER, ENDPOINTS))
 
     def _resources(self) -> Resources:
-        return resources(self._messages())
+        """Everything that Envoy should have now."""
+        parts = self._serving.resources if self._serving is not None else Resources({})
+        return parts.replacing(resources(self._live_messages()), (SECRET, ENDPOINTS))
 
-    def _messages(self) -> Iterator[object]:
-        """Everything that Envoy should have now: the slice, and the live data that fills its slots."""
+    def _live_messages(self) -> Iterator[Message]:
+        """What fills the slots of the slice: endpoints and keys."""
         candidate = self._serving
         if candidate is None:
             return
-        translated = candidate.translated
-        yield from (*translated.clusters, *translated.filters, *translated.routes, *translated.listeners)
         place = self._place(candidate.prepared, Delivery.DISCOVERED)
         for section in discovering(candidate.prepared):
             yield load_assignment(section, place)
         found = of_svid(self._svid) if self._svid is not None else []
         found += [one for given in self._credentials for one in of_credential(given)]
-        yield from (one for one in found if one.name in translated.secrets)
+        yield from (one for one in found if one.name in candidate.secrets)
 
     # --- the process ---------------------------------------------------------------------------------------------------------
 
     async def _keep_alive(self) -> None:
         tries = 0
         while not self._stopping:
+            await self._wanted.wait()
             await trio.sleep(RESTART_S[min(tries, len(RESTART_S) - 1)])
             begin = trio.current_time()
             await self._run_envoy()
             tries = 1 if trio.current_time() - begin > STEADY_S else tries + 1
-            if not self._stopping:
+            if self._wanted.is_set() and not self._stopping:
                 self.restarts += 1
 
     async def _run_envoy(self) -> None:
         """One life of Envoy, from its start to its end."""
-        assert self._serving is not None
+        if self._serving is None:
+            return
         configuration = discovered_bootstrap(self._serving.prepared.proxy, self._discovery.path, self._folder / "admin")
         try:
             envoy = await start(self._program, configuration, self._folder, threads=self._bootstrap.workers)
