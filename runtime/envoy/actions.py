@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 
+from envoy.config.core.v3 import substitution_format_string_pb2
 from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 
 from policies.match import PathExact, PathMatch, PathPrefix, PathSegments
@@ -16,11 +19,13 @@ from policies.source import SourceRef
 from policies.traffic import Destination, DirectResponse, Forward, Redirect, Retry, Rewrite
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import header_fields
-from runtime.envoy.messages import Message, extension, inline, milliseconds, regex
+from runtime.envoy.messages import Message, extension, inline, milliseconds, packed, regex
 from snapshot.section import Route
 
 UNRESOLVED = "weft-unresolved"
 """A cluster that never exists: the share of requests of a reference that did not resolve."""
+
+PROTOCOL = "envoy.filters.http.set_filter_state"
 
 _REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
 _MISSING_CODES = {503: 0, 404: 1, 500: 2}
@@ -29,15 +34,18 @@ _HOST_TRIES = 5
 _RE2_SPECIAL = re.compile(r"[^A-Za-z0-9_/~-]")
 
 
-def forward(action: Forward, route: Route) -> dict[str, object]:
-    """The fields of an Envoy route that forwards; a direct response where nothing could be forwarded to."""
+def forward(action: Forward, route: Route, negotiated: frozenset[str]) -> dict[str, object]:
+    """The fields of an Envoy route that forwards; a direct response where nothing could be forwarded to.
+
+    ``negotiated`` are the clusters that speak what downstream speaks, and must say so in the TLS handshake of the mesh.
+    """
     alive = [destination for destination in action.destinations if destination.weight]
     if not alive:
         return {"direct_response": reply(500)}
     if len(action.destinations) == 1 and not alive[0].cluster and alive[0].status not in _MISSING_CODES:
         return {"direct_response": reply(alive[0].status)}
     fields: dict[str, object] = {
-        **_destinations(alive, route.source),
+        **_destinations(alive, route.source, negotiated),
         **rewriting(action.rewrite, route.match.path),
         "timeout": milliseconds(route.timeout_ms),
     }
@@ -46,7 +54,7 @@ def forward(action: Forward, route: Route) -> dict[str, object]:
     return {"route": route_components_pb2.RouteAction(**fields)}
 
 
-def _destinations(alive: list[Destination], source: SourceRef) -> dict[str, object]:
+def _destinations(alive: list[Destination], source: SourceRef, negotiated: frozenset[str]) -> dict[str, object]:
     missing = {destination.status for destination in alive if not destination.cluster}
     if len(missing) > 1 or not missing <= _MISSING_CODES.keys():
         raise TranslationError(f"destinations that answer {sorted(missing)} themselves have no form in Envoy", source)
@@ -58,11 +66,28 @@ def _destinations(alive: list[Destination], source: SourceRef) -> dict[str, obje
             name=destination.cluster or UNRESOLVED,
             weight={"value": destination.weight},
             **header_fields(destination.request_headers, destination.response_headers),
+            **(
+                {"typed_per_filter_config": {PROTOCOL: packed(_protocol())}}
+                if destination.cluster in negotiated
+                else {}
+            ),
         )
         for destination in alive
     ]
     fields["weighted_clusters"] = route_components_pb2.WeightedCluster(clusters=weights)
     return fields
+
+
+def _protocol() -> Message:
+    """Names the mesh's protocol for the upstream handshake by what the request came with: Envoy itself only knows h2 and http/1.1."""
+    format_string = substitution_format_string_pb2.SubstitutionFormatString(
+        text_format_source=inline("%CEL(request.protocol == 'HTTP/2' ? 'istio-h2' : 'istio-http/1.1')%")
+    )
+    kind = value_pb2.FilterStateValue
+    value = kind(
+        object_key="envoy.network.application_protocols", format_string=format_string, shared_with_upstream=kind.ONCE
+    )
+    return set_filter_state_pb2.Config(on_request_headers=[value])
 
 
 def rewriting(rewrite: Rewrite | None, path: PathMatch | None) -> dict[str, object]:

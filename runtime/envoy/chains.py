@@ -9,6 +9,7 @@ from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forwa
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_rbac_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
@@ -18,14 +19,14 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
 
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
-from runtime.envoy.actions import UNRESOLVED
+from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
 from runtime.envoy.clusters import dns_cache, http2_options
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.logs import access_logs
 from runtime.envoy.messages import Message, config_source, extension, milliseconds
 from runtime.envoy.placement import Delivery, Placement
-from runtime.envoy.routes import FAULT, Use, route_configuration, use_of
+from runtime.envoy.routes import FAULT, Use, negotiated, route_configuration, use_of
 from snapshot.prepared import PreparedChain, PreparedSlice
 from snapshot.section import (
     Deadlines,
@@ -96,6 +97,8 @@ def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain,
         elif rules.HasField("rules"):
             filters.append(extension(_HTTP, name, rules))
     filters.append(extension(_HTTP, FAULT, fault_pb2.HTTPFault()))
+    if negotiated(prepared):
+        filters.append(extension(_HTTP, PROTOCOL, set_filter_state_pb2.Config()))
     if any(isinstance(cluster.endpoints, OriginalDestination) for cluster in prepared.clusters.values()):
         forward_proxy = dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache())
         filters.append(extension(_HTTP, "envoy.filters.http.dynamic_forward_proxy", forward_proxy))

@@ -25,7 +25,7 @@ from runtime.envoy.matches import connect_match, route_match
 from runtime.envoy.messages import Message, milliseconds, packed
 from runtime.http.rules import SNAPSHOT
 from snapshot.prepared import PreparedRoute, PreparedSlice, PreparedTable, PreparedVirtualHost
-from snapshot.section import HttpChain
+from snapshot.section import HttpChain, MeshUpstream
 
 BLACK_HOLE = "BlackHoleCluster"
 FAULT = "envoy.filters.http.fault"
@@ -63,7 +63,7 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
     elif use.proxy:
         hosts = list(_merged(prepared, prepared.tables[use.table]))
     else:
-        hosts = list(_hosts(prepared.tables[use.table], use.host))
+        hosts = list(_hosts(prepared.tables[use.table], use.host, negotiated(prepared)))
     stamped = [appended(SNAPSHOT.decode(), stamp)] if stamp else []
     return route_pb2.RouteConfiguration(
         name=use.name,
@@ -75,6 +75,12 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
     )
 
 
+def negotiated(prepared: PreparedSlice) -> frozenset[str]:
+    """The clusters behind mesh TLS that speak what downstream speaks."""
+    clusters = prepared.clusters.values()
+    return frozenset(one.name for one in clusters if one.protocol == "same" and isinstance(one.tls, MeshUpstream))
+
+
 def _redirect_all() -> Message:
     action = route_components_pb2.RedirectAction(https_redirect=True)
     route = route_components_pb2.Route(name="https-redirect", match={"prefix": "/"}, redirect=action)
@@ -84,7 +90,7 @@ def _redirect_all() -> Message:
 # --- one table -----------------------------------------------------------------------------------------------------------------
 
 
-def _hosts(table: PreparedTable, takes_all: str) -> Iterator[Message]:
+def _hosts(table: PreparedTable, takes_all: str, same: frozenset[str]) -> Iterator[Message]:
     """The virtual hosts of one table; that of the domain ``takes_all``, where one is given, stands for ``*``."""
     all_else = table.exact.get(takes_all, table.fallback) if takes_all else table.fallback
     claimed = _claimed(table)
@@ -94,11 +100,11 @@ def _hosts(table: PreparedTable, takes_all: str) -> Iterator[Message]:
             raise TranslationError("host names with and without ports beside wildcards have no form in Envoy", source)
         claimed = [(host, [one for name in names for one in _any_port(name)]) for host, names in claimed]
     for host, names in claimed:
-        yield virtual_host(host, [*names, "*"] if host is all_else else names, proxy=False)
+        yield virtual_host(host, [*names, "*"] if host is all_else else names, same, proxy=False)
     if all_else is None:
         yield from unmatched(table)
     elif all(host is not all_else for host, _ in claimed):
-        yield virtual_host(all_else, ["*"], proxy=False)
+        yield virtual_host(all_else, ["*"], same, proxy=False)
 
 
 def _claimed(table: PreparedTable) -> Domains:
@@ -153,11 +159,12 @@ def unmatched(table: PreparedTable, domains: Iterable[str] = ("*",)) -> Iterator
 
 def _merged(prepared: PreparedSlice, own: PreparedTable) -> Iterator[Message]:
     """The tables of all ports in one: names carry the port, and those of port 80 also stand alone, as in a request that names no port."""
+    same = negotiated(prepared)
     for port, table in sorted(prepared.tables_by_port.items()):
         for host, names in _claimed(table):
-            yield virtual_host(host, [one for name in names for one in _with_port(name, port)], proxy=True)
+            yield virtual_host(host, [one for name in names for one in _with_port(name, port)], same, proxy=True)
         if table.fallback is not None:
-            yield virtual_host(table.fallback, _with_port("*", port)[:1], proxy=True)
+            yield virtual_host(table.fallback, _with_port("*", port)[:1], same, proxy=True)
         else:
             yield from unmatched(table, [f"*:{port}"])
     rest = prepared.tables_by_port.get(80, own)
@@ -165,7 +172,7 @@ def _merged(prepared: PreparedSlice, own: PreparedTable) -> Iterator[Message]:
         raise TranslationError(
             "port 80's catch-all differs from other ports': Envoy cannot tell them apart", own.section.source
         )
-    yield from _hosts(own, "") if rest is own else unmatched(own)
+    yield from _hosts(own, "", same) if rest is own else unmatched(own)
 
 
 def _with_port(name: str, port: int) -> list[str]:
@@ -175,36 +182,36 @@ def _with_port(name: str, port: int) -> list[str]:
 # --- virtual hosts and routes ----------------------------------------------------------------------------------------------------
 
 
-def virtual_host(host: PreparedVirtualHost, domains: list[str], *, proxy: bool) -> Message:
+def virtual_host(host: PreparedVirtualHost, domains: list[str], same: frozenset[str], *, proxy: bool) -> Message:
     """One virtual host; where the chain is an explicit ``proxy``, its routes take CONNECT, too."""
     section = host.section
     routes = [host.routes[rank] for rank in sorted(host.routes)]
-    made = [one for prepared in routes if proxy for one in _connect_route(prepared)]
+    made = [one for prepared in routes if proxy for one in _connect_route(prepared, same)]
     return route_components_pb2.VirtualHost(
         name=f"{section.name}",
         domains=domains,
-        routes=[*made, *(route(prepared) for prepared in routes)],
+        routes=[*made, *(route(prepared, same) for prepared in routes)],
         **header_fields(section.request_headers, section.response_headers),
     )
 
 
-def route(prepared: PreparedRoute) -> Message:
+def route(prepared: PreparedRoute, same: frozenset[str]) -> Message:
     """One route; raises TranslationError."""
     section = prepared.route
     return route_components_pb2.Route(
         name=section.name,
         match=route_match(section.match),
-        **_action(prepared),
+        **_action(prepared, same),
         **header_fields(section.request_headers, section.response_headers),
         **_per_filter(section.fault, section.source),
     )
 
 
-def _connect_route(prepared: PreparedRoute) -> Iterator[Message]:
+def _connect_route(prepared: PreparedRoute, same: frozenset[str]) -> Iterator[Message]:
     match = connect_match(prepared.route.match)
     if match is None:
         return
-    made = route(prepared)
+    made = route(prepared, same)
     made.match.CopyFrom(match)
     if made.HasField("route"):
         made.route.ClearField("regex_rewrite")
@@ -217,14 +224,14 @@ def _connect() -> Message:
     return route_components_pb2.RouteAction.UpgradeConfig(upgrade_type="CONNECT", connect_config={})
 
 
-def _action(prepared: PreparedRoute) -> dict[str, object]:
+def _action(prepared: PreparedRoute, same: frozenset[str]) -> dict[str, object]:
     section = prepared.route
     if section.fault is not None and not isinstance(section.action, Forward):
         # Envoy's fault filter does not stand before replies of the proxy's own.
         raise TranslationError("a fault on a route that answers by itself has no form in Envoy", section.source)
     match section.action:
         case Forward() as action:
-            return forward(action, section)
+            return forward(action, section, same)
         case Redirect() as action:
             return {"redirect": redirect(action, section.match.path, section.source)}
         case DirectResponse() as action:

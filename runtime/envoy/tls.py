@@ -82,7 +82,7 @@ def upstream(tls: UpstreamTls, protocol: str, proxy: Proxy, delivery: Delivery) 
             known = {proxy.trust_domain, *proxy.trust_domain_aliases}
             listed = [one for one in tls.identities if one.removeprefix("spiffe://").partition("/")[0] in known]
             names = [_uri(string_matcher(Exact(one))) for one in listed or [NOBODY]]
-            # Without names of its own Envoy asks for that of the protocol that the connection is to speak.
+            # Where downstream decides, the route names the protocol (``actions``).
             alpn = _CLIENT_ALPN.get(protocol, ())
             context = tls_pb2.UpstreamTlsContext(sni=tls.server_name, common_tls_context=_mesh(delivery, alpn, names))
         case TlsUpstream():

@@ -14,10 +14,26 @@ import trio
 from cryptography import x509
 
 from runtime.bootstrap import Bootstrap
-from tests.runtime.test_mesh_end_to_end import DENY, DOMAIN, Mesh, control_plane, pair, runs, until
+from tests.runtime.test_mesh_end_to_end import DENY, DOMAIN, STRICT, WORKLOAD, Mesh, control_plane, pair, runs, until
 
 pytestmark = pytest.mark.integration
 
+ROUTE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: shop}
+spec:
+  hosts: [reviews]
+  http: [{route: [{destination: {host: reviews}, headers: {request: {set: {x-number: "NUMBER"}}}}]}]
+"""
+ALLOW = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {matchLabels: {app: reviews}}
+  rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/web"]}}]}]
+"""
 UNTRANSLATABLE = """
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -56,6 +72,67 @@ async def test_engines_speak_mutual_tls_with_each_other(engines: tuple[str, ...]
         stamps = [one for value in reply.headers.get_list("x-weft-snapshot") for one in value.split(",")]
         assert {one.partition("=")[2] for one in stamps} == {digest[:12]}
         assert len(echo.seen) == 1
+
+
+PERMISSIVE = STRICT.replace("STRICT", "PERMISSIVE")
+
+
+@pytest.mark.parametrize("tls", [STRICT, PERMISSIVE])
+@pytest.mark.parametrize("engines", [("web", "reviews"), ("web",), ("reviews",)])
+async def test_a_port_whose_protocol_is_not_declared_is_spoken_to_as_downstream_speaks(
+    engines: tuple[str, ...], tls: str, tmp_path: Path
+) -> None:
+    mesh = EnvoyMesh(tmp_path, *engines)
+    mesh.publish(reviews=WORKLOAD.replace("NAME", "reviews").replace("name: http,", "name: misc,"), tls=tls)
+    async with control_plane(mesh), pair(mesh), mesh.web_client() as client:
+        reply = await client.get("http://reviews.shop/a")
+        assert reply.status_code == 200, reply.text
+        assert f"URI=spiffe://{DOMAIN}/ns/shop/sa/web" in reply.json()["headers"]["x-forwarded-client-cert"][0]
+
+
+@pytest.mark.parametrize("engines", [("web", "reviews"), ("web",), ("reviews",)])
+async def test_a_tunnel_through_the_explicit_proxy_reaches_a_tcp_port(engines: tuple[str, ...], tmp_path: Path) -> None:
+    mesh = EnvoyMesh(tmp_path, *engines)
+    mesh.publish(reviews=WORKLOAD.replace("NAME", "reviews").replace("name: http,", "name: tcp,"))
+    async with control_plane(mesh), pair(mesh):
+        stream = await trio.open_tcp_stream(mesh.address("web"), 15001)
+        async with stream:
+            with trio.fail_after(5):
+                await stream.send_all(b"CONNECT reviews.shop:80 HTTP/1.1\r\nhost: reviews.shop:80\r\n\r\n")
+                assert b" 200 " in await stream.receive_some(4096)
+                await stream.send_all(b"GET /through HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert b'"path": "/through"' in await stream.receive_some(4096)
+
+
+async def test_no_request_fails_while_slices_change_under_load(tmp_path: Path) -> None:
+    mesh = EnvoyMesh(tmp_path, "web", "reviews")
+    mesh.publish()
+    failed: list[str] = []
+    done = trio.Event()
+
+    async def load() -> None:
+        async with mesh.web_client() as client:
+            while not done.is_set():
+                try:
+                    reply = await client.get("http://reviews.shop/x")
+                except httpx.HTTPError as error:
+                    failed.append(repr(error))
+                else:
+                    if reply.status_code != 200:
+                        failed.append(f"{reply.status_code} {reply.text[:80]}")
+
+    async with control_plane(mesh), pair(mesh) as (web, reviews, echo):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(load)
+            for number in range(6):
+                digest = mesh.publish(
+                    route=ROUTE.replace("NUMBER", f"{number}"), **({"allow": ALLOW} if number % 2 else {})
+                )
+                await until(runs(digest, web, reviews))
+            done.set()
+        assert failed == []
+        assert len(echo.seen) > 50
 
 
 async def test_a_published_policy_is_live_soon_and_so_is_its_removal(tmp_path: Path) -> None:
