@@ -157,7 +157,7 @@ class EnvoyFleet:
         with contextlib.suppress(EnvoyFailedError), trio.move_on_after(deadline_s):
             await envoy.page("/healthcheck/fail", method="POST")
             await envoy.page("/drain_listeners", method="POST", graceful="", skip_exit="")
-            while await envoy.connections():  # noqa: ASYNC110  Envoy tells only who asks.
+            while await envoy.busy():  # noqa: ASYNC110  Envoy tells only who asks.
                 await trio.sleep(0.05)
 
     # --- a slice -------------------------------------------------------------------------------------------------------------

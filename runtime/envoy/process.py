@@ -102,21 +102,32 @@ class EnvoyProcess:
     async def wait_warm(self, limit_s: float) -> bool:
         """Waits until no cluster and no listener waits for endpoints, routes or keys any more; False where some still do at the limit."""
         with trio.move_on_after(limit_s):
-            while await self._counted(_WARMING):  # noqa: ASYNC110  Envoy tells only who asks.
+            while any((await self._stats(_WARMING)).values()):  # noqa: ASYNC110  Envoy tells only who asks.
                 await trio.sleep(POLL_S)
             return True
         return False
 
-    async def connections(self) -> int:
-        """How many downstream connections are open."""
-        return await self._counted(r"^listener\..*downstream_cx_active$")
+    async def busy(self) -> int:
+        """How many requests and tunnels are under way: idle connections are none, and neither are these questions."""
+        stats = await self._stats(r"^(listener|http)\..*\.downstream_(cx|rq)_active$")
+        found = 0
+        for name, value in stats.items():
+            if ".admin." in name or ".worker_" in name:
+                continue
+            if name.startswith("listener.") or name.endswith("rq_active"):
+                found += value
+            else:
+                found -= value  # A connection that speaks HTTP counts by its requests.
+        return found
 
-    async def _counted(self, names: str) -> int:
+    async def _stats(self, names: str) -> dict[str, int]:
         stats = json.loads(await self.page("/stats", filter=names, format="json"))["stats"]
-        return sum(one.get("value", 0) for one in stats)
+        return {one["name"]: one["value"] for one in stats if "value" in one}
 
     async def page(self, path: str, *, method: str = "GET", **query: str) -> bytes:
         """One admin page; raises EnvoyFailedError."""
+        if self._client.is_closed:
+            raise EnvoyFailedError("Envoy has ended")
         try:
             reply = await self._client.request(method, path, params=query)
         except httpx.HTTPError as error:
@@ -162,4 +173,4 @@ async def objection(program: Path, configuration: dict[str, Any]) -> str:
         return ""
     told = done.stderr.decode("utf-8", "replace").strip().splitlines()
     said = told[-1] if told else f"it ended with status {done.returncode}"
-    return said.partition(f"'{file.name}': ")[2] or said
+    return (said.partition(f"'{file.name}'")[2] or said).strip(": ")
