@@ -85,7 +85,7 @@ def _published(location: str, root: Path, channel: str, name: str) -> Slice:
     from compiler.publish import require_release
     from snapshot.blobs import read_blob
     from snapshot.encode import decode
-    from snapshot.index import SliceIndex, decode_index, slice_blobs
+    from snapshot.index import SliceIndex, decode_index, pinned_index, slice_blobs
     from snapshot.stores import open_store
     from snapshot.trust.failure import Untrusted
     from snapshot.trust.publisher import read_published
@@ -95,7 +95,9 @@ def _published(location: str, root: Path, channel: str, name: str) -> Slice:
         release = require_release(read_published(store, root.read_bytes(), channel), channel)
         entry = _entry(decode_index(read_blob(store, release.snapshot)), name)
         blobs = {entry.index: read_blob(store, entry.index)}
-        for digest in slice_blobs(decode(blobs[entry.index], SliceIndex)):
+        for part in decode(blobs[entry.index], SliceIndex).parts:
+            blobs[part.digest] = read_blob(store, part.digest)
+        for digest in slice_blobs(pinned_index(entry, blobs)):
             blobs[digest] = read_blob(store, digest)
         return assemble(release.snapshot, entry, blobs)
     except Untrusted as error:
