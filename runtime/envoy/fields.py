@@ -6,6 +6,7 @@ run on Envoy, and say why. A field that holds its default asks nothing and is ne
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -147,12 +148,19 @@ def require_known(value: Any, source: SourceRef | None = None) -> None:
     if not isinstance(value, msgspec.Struct) or isinstance(value, SourceRef):
         return
     source = getattr(value, "source", None) or source
-    known = _known.get(type(value))
+    kind = type(value)
+    known = _known.get(kind)
     if known is None:
-        raise TranslationError(f"{type(value).__name__} is not translated for Envoy yet", source)
-    for field in msgspec.structs.fields(value):
-        held = getattr(value, field.name)
-        if field.name in known:
+        raise TranslationError(f"{kind.__name__} is not translated for Envoy yet", source)
+    for name, default in _defaults(kind).items():
+        held = getattr(value, name)
+        if name in known:
             require_known(held, source)
-        elif held != field.default:
-            raise TranslationError(f"{type(value).__name__}.{field.name} is not translated for Envoy yet", source)
+        elif held != default:
+            raise TranslationError(f"{kind.__name__}.{name} is not translated for Envoy yet", source)
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> dict[str, object]:
+    """The fields of a type with their defaults; looking them up costs more than all else here."""
+    return {field.name: field.default for field in msgspec.structs.fields(kind)}
