@@ -94,9 +94,9 @@ async def both(
     configuration = json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy)))
     for sock in reserved.values():
         sock.close()
-    async with _trio(slice_, ours, sockets, svid, credentials), _envoy(configuration, folder):
+    async with _trio(slice_, ours, sockets, svid, credentials), _envoy(configuration, folder) as envoy:
         for _, port in addresses.values():
-            await _wait_open(port)
+            await _wait_open(port, envoy, folder / "envoy.log")
         yield Engines(grounded_prepared, addresses, clusters, authority)
 
 
@@ -158,25 +158,26 @@ async def _trio(
 
 
 @asynccontextmanager
-async def _envoy(configuration: str, folder: Path) -> AsyncIterator[None]:
+async def _envoy(configuration: str, folder: Path) -> AsyncIterator[trio.Process]:
     file = folder / "envoy.json"
     file.write_text(configuration)
     command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
     with (folder / "envoy.log").open("wb") as log:
         process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=log)
     try:
-        yield
+        yield process
     finally:
         process.kill()
         await process.wait()
 
 
-async def _wait_open(port: int) -> None:
+async def _wait_open(port: int, envoy: trio.Process, log: Path) -> None:
     with trio.fail_after(START_S):
         while True:
             try:
                 stream = await trio.open_tcp_stream("127.0.0.1", port)
             except OSError:
+                assert envoy.returncode is None, f"Envoy ended: {log.read_text()[-2000:]}"
                 await trio.sleep(0.01)
             else:
                 await stream.aclose()
