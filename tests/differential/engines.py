@@ -171,13 +171,17 @@ async def _envoy(configuration: str, folder: Path) -> AsyncIterator[trio.Process
         await process.wait()
 
 
+def _end_of(log: Path) -> str:
+    return f"Envoy ended: {log.read_text()[-2000:]}"
+
+
 async def _wait_open(port: int, envoy: trio.Process, log: Path) -> None:
     with trio.fail_after(START_S):
         while True:
             try:
                 stream = await trio.open_tcp_stream("127.0.0.1", port)
             except OSError:
-                assert envoy.returncode is None, f"Envoy ended: {log.read_text()[-2000:]}"
+                assert envoy.returncode is None, _end_of(log)
                 await trio.sleep(0.01)
             else:
                 await stream.aclose()

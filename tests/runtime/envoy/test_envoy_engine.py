@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import ssl
@@ -205,4 +206,8 @@ async def test_its_metrics_and_its_configuration_are_on_the_admin_pages(tmp_path
             metrics = (await admin.get("/stats/prometheus")).text
             assert "weft_snapshot_info" in metrics
             assert "envoy_cluster_upstream_rq_total" in metrics
-            assert (await admin.get("/config_dump")).json()["configs"]
+            dump = await admin.get("/config_dump")
+            assert dump.json()["configs"]
+            assert web.running.svid is not None
+            assert base64.b64encode(web.running.svid.private_key).decode() not in dump.text
+            assert "[redacted]" in dump.text or base64.b64encode(b"[redacted]").decode() in dump.text
