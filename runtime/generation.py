@@ -16,7 +16,7 @@ from policies.traffic import Destination
 from runtime.endpoints import LiveData, endpoints_of
 from runtime.http.pool import Pool, PoolKey, Pools
 from runtime.http.rules import Rules
-from runtime.lane.wheel import NEVER
+from runtime.lane.wheel import NEVER, slack
 from runtime.telemetry import RequestSeries, WorkloadFacts
 from runtime.telemetry.labels import facts_of_workload
 from runtime.tls.contexts import TlsMaterial
@@ -121,7 +121,9 @@ class Generation:
         proxy = prepared.proxy
         self.deadlines: Deadlines = proxy.deadlines
         self.stream_idle_s = proxy.deadlines.stream_idle_ms / 1000 or NEVER
+        self.stream_idle_slack_s = slack(self.stream_idle_s)
         self.idle_s = proxy.deadlines.idle_ms / 1000 or NEVER
+        self.idle_slack_s = slack(self.idle_s)
         self.path_profile = proxy.path_normalization
         self.trust_domains = frozenset((proxy.trust_domain, *proxy.trust_domain_aliases))
         self.workload: WorkloadFacts = facts_of_workload(proxy.workload)

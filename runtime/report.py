@@ -122,14 +122,23 @@ class Reporter:
             peer = one.downstream.peer
             line = form.forwarded(
                 one.started + self._plane.wall_offset,
-                f"{head.method} {target} {one.downstream.protocol}",
+                head.method,
+                target,
+                one.downstream.protocol,
                 one.code,
                 one.details,
-                f"{one.bytes_received} {one.bytes_sent} {duration_ms} {one.service_time_ms}",
+                one.bytes_received,
+                one.bytes_sent,
+                duration_ms,
+                one.service_time_ms,
                 one.fields,
                 head.authority,
-                f'"{one.upstream_host}" {cluster.section.name} {one.upstream_local} {peer.addresses} {peer.server_name or "-"} '
-                f"{one.plan.decision.route_name or '-'}",
+                one.upstream_host,
+                cluster.section.name,
+                one.upstream_local,
+                peer.addresses,
+                peer.server_name,
+                one.plan.decision.route_name,
             )
             if line is not None:
                 self._append(line)

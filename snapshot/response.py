@@ -15,6 +15,7 @@ _GRPC_CONDITIONS = {
 }
 
 _CLIENT_ERROR = 400
+_AS_IT_IS = Edits(())
 
 
 def on_response(
@@ -31,8 +32,8 @@ def on_response(
     ):
         return RetryAfter(_backoff_ms(retry, attempt.number, draws))
     destination = attempt.destination
-    if destination is None or destination.response_headers == NO_EDITS:
-        return Edits(decision.response_edits)
+    if destination is None or destination.response_headers is NO_EDITS or destination.response_headers == NO_EDITS:
+        return Edits(decision.response_edits) if decision.response_edits else _AS_IT_IS
     return Edits((destination.response_headers, *decision.response_edits))
 
 

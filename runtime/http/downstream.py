@@ -146,8 +146,11 @@ class Http1Downstream:
         self.upgrade = codec.upgrade
         self.protocol = codec.http_version
         generation, chain = self._accepted.pinned(plane.generation)
-        self._set_timer(generation.deadlines.stream_idle_ms)
-        self._exchange = exchange = Exchange(plane, generation, chain, self, head)
+        timer = self._timer
+        timer.due = due = plane.lane.now + generation.stream_idle_s
+        if timer.slot > due + generation.stream_idle_slack_s:
+            plane.lane.wheel.set(timer, plane.lane.now, generation.stream_idle_s)
+        self._exchange = exchange = Exchange(plane, generation, chain, self, head, codec.fields)
         exchange.start()
 
     def _end_request(self, trailers: Headers) -> None:
@@ -296,10 +299,10 @@ class Http1Downstream:
         codec.start_next()
         timer = self._timer
         now = self._plane.lane.now
-        idle_s = self._accepted.generation.idle_s
-        timer.due = now + idle_s
-        if timer.slot > timer.due:
-            self._plane.lane.wheel.set(timer, now, idle_s)
+        generation = self._accepted.generation
+        timer.due = due = now + generation.idle_s
+        if timer.slot > due + generation.idle_slack_s:
+            self._plane.lane.wheel.set(timer, now, generation.idle_s)
         if codec.buffered:
             self._plane.lane.soon(self._read_on)
         elif not self.channel.reading:

@@ -53,7 +53,6 @@ class Exchange:
 
     # Defaults stand on the class and not in slots: most exchanges change few of them, and setting thirty cost a microsecond for each.
     plan: Plan
-    fields: Fields
     forwarded: RequestHead
     bytes_received = 0
     bytes_sent = 0
@@ -83,13 +82,20 @@ class Exchange:
     _timers: dict[str, Timer] | None = None
 
     def __init__(
-        self, plane: Plane, generation: Generation, chain: Chain, downstream: Downstream, head: RequestHead
+        self,
+        plane: Plane,
+        generation: Generation,
+        chain: Chain,
+        downstream: Downstream,
+        head: RequestHead,
+        fields: Fields,
     ) -> None:
         self.plane = plane
         self.generation = generation
         self.chain = chain
         self.downstream = downstream
         self.head = head
+        self.fields = fields
         self.started = plane.lane.now
 
     # --- deciding ------------------------------------------------------------------------------------------------------------
@@ -101,7 +107,7 @@ class Exchange:
         chain = self.chain
         plane = self.plane
         generation = self.generation
-        self.fields = fields = dict(head.headers)
+        fields = self.fields
         if plane.stamp or TRACE in fields:
             self._stamp = plane.stamp or (fields[TRACE] == b"snapshot" and not chain.rules.edge)
         chain.rules.request(head, fields, downstream.peer, downstream.fingerprint)
@@ -345,10 +351,10 @@ class Exchange:
         self.downstream.send_informational(head.status, head.headers)
         self.downstream.flush()
 
-    def on_response(self, head: ResponseHead, content_length: int | None, body: bytes) -> None:
+    def on_response(self, head: ResponseHead, fields: Fields, content_length: int | None, body: bytes) -> None:
         """See ExchangeSide: the common case, in one step."""
         self._upstream = None
-        headers = self._accept_response(head)
+        headers = self._accept_response(head, fields)
         if headers is None:
             return
         if content_length is None and head.status not in _BODILESS and self.head.method != "HEAD":
@@ -357,11 +363,11 @@ class Exchange:
         self.downstream.send_whole(head.status, headers, content_length, body)
         self._finish()
 
-    def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
+    def on_response_head(self, head: ResponseHead, fields: Fields, *, content_length: int | None, end: bool) -> None:
         """See ExchangeSide."""
         if end:
             self._upstream = None
-        headers = self._accept_response(head)
+        headers = self._accept_response(head, fields)
         if headers is None:
             return
         status = head.status
@@ -371,7 +377,7 @@ class Exchange:
         if end:
             self._finish()
 
-    def _accept_response(self, head: ResponseHead) -> Headers | None:
+    def _accept_response(self, head: ResponseHead, fields: Fields) -> Headers | None:
         """The headers to pass on, or None where the request is tried again instead."""
         edits = self._ask("", head)
         if edits is None:
@@ -383,13 +389,12 @@ class Exchange:
             retry = self.plan.decision.retry
             if retry is not None and self.number > retry.attempts and status in retry.statuses:
                 self.flags = (*self.flags, "URX")
-        headers = self._response_headers(head.headers)
+        headers = self._response_headers(head.headers, fields)
         for level in edits:
             headers = compiled(level).apply(headers)
         return headers
 
-    def _response_headers(self, headers: Headers) -> Headers:
-        fields = dict(headers)
+    def _response_headers(self, headers: Headers, fields: Fields) -> Headers:
         now = self.plane.lane.now
         self.service_time_ms = int((now - self.started) * 1000)
         if self.grpc_status is not None:

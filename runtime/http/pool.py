@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from runtime.http.stream import Waiter
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
-from runtime.lane.wheel import NEVER, Timer
+from runtime.lane.wheel import NEVER, Timer, slack
 from runtime.plane import Plane
 from runtime.telemetry import Failure
 from runtime.tls.contexts import MaterialError
@@ -80,6 +80,7 @@ class Pool:
         "endpoint",
         "host",
         "idle_s",
+        "idle_slack_s",
         "key",
         "limits",
         "load",
@@ -105,6 +106,7 @@ class Pool:
         self.cluster = cluster
         self.limits: PoolLimits = cluster.limits
         self.idle_s = cluster.limits.idle_timeout_ms / 1000 or NEVER
+        self.idle_slack_s = slack(self.idle_s)
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 

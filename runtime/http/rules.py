@@ -17,7 +17,7 @@ _INTERNAL = b"x-envoy-"
 _EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forwarded-proto", TRACE})
 
 _REPLACED = frozenset({b"content-length", b"x-envoy-upstream-service-time"})
-_SERVICE_TIMES = {number: b"%d" % number for number in range(1000)}
+_SERVICE_TIMES = {number: (b"x-envoy-upstream-service-time", b"%d" % number) for number in range(1000)}
 _FORWARDED_PROTO = {scheme: (b"x-forwarded-proto", scheme.encode()) for scheme in ("http", "https")}
 
 Fields = dict[bytes, bytes]
@@ -116,6 +116,6 @@ class Rules:
         if self.overwrites_server:
             headers.append(SERVER)
         headers.append(
-            (b"x-envoy-upstream-service-time", _SERVICE_TIMES.get(service_time_ms) or b"%d" % service_time_ms)
+            _SERVICE_TIMES.get(service_time_ms) or (b"x-envoy-upstream-service-time", b"%d" % service_time_ms)
         )
         return headers

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from policies.head import Headers, Peer, RequestHead, ResponseHead
+from runtime.http.rules import Fields
 from runtime.telemetry import Failure
 
 
@@ -123,10 +124,10 @@ class ExchangeSide(Protocol):
     def on_informational(self, head: ResponseHead) -> None:
         """A 1xx from the upstream (not 101)."""
 
-    def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
-        """The final head from the upstream. ``end``: nothing follows."""
+    def on_response_head(self, head: ResponseHead, fields: Fields, *, content_length: int | None, end: bool) -> None:
+        """The final head from the upstream, and its headers by name. ``end``: nothing follows."""
 
-    def on_response(self, head: ResponseHead, content_length: int | None, body: bytes) -> None:
+    def on_response(self, head: ResponseHead, fields: Fields, content_length: int | None, body: bytes) -> None:
         """A whole final response without trailers that arrived in one piece; the stream is the pool's again."""
 
     def on_response_data(self, data: bytes) -> None:

@@ -95,7 +95,7 @@ class Http1Upstream:
             lane = pool.plane.lane
             idle = self._idle
             idle.due = due = lane.now + pool.idle_s
-            if idle.slot > due:
+            if idle.slot > due + pool.idle_slack_s:
                 lane.wheel.set(idle, lane.now, pool.idle_s)
             pool.on_stream_done(self)
         else:
@@ -200,7 +200,7 @@ class Http1Upstream:
             if type(event) is ResponseHead and event.status >= _OK and (body := codec.take_whole()) is not None:
                 length = codec.content_length
                 self._done()
-                exchange.on_response(event, length, body)
+                exchange.on_response(event, codec.fields, length, body)
                 return
             while event is not NEED_DATA:
                 if not self._pass_on(exchange, event):
@@ -236,7 +236,7 @@ class Http1Upstream:
             self._tunnel = True
             exchange.on_tunnel(head)
             return self.waiter is exchange
-        exchange.on_response_head(head, content_length=codec.content_length, end=False)
+        exchange.on_response_head(head, codec.fields, content_length=codec.content_length, end=False)
         return self.waiter is exchange
 
     def _end(self, exchange: ExchangeSide, trailers: Headers) -> None:

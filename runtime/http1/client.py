@@ -35,12 +35,17 @@ _SWITCHING, _OK, _NO_CONTENT, _NOT_MODIFIED, _MULTIPLE = 101, 200, 204, 304, 300
 _MAX_INFORMATIONAL = 16
 _UNCOMMON = CONNECTION_FIELDS - {b"content-length", b"connection"}
 _KEEP = b"keep-alive"
+_STATUSES_KEPT = 256
+_STATUS_LINE_KEPT = 64
+# Status lines of HTTP/1.1 that were read before; emptied when full.
+_statuses: dict[bytes, int] = {}
 
 
 class Http1Client:
     """One upstream connection. Owns the bytes that were received and not yet handed on, and nothing else.
 
     After a response head: ``content_length`` (also of a HEAD's reply or a 304, which have no body; None: none given), ``chunked``, ``keep_alive``.
+    ``fields`` are the headers by name (of repeated ones the last), those of the connection included.
     ``complete`` is true as soon as the response has been handed on entirely; then ``reusable`` says whether the connection can carry another request.
     """
 
@@ -57,6 +62,7 @@ class Http1Client:
         "chunked",
         "complete",
         "content_length",
+        "fields",
         "keep_alive",
     )
 
@@ -68,6 +74,7 @@ class Http1Client:
         self._upgrade = b""
         self._request_chunked = False
         self._request_done = True
+        self.fields: dict[bytes, bytes] = {}
         self._start_response()
 
     def _start_response(self) -> None:
@@ -110,14 +117,20 @@ class Http1Client:
         a codec has read them. Raises ProtocolError where path or authority cannot stand in a request line: that is our own
         configuration's mistake, and must not split the request.
         """
-        assert self._state is _IDLE or self.reusable, f"request while {self._state.value}"
+        assert self._state is _IDLE or self.complete, f"request while {self._state.value}"
         method = head.method
         target = head.path if head.query is None else f"{head.path}?{head.query}"
         if method == "CONNECT":
             target = head.authority
         if not checked and not (may_be_sent(target) and may_be_sent(head.authority)):
             raise ProtocolError(Reason.TARGET)
-        self._start_response()
+        if self._body is not None or self._informational or self.chunked:
+            self._start_response()
+        else:
+            # What a plain exchange leaves behind.
+            self.complete = False
+            self.content_length = None
+            self.keep_alive = True
         self._state = _HEAD
         self._method = method
         self._upgrade = upgrade
@@ -227,25 +240,28 @@ class Http1Client:
             raise self._fail(ProtocolError(Reason.STATUS_LINE))
 
     def _read_head(self, data: bytes, end: int) -> ResponseEvent:
-        line = STATUS_LINE.match(data)
-        if line is None:
-            raise self._fail(ProtocolError(Reason.STATUS_LINE))
+        start = data.find(b"\r\n") + 2
+        status = _statuses.get(data[:start], 0)
+        line = None
+        if not status:
+            line = STATUS_LINE.match(data)
+            if line is None:
+                raise self._fail(ProtocolError(Reason.STATUS_LINE))
+            status = _status(line)
         if end > self._limits.max_head_bytes:
             raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE))
         try:
-            head = self._parse_head(line, data, end)
+            head = self._parse_head(status, line is None or line[1] == b"1", data, start, end)
         except ProtocolError as error:
             self._fail(error)
             raise
         self._buffer = data[end:] if len(data) > end else b""
         return head
 
-    def _parse_head(self, line: re.Match[bytes], data: bytes, end: int) -> ResponseHead:
-        headers = split_fields(data, line.end(), end - 2, self._limits.max_headers)
-        status = int(line[2])
-        http_1_1 = line[1] == b"1"
+    def _parse_head(self, status: int, http_1_1: bool, data: bytes, start: int, end: int) -> ResponseHead:
+        headers = split_fields(data, start, end - 2, self._limits.max_headers)
         protocol = b""
-        fields = dict(headers)
+        self.fields = fields = dict(headers)
         if (
             http_1_1
             and fields.keys().isdisjoint(_UNCOMMON)
@@ -261,6 +277,7 @@ class Http1Client:
         else:
             framing = read_framing(headers, fields, http_1_1=http_1_1)
             headers = framing.headers
+            self.fields = dict(headers)
             self.content_length, self.chunked = framing.content_length, framing.chunked
             self.keep_alive = framing.keep_alive
             protocol = framing.upgrade
@@ -322,3 +339,13 @@ class Http1Client:
                 return NEED_DATA
         self._state = _DONE
         return EndOfMessage(body.trailers) if body.trailers else END
+
+
+def _status(line: re.Match[bytes]) -> int:
+    """The status of a line, which is kept where it is one that upstreams repeat."""
+    status = int(line[2])
+    if line[1] == b"1" and line.end() <= _STATUS_LINE_KEPT:
+        if len(_statuses) >= _STATUSES_KEPT:
+            _statuses.clear()
+        _statuses[line[0]] = status
+    return status

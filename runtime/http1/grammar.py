@@ -21,7 +21,7 @@ _START = re.compile(rb"" + TOKEN + rb"{1,64}+(?: |\Z)|\r?\Z")
 _FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+([\t -~\x80-\xff]*+)")
 _FULL_TARGET = re.compile(r"[!\"$-~]++")
 _AUTHORITY = re.compile(r"([A-Za-z0-9_~.-]++|\[[0-9A-Fa-f:.]++\])(?::([0-9]{1,5}))?")
-_DECIMAL = re.compile(rb"[0-9]{1,18}")
+_LENGTH_DIGITS = 18
 
 _FIELDS_KEPT = 4096
 _LINE_KEPT = 256
@@ -44,10 +44,8 @@ def split_fields(data: bytes, start: int, end: int, max_fields: int) -> Headers:
     raw = data[start : end - 2].split(b"\r\n")
     if len(raw) > max_fields:
         raise ProtocolError(Reason.TOO_MANY_FIELDS)
-    try:
-        return [_fields[line] for line in raw]
-    except KeyError:
-        return [_fields.get(line) or _read_field(line) for line in raw]
+    known = _fields.get
+    return [known(line) or _read_field(line) for line in raw]
 
 
 def _read_field(line: bytes) -> tuple[bytes, bytes]:
@@ -90,7 +88,7 @@ def split_authority(raw: bytes) -> tuple[str, str]:
 
 def parse_length(raw: bytes) -> int:
     """A Content-Length: digits only, under 10**18 bytes; raises ProtocolError."""
-    if _DECIMAL.fullmatch(raw) is None:
+    if not raw.isdigit() or len(raw) > _LENGTH_DIGITS:
         raise ProtocolError(Reason.CONTENT_LENGTH)
     return int(raw)
 

@@ -34,6 +34,11 @@ class State(Enum):
 _IDLE, _BODY, _DONE, _TUNNEL, _FAILED = State
 _SWITCHING, _NO_CONTENT, _NOT_MODIFIED = 101, 204, 304
 _BODILESS = frozenset({_NO_CONTENT, _NOT_MODIFIED})
+_LINES_KEPT = 4096
+_LINE_KEPT = 256
+# Request lines that were read before, for each profile: method and normal path. Only what has nothing special about it, and no query, which
+# may hold a secret; emptied when full.
+_lines_of_profile: dict[str, dict[bytes, tuple[str, str]]] = {}
 
 
 class Http1Server:
@@ -41,13 +46,15 @@ class Http1Server:
 
     After a head these say what follows: ``content_length`` (None: none given), ``chunked``, ``keep_alive`` (what the client allows),
     ``expect_continue``, ``upgrade`` (the protocol asked for, lower-case, or b""), ``http_version``. ``complete`` is true as soon as the request
-    has been handed on entirely, so that a caller need not ask for the END event.
+    has been handed on entirely, so that a caller need not ask for the END event. ``fields`` are the head's headers by name (of repeated
+    ones the last), made anyway and given to whoever takes the head.
     """
 
     __slots__ = (
         "_body",
         "_buffer",
         "_limits",
+        "_lines",
         "_path_profile",
         "_plain",
         "_reply_bodiless",
@@ -60,6 +67,7 @@ class Http1Server:
         "complete",
         "content_length",
         "expect_continue",
+        "fields",
         "http_version",
         "keep_alive",
         "upgrade",
@@ -68,8 +76,10 @@ class Http1Server:
     def __init__(self, *, scheme: str = "http", path_profile: str = BASE, limits: Limits = DEFAULT_LIMITS) -> None:
         self._scheme = scheme
         self._path_profile = path_profile
+        self._lines = _lines_of_profile.setdefault(path_profile, {})
         self._limits = limits
         self._buffer = b""
+        self.fields: dict[bytes, bytes] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -180,8 +190,10 @@ class Http1Server:
         return NEED_DATA
 
     def _read_head(self, data: bytes, end: int) -> RequestEvent:
-        line = REQUEST_LINE.match(data)
-        if line is None:
+        start = data.find(b"\r\n") + 2
+        known = self._lines.get(data[:start])
+        line = None
+        if known is None and (line := REQUEST_LINE.match(data)) is None:
             self._buffer = data
             if self._skip_empty_line():
                 return self.next_event()
@@ -189,18 +201,19 @@ class Http1Server:
         if end > self._limits.max_head_bytes:
             raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE))
         try:
-            head = self._parse_head(line, data, end)
+            head = self._parse_head(known, line, data, start, end)
         except ProtocolError as error:
             self._fail(error)
             raise
         self._buffer = data[end:] if len(data) > end else b""
         return head
 
-    def _parse_head(self, line: re.Match[bytes], data: bytes, end: int) -> RequestHead:
-        method_bytes, target_bytes, minor = line.groups()
-        headers = split_fields(data, line.end(), end - 2, self._limits.max_headers)
-        fields = dict(headers)
-        http_1_1 = minor == b"1"
+    def _parse_head(
+        self, known: tuple[str, str] | None, line: re.Match[bytes] | None, data: bytes, start: int, end: int
+    ) -> RequestHead:
+        """``known`` is what the line's table says, ``line`` the match where it says nothing."""
+        headers = split_fields(data, start, end - 2, self._limits.max_headers)
+        self.fields = fields = dict(headers)
         try:
             raw_host = fields[b"host"]
         except KeyError:
@@ -213,23 +226,36 @@ class Http1Server:
             del headers[0]
         else:
             headers.remove((b"host", raw_host))
+        http_1_1 = line is None or line[3] == b"1"
         if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(fields):
-            headers = self._read_connection(headers, fields, method_bytes, http_1_1=http_1_1)
+            method = known[0] if line is None else line[1].decode()  # type: ignore[index]
+            headers = self._read_connection(headers, fields, method, http_1_1=http_1_1)
+            self.fields = dict(headers)
         else:
             self._state = _DONE
             self.complete = True
-        method = method_bytes.decode()
-        target = target_bytes.decode()
-        if target[0] == "/" and method != "CONNECT":
-            path, mark, query = target.partition("?")
-            normal = normalize(path, self._path_profile)
-            if normal is None:
-                raise ProtocolError(Reason.PATH)
-            if method == "HEAD":
-                self._to_head = True
-                self._plain = False
-            return RequestHead(method, self._scheme, authority, host, normal, query if mark else None, headers)
-        return self._parse_other_form(method, target, authority, host, headers)
+        if known is not None:
+            return RequestHead(known[0], self._scheme, authority, host, known[1], None, headers)
+        assert line is not None
+        return self._parse_line(line, authority, host, headers)
+
+    def _parse_line(self, line: re.Match[bytes], authority: str, host: str, headers: Headers) -> RequestHead:
+        method = line[1].decode()
+        target = line[2].decode()
+        if target[0] != "/" or method == "CONNECT":
+            return self._parse_other_form(method, target, authority, host, headers)
+        path, mark, query = target.partition("?")
+        normal = normalize(path, self._path_profile)
+        if normal is None:
+            raise ProtocolError(Reason.PATH)
+        if method == "HEAD":
+            self._to_head = True
+            self._plain = False
+        elif not mark and line[3] == b"1" and line.end() <= _LINE_KEPT:
+            if len(self._lines) >= _LINES_KEPT:
+                self._lines.clear()
+            self._lines[line[0]] = (method, normal)
+        return RequestHead(method, self._scheme, authority, host, normal, query if mark else None, headers)
 
     def _parse_other_form(self, method: str, target: str, authority: str, host: str, headers: Headers) -> RequestHead:
         self._plain = False
@@ -247,9 +273,7 @@ class Http1Server:
         scheme, authority, host, path, query = split_absolute(target, authority, self._path_profile)
         return RequestHead(method, scheme, authority, host, path, query, headers)
 
-    def _read_connection(
-        self, headers: Headers, fields: dict[bytes, bytes], method: bytes, *, http_1_1: bool
-    ) -> Headers:
+    def _read_connection(self, headers: Headers, fields: dict[bytes, bytes], method: str, *, http_1_1: bool) -> Headers:
         """The less common head, with fields about the connection or the body."""
         framing = read_framing(headers, fields, http_1_1=http_1_1)
         self._plain = False
@@ -263,7 +287,7 @@ class Http1Server:
             self._body = ChunkedBody()
         elif framing.content_length:
             self._body = LengthBody(framing.content_length)
-        if self._body is not None and method == b"TRACE":
+        if self._body is not None and method == "TRACE":
             raise ProtocolError(Reason.BODY_NOT_ALLOWED)
         self._state = _BODY if self._body is not None else _DONE
         self.complete = self._body is None

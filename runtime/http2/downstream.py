@@ -301,7 +301,7 @@ class Http2Downstream:
         self._timer.due = NEVER
         stream.touch()
         generation, chain = self.accepted.pinned(plane.generation)
-        stream.exchange = exchange = Exchange(plane, generation, chain, stream, head)
+        stream.exchange = exchange = Exchange(plane, generation, chain, stream, head, dict(head.headers))
         exchange.start()
 
     def on_eof(self) -> None:

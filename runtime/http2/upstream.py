@@ -323,7 +323,9 @@ class Http2Upstream:
             stream.exchange = None
             self.codec.reset(stream.stream_id, ErrorCode.NO_ERROR)
             stream.leave()
-        exchange.on_response_head(event.head, content_length=event.content_length, end=event.ended)
+        exchange.on_response_head(
+            event.head, dict(event.head.headers), content_length=event.content_length, end=event.ended
+        )
 
     def on_eof(self) -> None:
         """See Sink."""

@@ -14,8 +14,14 @@ from collections.abc import Callable
 import trio
 
 TICK_S = 0.01
+FAR_TICK_S = 1.0
 FAR_S = 10.0
 NEVER = math.inf
+
+
+def slack(after_s: float) -> float:
+    """How late a timer set for so far away may be: the width of its slot. A slot that is no later than this need not be left."""
+    return FAR_TICK_S if after_s > FAR_S else TICK_S
 
 
 class Timer:
@@ -59,11 +65,11 @@ class Wheel:
         """The timer will fire ``after_s`` from ``now``, at the earliest; up to a tick later (a second where it is far away)."""
         due = now + after_s
         timer.due = due
-        if timer.slot > due + TICK_S:
+        if timer.slot > due + slack(after_s):
             self._place(timer, due, after_s)
 
     def _place(self, timer: Timer, due: float, after_s: float) -> None:
-        width = 1.0 if after_s > FAR_S else TICK_S
+        width = slack(after_s)
         slot = math.ceil(due / width) * width
         timer.slot = slot
         timers = self._slots.get(slot)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from policies.attributes import Asked
 from policies.head import Headers, Principal, ResponseHead
+from runtime.http.rules import Fields
 from runtime.http.stream import UpstreamStream
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import Timer
@@ -146,10 +147,10 @@ class TcpRelay:
     def on_informational(self, head: ResponseHead) -> None:
         """See ExchangeSide; not on this side."""
 
-    def on_response_head(self, head: ResponseHead, *, content_length: int | None, end: bool) -> None:
+    def on_response_head(self, head: ResponseHead, fields: Fields, *, content_length: int | None, end: bool) -> None:
         """See ExchangeSide; not on this side."""
 
-    def on_response(self, head: ResponseHead, content_length: int | None, body: bytes) -> None:
+    def on_response(self, head: ResponseHead, fields: Fields, content_length: int | None, body: bytes) -> None:
         """See ExchangeSide; not on this side."""
 
     def on_request_data(self, data: bytes) -> None:

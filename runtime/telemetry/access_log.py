@@ -14,6 +14,9 @@ import msgspec
 from snapshot.section import AccessLog
 
 _QUOTES_OF_A_LINE = 14
+_ID_BYTES = 64
+_TEXTS_KEPT = 4096
+_TEXT_BYTES = 256
 
 
 class ExchangeRecord(msgspec.Struct, gc=False):
@@ -82,7 +85,7 @@ class JsonLine(msgspec.Struct, gc=False):
 class AccessLogFormat:
     """Turns records into lines by one AccessLog setting. Owns the text of the current second, which many lines share."""
 
-    __slots__ = ("_encoder", "_moment", "_moment_text", "_second", "_stamp", "line", "text")
+    __slots__ = ("_encoder", "_moment", "_moment_text", "_second", "_stamp", "_texts", "line", "text")
 
     def __init__(self, setting: AccessLog) -> None:
         self._encoder = msgspec.json.Encoder()
@@ -90,6 +93,7 @@ class AccessLogFormat:
         self._stamp = ""
         self._moment = -1.0
         self._moment_text = ""
+        self._texts: dict[str | bytes, str] = {}
         self.text = setting.encoding != "JSON"
         self.line = self._json if setting.encoding == "JSON" else self._text
         """``line(record) -> bytes``, the line feed included."""
@@ -110,30 +114,54 @@ class AccessLogFormat:
     def forwarded(
         self,
         start: float,
-        request: str,
+        method: str,
+        target: str,
+        protocol: str,
         code: int,
         details: str,
-        sizes_and_times: str,
+        bytes_received: int,
+        bytes_sent: int,
+        duration_ms: int,
+        service_time_ms: int,
         fields: dict[bytes, bytes],
         authority: str,
+        upstream_host: str,
+        cluster: str,
+        local: str,
         addresses: str,
+        server_name: str,
+        route: str,
     ) -> bytes | None:
         """The TEXT line of an exchange that went as most do, without flags and failures; None where it needs ``line``'s escapes.
 
-        ``request`` is method, path and protocol; ``sizes_and_times`` bytes received, bytes sent, duration and service time; ``addresses`` all
-        from the upstream's host to the route's name, each as in the format. One f-string of ready parts costs half of what a record does.
+        ``addresses`` is downstream local and remote. One f-string of ready parts costs half of what a record does; texts that repeat are
+        escaped once. Method, protocol and addresses are ours or checked by the codec to need no escape.
         """
+        text = self._texts.get
         get = fields.get
-        forwarded = get(b"x-forwarded-for", b"-").decode("latin-1")
-        agent = get(b"user-agent", b"-").decode("latin-1")
-        request_id = get(b"x-request-id", b"-").decode("latin-1")
-        line = (
-            f'[{self._start(start)}] "{request}" {code} - {details} - "-" {sizes_and_times} "{forwarded}" "{agent}" "{request_id}" '
-            f'"{authority}" {addresses}'
-        )
-        if line.isascii() and line.isprintable() and "\\" not in line and line.count('"') == _QUOTES_OF_A_LINE:
-            return line.encode() + b"\n"
-        return None
+        request_id = get(b"x-request-id", b"-")
+        if len(request_id) > _ID_BYTES or not (request_id.replace(b"-", b"") or b"0").isalnum():
+            return None
+        if not target.isascii() or '"' in target or "\\" in target:
+            return None
+        forwarded_for = get(b"x-forwarded-for", b"-")
+        agent = get(b"user-agent", b"-")
+        return (
+            f'[{self._start(start)}] "{method} {target} {protocol}" {code} - {text(details) or self._keep(details)} - "-" '
+            f"{bytes_received} {bytes_sent} {duration_ms} {service_time_ms} "
+            f'"{text(forwarded_for) or self._keep(forwarded_for)}" "{text(agent) or self._keep(agent)}" "{request_id.decode()}" '
+            f'"{text(authority) or self._keep(authority)}" "{upstream_host}" {text(cluster) or self._keep(cluster)} {local} {addresses} '
+            f"{text(server_name) or self._keep(server_name)} {text(route) or self._keep(route)}\n"
+        ).encode()
+
+    def _keep(self, value: str | bytes) -> str:
+        """The escaped form of a value; kept, in a table that is emptied when it is full. A name that is empty is unknown, ``-``."""
+        text = escape(value) or "-" if isinstance(value, str) else escape(value.decode("latin-1"))
+        if len(value) <= _TEXT_BYTES:
+            if len(self._texts) >= _TEXTS_KEPT:
+                self._texts.clear()
+            self._texts[value] = text
+        return text
 
     def _text(self, record: ExchangeRecord) -> bytes:
         line = self._compose(record)

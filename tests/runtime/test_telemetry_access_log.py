@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from runtime.telemetry.access_log import AccessLogFormat, ExchangeRecord
@@ -118,20 +119,64 @@ def test_the_second_in_the_stamp_follows_the_record() -> None:
     assert stamps == [b"1970-01-01T00:00:59.999Z", b"1970-01-01T00:01:00.000Z", b"1970-01-01T00:59:59.500Z"]
 
 
-def test_the_short_way_to_a_text_line_writes_what_the_long_way_writes() -> None:
-    form = AccessLogFormat(AccessLog("/dev/stdout", "TEXT"))
-    record = ExchangeRecord(
-        1_700_000_000.123, "GET", "/a?b", "HTTP/1.1", 200, "", "via_upstream", "", "", 7, 1024, 12, 11, b"10.0.0.1", b"curl", b"id-1",
-        "a.test", "10.0.0.2:80", "outbound|80||a", "10.0.0.1:5", "10.0.0.1:80", "10.0.0.9:4", "", "r",
-    )  # fmt: skip
-    fields = {b"x-forwarded-for": b"10.0.0.1", b"user-agent": b"curl", b"x-request-id": b"id-1"}
-    addresses = '"10.0.0.2:80" outbound|80||a 10.0.0.1:5 10.0.0.1:80 10.0.0.9:4 - r'
-    short = form.forwarded(
-        record.start, "GET /a?b HTTP/1.1", 200, "via_upstream", "7 1024 12 11", fields, "a.test", addresses
+def short_line(form: AccessLogFormat, record: ExchangeRecord) -> bytes | None:
+    """The record by the short way."""
+    fields = {
+        b"x-forwarded-for": record.forwarded_for,
+        b"user-agent": record.user_agent,
+        b"x-request-id": record.request_id,
+    }
+    return form.forwarded(
+        record.start,
+        record.method,
+        record.path,
+        record.protocol,
+        record.code,
+        record.details,
+        record.bytes_received,
+        record.bytes_sent,
+        record.duration_ms,
+        record.service_time_ms,
+        {name: value for name, value in fields.items() if value is not None},
+        record.authority,
+        record.upstream_host,
+        record.upstream_cluster,
+        record.upstream_local,
+        f"{record.downstream_local} {record.downstream_remote}",
+        record.server_name,
+        record.route_name,
     )
-    assert short == form.line(record)
-    hostile = {**fields, b"user-agent": b'a" 200'}
+
+
+FORWARDED = ExchangeRecord(
+    1_700_000_000.123, "GET", "/a?b", "HTTP/1.1", 200, "", "via_upstream", "", "", 7, 1024, 12, 11, b"10.0.0.1", b"curl", b"id-1",
+    "a.test", "10.0.0.2:80", "outbound|80||a", "10.0.0.1:5", "10.0.0.1:80", "10.0.0.9:4", "", "r",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"user_agent": b'a" 200', "forwarded_for": b"\xff\t\\"},
+        {"user_agent": None, "forwarded_for": None, "request_id": None},
+        {"user_agent": b"", "route_name": 'a "route"\nof two lines', "details": "caf\u00e9"},
+        {"upstream_cluster": "a\\b", "server_name": "x\ty"},
+        {"authority": "b.test:8080", "request_id": b"-"},
+    ],
+)
+def test_the_short_way_to_a_text_line_writes_what_the_long_way_writes(changes: dict[str, object]) -> None:
+    form = AccessLogFormat(AccessLog("/dev/stdout", "TEXT"))
+    record = msgspec.structs.replace(FORWARDED, **changes)
+    assert short_line(form, record) == form.line(record)
+    assert short_line(form, record) == form.line(record), "the second time, out of the table"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"path": '/"'}, {"path": "/\\"}, {"request_id": b'x" 200'}, {"request_id": b"x" * 65}]
+)
+def test_a_target_or_request_id_that_needs_escapes_takes_the_long_way(changes: dict[str, object]) -> None:
     assert (
-        form.forwarded(record.start, "GET / HTTP/1.1", 200, "via_upstream", "7 1 1 1", hostile, "a.test", addresses)
+        short_line(AccessLogFormat(AccessLog("/dev/stdout", "TEXT")), msgspec.structs.replace(FORWARDED, **changes))
         is None
     )

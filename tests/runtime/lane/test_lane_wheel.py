@@ -51,3 +51,11 @@ def test_a_timer_is_late_by_a_tick_at_most_or_by_a_second_where_it_is_far_away(a
     wheel.set(timer, 7.003, after_s)
     assert fired(wheel, 7.003 + after_s - 0.0005) == []
     assert fired(wheel, 7.003 + after_s + late_s + 1e-6) == [timer]
+
+
+@pytest.mark.parametrize("after_s", [5.0, 3600.0])
+def test_a_timer_that_is_set_for_every_request_stands_in_the_wheel_once(after_s: float) -> None:
+    wheel, timer = Wheel(), Timer(lambda: None)
+    for request in range(100):
+        wheel.set(timer, 100.0 + request / 1_000_000, after_s)
+    assert sum(len(timers) for timers in wheel._slots.values()) == 1  # what it must not keep is seen nowhere else
