@@ -1,11 +1,15 @@
 """Which routes of Gateway API attach to which listeners, and with which hostnames: the one answer for link, findings and status.
 
 bind(Standing(mesh), route, parent)       the listeners that one parentRef of a route of any kind binds to, or why there are none
-attachments(mesh, gateway, listener)      the HTTPRoutes on one listener, as link asks
+attachments(mesh, gateway, listener)      the HTTPRoutes and GRPCRoutes on one listener, as link asks
+connections(mesh, gateway, listener)      the TLSRoutes and TCPRoutes on one listener, as link asks
 standing_listeners(mesh, gateway)         the listeners that link serves, and the others with the reason
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -21,14 +25,16 @@ from compiler.api_references import Verdict
 from compiler.hosts import overlap
 from compiler.mesh import Mesh
 from compiler.resources.api_route import Attachable, ParentRef
+from compiler.resources.connection_route import ConnectionRoute
 from compiler.resources.gateway_api import ApiGateway, ApiListener, ListenerSet
 from compiler.resources.http_route import HttpRoute
 from compiler.resources.meta import GATEWAY_API
 
-CARRIED_PROTOCOLS = frozenset({"HTTP", "HTTPS"})
+CARRIED_PROTOCOLS = frozenset({"HTTP", "HTTPS", "TLS", "TCP"})
 """The protocols of listeners that link makes chains of."""
 HOSTED_KINDS = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute"})
 """The kinds of route that have hostnames."""
+_R = TypeVar("_R", bound=Attachable)
 _CONFLICTED = 5
 """How near a route comes to a listener that takes it and is refused itself."""
 
@@ -178,15 +184,29 @@ def _not_carried(listener: ApiListener) -> str:
 
 
 def attachments(mesh: Mesh, gateway: ApiGateway, listener: ApiListener) -> list[Attached]:
-    """The HTTPRoutes on one listener, in order."""
+    """The HTTPRoutes and GRPCRoutes on one listener, in order."""
+    found = _on_listener(mesh, gateway, listener, mesh.http_routes)
+    return [Attached(route, common_hosts(listener, route)) for route in found]
+
+
+def connections(
+    mesh: Mesh, gateway: ApiGateway, listener: ApiListener
+) -> list[tuple[ConnectionRoute, tuple[str, ...]]]:
+    """The TLSRoutes and TCPRoutes on one listener, in order, with the hosts that both have in common."""
+    found = _on_listener(mesh, gateway, listener, mesh.connection_routes)
+    return [(route, common_hosts(listener, route)) for route in found]
+
+
+def _on_listener(mesh: Mesh, gateway: ApiGateway, listener: ApiListener, routes: Iterable[_R]) -> list[_R]:
     place = PlacedListener(gateway, gateway, listener, route_kinds(listener)[0])
-    found = []
-    for route in mesh.http_routes:
-        for parent in route.parents:
-            if refers_to(parent, gateway) and _binding_problem(mesh, place, route, parent) is None:
-                found.append(Attached(route, common_hosts(listener, route)))
-                break
-    return found
+    return [
+        route
+        for route in routes
+        if any(
+            refers_to(parent, gateway) and _binding_problem(mesh, place, route, parent) is None
+            for parent in route.parents
+        )
+    ]
 
 
 def refers_to(parent: ParentRef, gateway: ApiGateway) -> bool:

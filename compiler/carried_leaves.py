@@ -63,6 +63,8 @@ _TEMPLATE_INERT = """
     spec.template.metadata.(name|namespace|annotations{}|creationTimestamp)
     spec.template.spec.hostNetwork spec.template.spec.(containers|initContainers)[].(name|ports[].protocol)
 """
+_PARENTS = "spec.parentRefs[].(group|kind|name|namespace|sectionName|port)"
+_BACKENDS = "spec.rules[].backendRefs[].(group|kind|name|namespace|port|weight)"
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
@@ -73,9 +75,6 @@ KINDS_NOT_CARRIED = (
     "WasmPlugin",
     "TrafficExtension",
     "RequestAuthentication",
-    "GRPCRoute",
-    "TLSRoute",
-    "TCPRoute",
     "UDPRoute",
     "ListenerSet",
     "BackendTLSPolicy",
@@ -183,18 +182,28 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.listeners[].allowedRoutes.kinds[].(group|kind)
     """),
     "HTTPRoute": paths(f"""
-        spec.parentRefs[].(group|kind|name|namespace|sectionName|port) spec.hostnames[] spec.rules[].name
+        {_PARENTS} spec.hostnames[] spec.rules[].name
         spec.rules[].matches[].(method|path.type|path.value)
         spec.rules[].matches[].(headers|queryParams)[].(type|name|value)
         {_FILTERS}.type
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
-        spec.rules[].backendRefs[].(group|kind|name|namespace|port|weight)
+        {_BACKENDS}
         spec.rules[].timeouts.(request|backendRequest) spec.rules[].retry.(codes[]|attempts|backoff)
     """)
     | paths("spec.rules[].filters[].requestRedirect.(scheme|hostname|port|statusCode)")
     | paths("spec.rules[].filters[].requestRedirect.path.(type|replaceFullPath|replacePrefixMatch)")
     | paths("spec.rules[].filters[].urlRewrite.(hostname|path.type|path.replaceFullPath|path.replacePrefixMatch)"),
+    "GRPCRoute": paths(f"""
+        {_PARENTS} spec.hostnames[] spec.rules[].name
+        spec.rules[].matches[].(method.type|method.service|method.method|headers[].type|headers[].name|headers[].value)
+        {_FILTERS}.type
+        {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
+        {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
+        {_BACKENDS}
+    """),
+    "TLSRoute": paths(f"{_PARENTS} spec.hostnames[] spec.rules[].name {_BACKENDS}"),
+    "TCPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
@@ -245,6 +254,11 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
+    "GRPCRoute": paths(f"""
+        {_FILTERS}.(requestMirror|extensionRef) spec.rules[].sessionPersistence spec.useDefaultGateways
+    """),
+    "TLSRoute": paths("spec.useDefaultGateways"),
+    "TCPRoute": paths("spec.useDefaultGateways"),
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
         spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
         spec.(verifyCertificateAtClient|protocolDetectionTimeout|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
@@ -266,8 +280,7 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
     "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
     "Gateway": {"spec.servers[].tls.mode": frozenset({"AUTO_PASSTHROUGH"})},
     "Gateway.gateway.networking.k8s.io": {
-        "spec.listeners[].protocol": frozenset({"TLS", "TCP", "UDP"}),
-        "spec.listeners[].tls.mode": frozenset({"Passthrough"}),
+        "spec.listeners[].protocol": frozenset({"UDP"}),
     },
 }
 """Values that a carried leaf may have in the schema and that this version does not carry."""

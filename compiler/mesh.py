@@ -10,6 +10,7 @@ import msgspec
 from compiler.dates import Dates
 from compiler.hosts import full_host, is_visible
 from compiler.resources.api_route import ROUTE_KINDS, ApiRoute, read_api_route
+from compiler.resources.connection_route import ConnectionRoute
 from compiler.resources.cursor import Labels, Positions
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.endpoints import AddressGroup, ServiceEndpoints, WorkloadEntry
@@ -101,6 +102,7 @@ class Mesh:
         self.http_routes = resources.all(HttpRoute)
         self.grants = resources.all(ReferenceGrant)
         self.peer_authentications = resources.all(PeerAuthentication)
+        self.connection_routes = resources.all(ConnectionRoute)
         self.access_rules = resources.all(AccessRule)
         self.dates = dates
         self._documents = resources.documents
@@ -186,6 +188,10 @@ class Mesh:
         """The service of a full host as seen from a namespace: its own declaration first, then the oldest that is exported to it."""
         seen = [
             service
+        return next(iter(self.declarations(host, namespace)), None)
+
+    def declarations(self, host: str, namespace: str) -> list[MeshService]:
+        """The declarations of a full host that a namespace can see, its own first, the others in order."""
             for service in self.by_host.get(host, ())
             if is_visible(service.origin.export_to, service.namespace, namespace)
         ]

@@ -200,6 +200,12 @@ def _http_route(broken: _Broken) -> dict[str, Value]:
     return {"parentRefs": broken.needed("parentRefs"), **broken.optional("hostnames"), "rules": rules}
 
 
+def _connection_route(broken: _Broken) -> dict[str, Value]:
+    """Its connections are closed, because its backend does not exist."""
+    rules: Value = [{"backendRefs": [{"name": "nowhere", "port": 1}]}]
+    return {"parentRefs": broken.needed("parentRefs"), **broken.optional("hostnames"), "rules": rules}
+
+
 _SELECTORS = ("selector", "targetRefs", "targetRef")
 FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "VirtualService": _virtual_service,
@@ -208,7 +214,8 @@ FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "Gateway": _gateway,
     "AuthorizationPolicy": _authorization_policy,
     "PeerAuthentication": _peer_authentication,
-    "HTTPRoute": _http_route,
+    **dict.fromkeys(("HTTPRoute", "GRPCRoute"), _http_route),
+    **dict.fromkeys(("TLSRoute", "TCPRoute"), _connection_route),
 }
 """Kind, as sources name it, to the ``spec`` of its stand-in."""
 

@@ -1,4 +1,4 @@
-"""Backends of HTTPRoutes that must not be followed: their share of requests is answered 500 (Gateway API)."""
+"""Backends of routes that must not be followed: their share of requests is answered 500, of connections closed (Gateway API)."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 if problem:
                     message = f"{problem.message}; its share of requests is answered 500"
                     yield diagnostic("WFT0111", message, backend.target.span, resource=route.meta.id)
+    for connections in mesh.connection_routes:
+        for backend in (backend for item in connections.rules for backend in item.backends):
+            problem = backend_problem(mesh, connections, backend.target, backend.port)
+            if problem:
+                message = f"{problem.message}; its share of connections is closed"
+                yield diagnostic("WFT0111", message, backend.target.span, resource=connections.meta.id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from compiler.attachment import Attached, attachments, standing_listeners
+from compiler.attachment import Attached, attachments, connections, standing_listeners
 from compiler.hosts import covers, specificity
 from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters, virtual_host_sections
-from compiler.link.http_routes import sorted_routes
+from compiler.link.http_routes import api_destination, sorted_routes
+from compiler.link.istio_gateways import without_rivals
 from compiler.link.proxies import described_proxy
 from compiler.link.view import View
 from compiler.mesh import Mesh
@@ -24,6 +25,7 @@ from snapshot.section import (
     RouteTable,
     Section,
     ServerTls,
+    TcpChain,
     VirtualHost,
 )
 
@@ -57,18 +59,24 @@ def _kind(name: str) -> str:
 def _port(
     mesh: Mesh, gateway: ApiGateway, view: View, number: int, listeners: list[ApiListener], policies: str
 ) -> list[Section]:
-    tables = {listener.name: _table_name(listener) for listener in listeners}
+    web = [listener for listener in listeners if listener.protocol in ("HTTP", "HTTPS")]
+    tables = {listener.name: _table_name(listener) for listener in web}
     sections: list[Section] = []
     for name in dict.fromkeys(tables.values()):
         sections.append(RouteTable(name, gateway.meta.source))
-    for listener in listeners:
+    for listener in web:
         attached = attachments(mesh, gateway, listener)
         sections += _virtual_hosts(view, listener, listeners, attached, tables[listener.name])
         if listener.protocol != "HTTP":
-            sections += _misdirected(listener, listeners, tables[listener.name])
-    chains = _chains(listeners, tables, policies)
+            sections += _misdirected(listener, web, tables[listener.name])
+    chains = _chains(web, tables, policies) if web else []
+    for listener in listeners:
+        if listener not in web:
+            chains += _connections(mesh, gateway, view, listener, listeners, policies)
+    protocol = "http" if web else "tcp"
     bind = GatewayPort(number)
-    sections.append(Listener(f"gateway:{number}", listeners[0].source, "gateway", bind, "http", chains))
+    kept = tuple(without_rivals(chains))
+    sections.append(Listener(f"gateway:{number}", listeners[0].source, "gateway", bind, protocol, kept))
     return sections
 
 
@@ -76,22 +84,60 @@ def _table_name(listener: ApiListener) -> str:
     return f"http.{listener.port}" if listener.protocol == "HTTP" else f"https.{listener.port}.{listener.name}"
 
 
-def _chains(listeners: list[ApiListener], tables: dict[str, str], policies: str) -> tuple[FilterChain, ...]:
+def _chains(listeners: list[ApiListener], tables: dict[str, str], policies: str) -> list[FilterChain]:
     first = listeners[0]
     if first.protocol == "HTTP":
         plain = HttpChain(tables[first.name], policies, edge=True)
         mesh = HttpChain(tables[first.name], policies)
-        return (FilterChain("http", first.source, plain), FilterChain("mtls-http", first.source, mesh, tls=MeshTls()))
-    return tuple(
+        return [FilterChain("http", first.source, plain), FilterChain("mtls-http", first.source, mesh, tls=MeshTls())]
+    return [
         FilterChain(
             name=listener.name,
             source=listener.source,
             network=HttpChain(tables[listener.name], policies, edge=True),
             server_names=(listener.hostname,) if listener.hostname else (),
-            tls=ServerTls(tuple(f"{ref.namespace}/{ref.name}" for ref in listener.certificates)),
+            tls=_server_tls(listener),
         )
         for listener in listeners
+    ]
+
+
+def _server_tls(listener: ApiListener) -> ServerTls:
+    return ServerTls(tuple(f"{ref.namespace}/{ref.name}" for ref in listener.certificates))
+
+
+def _connections(
+    mesh: Mesh, gateway: ApiGateway, view: View, listener: ApiListener, rivals: list[ApiListener], policies: str
+) -> list[FilterChain]:
+    """The chains of a TLS or TCP listener: one per route, then one that closes what no route takes.
+
+    That last one keeps a server name from falling to a listener with a less specific hostname (Gateway API's listener isolation).
+    """
+    tls = _server_tls(listener) if listener.protocol == "TLS" and listener.tls_mode == "Terminate" else None
+    passthrough = listener.protocol == "TLS" and tls is None
+    own = listener.hostname or "*"
+    closed = FilterChain(
+        name=listener.name,
+        source=listener.source,
+        network=TcpChain((), listener.source, policies),
+        server_names=(own,) if listener.protocol == "TLS" and own != "*" else (),
+        tls=tls,
+        passthrough=passthrough,
     )
+    chains: list[FilterChain] = []
+    for route, hosts in connections(mesh, gateway, listener):
+        hosts = hosts if route.meta.id.kind == "TLSRoute" else (own,)
+        names = [
+            host for host in hosts if not any(_claims(rival, host, own) for rival in rivals if rival is not listener)
+        ]
+        rule = next(iter(route.rules), None)
+        if rule is None or not names:
+            continue
+        network = TcpChain(tuple(api_destination(view, route, item) for item in rule.backends), rule.source, policies)
+        name = f"{listener.name}/{route.meta.namespace}/{route.meta.name}"
+        shown = () if listener.protocol == "TCP" or "*" in names else tuple(names)
+        chains.append(FilterChain(name, rule.source, network, shown, tls, passthrough))
+    return [*chains, closed]
 
 
 def _virtual_hosts(

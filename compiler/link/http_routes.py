@@ -9,6 +9,7 @@ import msgspec
 from compiler.api_references import backend_problem
 from compiler.hosts import full_host
 from compiler.link.view import View
+from compiler.resources.api_route import Attachable
 from compiler.resources.gateway_api import ApiListener
 from compiler.resources.http_action import DEFAULT_RETRY
 from compiler.resources.http_route import BackendRef, Filters, HttpRoute, RouteRule
@@ -71,7 +72,7 @@ def _action(view: View, route: HttpRoute, rule: RouteRule, listener: ApiListener
         return _redirect(rule.filters.redirect, listener)
     if not rule.backends:
         return DirectResponse(status=500)
-    return Forward(tuple(_destination(view, route, backend) for backend in rule.backends), _rewrite(rule))
+    return Forward(tuple(api_destination(view, route, backend) for backend in rule.backends), _rewrite(rule))
 
 
 def _refuses(filters: Filters) -> bool:
@@ -96,7 +97,8 @@ def _rewrite(rule: RouteRule) -> Rewrite | None:
     return rewrite if rewrite != Rewrite() else None
 
 
-def _destination(view: View, route: HttpRoute, backend: BackendRef) -> Destination:
+def api_destination(view: View, route: Attachable, backend: BackendRef) -> Destination:
+    """A backend of a route of any kind; one that must not be followed keeps its share, which fails."""
     target = backend.target
     service = view.services.get(full_host(target.name, target.namespace))
     port = service.port(backend.port) if service else None
@@ -128,9 +130,11 @@ def _service_parents(view: View, route: HttpRoute) -> Iterable[tuple[tuple[str, 
         target = parent.target
         if (target.group, target.kind) != ("", "Service"):
             continue
-        service = view.services.get(full_host(target.name, target.namespace))
+        service = view.known_services.get(full_host(target.name, target.namespace))
         producer = route.meta.namespace == target.namespace
         if service is None or not (producer or route.meta.namespace == view.namespace):
+            continue
+        if view.reach is not None and not view.reach.admits(route.meta.namespace, service.host):
             continue
         for port in service.ports:
             if parent.port in (0, port.number):

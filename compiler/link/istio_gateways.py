@@ -69,7 +69,7 @@ class _GatewayLink:
         for placed in servers:
             if not _is_plain_http(placed[2]):
                 chains += self._server(number, placed, sections)
-        chains = _without_rivals(chains)
+        chains = without_rivals(chains)
         if not chains:
             return sections
         http = any(isinstance(chain.network, HttpChain) for chain in chains)
@@ -176,7 +176,7 @@ class _GatewayLink:
         return Standpoint(name, number, self.view.namespace, self.proxy.labels)
 
 
-def _without_rivals(chains: list[FilterChain]) -> list[FilterChain]:
+def without_rivals(chains: list[FilterChain]) -> list[FilterChain]:
     """Chains of which each can be told from the others: of those that claim one server name, or all plain bytes, the first has it."""
     claimed: set[tuple[str, str]] = set()
     kept = []

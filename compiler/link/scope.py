@@ -16,6 +16,7 @@ from compiler.diagnostic import ResourceId
 from compiler.gateways import GatewayProxy, gateway_proxies
 from compiler.hosts import is_visible
 from compiler.mesh import Mesh
+from compiler.resources.connection_route import ConnectionRoute
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.http_route import HttpRoute
 from compiler.resources.kubernetes import Service
@@ -94,7 +95,9 @@ class Scopes:
         mesh = self._mesh
         services = self._services.seen_from(namespace)
         around = dict.fromkeys((namespace, *(service.meta.namespace for service in services)))
-        routes = [route for route in mesh.http_routes if _concerns(route, namespace, around)]
+        routes: list[HttpRoute | ConnectionRoute] = []
+        routes += [route for route in mesh.http_routes if _concerns(route, namespace, around)]
+        routes += [route for route in mesh.connection_routes if _concerns(route, namespace, around)]
         services += self._services.behind(routes, services)
         around |= dict.fromkeys(service.meta.namespace for service in services)
         workloads = [
@@ -164,7 +167,7 @@ class _Services:
         return [*seen.values(), *hidden]
 
     def behind(
-        self, routes: Iterable[HttpRoute], known: Iterable[Service | ServiceEntry]
+        self, routes: Iterable[HttpRoute | ConnectionRoute], known: Iterable[Service | ServiceEntry]
     ) -> list[Service | ServiceEntry]:
         """The Services that are backends of these routes, seen or not, without the known ones."""
         had = {item.meta.id for item in known}
@@ -178,7 +181,7 @@ class _Services:
         return list(found.values())
 
 
-def _concerns(route: HttpRoute, namespace: str, around: Container[str]) -> bool:
+def _concerns(route: HttpRoute | ConnectionRoute, namespace: str, around: Container[str]) -> bool:
     """Whether a route is for a Gateway of the namespace, or for a Service of those around it."""
     return any(
         parent.target.namespace == namespace if parent.target.kind == "Gateway" else parent.target.namespace in around

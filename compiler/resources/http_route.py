@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from compiler.diagnostic import Span
@@ -64,7 +66,7 @@ class RouteRule(msgspec.Struct, frozen=True):
 
 
 class HttpRoute(msgspec.Struct, frozen=True):
-    """An HTTPRoute. No ``hostnames`` means the listener's."""
+    """An HTTPRoute, or a GRPCRoute in the same words. No ``hostnames`` means the listener's."""
 
     meta: Meta
     parents: tuple[ParentRef, ...]
@@ -82,18 +84,19 @@ def read_http_route(document: Document, positions: Positions) -> HttpRoute:
     hostnames = tuple(dict.fromkeys(host.lower() for host in spec.texts("hostnames")))
     # Without rules the route has one rule that matches every path and leads nowhere (the default of Gateway API's own schema).
     rules = spec.each("rules") or ([] if spec.has("rules") else [spec.empty("rules[0]")])
-    return HttpRoute(meta, parents, hostnames, tuple(_rule(rule, meta.namespace) for rule in rules))
+    return HttpRoute(meta, parents, hostnames, tuple(read_rule(rule, meta.namespace, _http_path) for rule in rules))
 
 
-def _rule(rule: Cursor, namespace: str) -> RouteRule:
+def read_rule(rule: Cursor, namespace: str, path_of: Callable[[Cursor], PathMatch]) -> RouteRule:
+    """One rule of an HTTPRoute or a GRPCRoute, which differ in how a match says its path."""
     timeouts = rule.at("timeouts")
     per_try = (timeouts.duration_ms("backendRequest") if timeouts else None) or 0
-    matches = tuple((_match(match), match.source()) for match in rule.each("matches"))
+    matches = tuple((_match(match, path_of(match)), match.source()) for match in rule.each("matches"))
     return RouteRule(
         name=rule.text("name"),
         matches=matches or ((RouteMatch(path=PathSegments("/")), rule.source()),),
         filters=_filters(rule),
-        backends=tuple(_backend(backend, namespace) for backend in rule.each("backendRefs")),
+        backends=tuple(read_backend(backend, namespace) for backend in rule.each("backendRefs")),
         timeout_ms=(timeouts.duration_ms("request") if timeouts else None) or 0,
         retry=_retry(rule.at("retry"), per_try),
         source=rule.source(),
@@ -117,19 +120,21 @@ def _retry(retry: Cursor | None, per_try_ms: int) -> Retry | None:
     )
 
 
-def _match(match: Cursor) -> RouteMatch:
-    method = match.text("method")
+def _match(match: Cursor, path: PathMatch) -> RouteMatch:
+    # A GRPCRoute has a mapping there, which its path has taken in.
+    method = match.text("method") if match.at("method") is None else ""
     headers = {header.text("name").lower(): header for header in reversed(match.each("headers"))}
     parameters = {parameter.text("name"): parameter for parameter in reversed(match.each("queryParams"))}
     return RouteMatch(
-        path=_path(match.at("path")),
+        path=path,
         method=Exact(method) if method else None,
         headers=tuple(HeaderMatch(name, _value(header)) for name, header in reversed(headers.items())),
         query=tuple(QueryMatch(name, _value(parameter)) for name, parameter in reversed(parameters.items())),
     )
 
 
-def _path(path: Cursor | None) -> PathMatch:
+def _http_path(match: Cursor) -> PathMatch:
+    path = match.at("path")
     if path is None:
         return PathSegments("/")
     value = path.text("value", "/")
@@ -147,7 +152,8 @@ def _value(match: Cursor) -> StringMatch:
     return Regex(value) if match.text("type", "Exact") == "RegularExpression" else Exact(value)
 
 
-def _backend(backend: Cursor, namespace: str) -> BackendRef:
+def read_backend(backend: Cursor, namespace: str) -> BackendRef:
+    """One entry of ``backendRefs`` of a route of any kind."""
     return BackendRef(
         target=object_ref(backend, namespace, kind="Service"),
         port=backend.number("port"),

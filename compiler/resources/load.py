@@ -11,6 +11,7 @@ import msgspec
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, ResourceId
 from compiler.node import Document
+from compiler.resources.connection_route import ConnectionRoute, read_connection_route
 from compiler.resources.cursor import Positions
 from compiler.resources.destination_rule import DestinationRule, read_destination_rule
 from compiler.resources.endpoints import (
@@ -29,6 +30,7 @@ from compiler.resources.gateway_api import (
     read_gateway_class,
     read_reference_grant,
 )
+from compiler.resources.grpc_route import read_grpc_route
 from compiler.resources.http_route import HttpRoute, read_http_route
 from compiler.resources.kubernetes import (
     Namespace,
@@ -73,6 +75,7 @@ Resource: TypeAlias = (
     | HttpRoute
     | ReferenceGrant
     | PeerAuthentication
+    | ConnectionRoute
     | AccessRule
     | MeshConfig
 )
@@ -99,6 +102,8 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "ReferenceGrant": read_reference_grant,
     "PeerAuthentication": read_peer_authentication,
     "AuthorizationPolicy": read_authorization_policy,
+    "GRPCRoute": read_grpc_route,
+    **dict.fromkeys(("TLSRoute", "TCPRoute"), read_connection_route),
     "MeshConfig": read_mesh_config,
 }
 """Kind, as sources name it, to its reader."""

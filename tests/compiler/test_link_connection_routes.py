@@ -1,0 +1,161 @@
+"""TLSRoutes, TCPRoutes and GRPCRoutes at the listeners of Gateway API's Gateways."""
+
+from __future__ import annotations
+
+from snapshot.section import FilterChain, HttpChain, ServerTls, TcpChain
+from tests.compiler.compiled import CompiledMesh, ask, clusters, compilation, compiled, request
+
+MESH = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: raw, namespace: shop}
+spec: {selector: {app: raw}, ports: [{name: tls, port: 443}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: other, namespace: shop}
+spec: {selector: {app: other}, ports: [{name: tls, port: 443}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  gatewayClassName: istio
+  listeners:
+"""
+RAW = "outbound|443||raw.shop.svc.cluster.local"
+OTHER = "outbound|443||other.shop.svc.cluster.local"
+PASSED = "{name: %s, port: 443, protocol: TLS, hostname: '%s', tls: {mode: Passthrough}}"
+ENDED = "{name: ended, port: 443, protocol: TLS, tls: {mode: Terminate, certificateRefs: [{name: cert}]}}"
+
+
+def mesh_with(*parts: str, listeners: tuple[str, ...]) -> CompiledMesh:
+    return compiled(MESH + "".join(f"  - {listener}\n" for listener in listeners), *parts)
+
+
+def route(kind: str, name: str, backends: str, hostnames: str = "", section: str = "") -> str:
+    version = "v1" if kind == "GRPCRoute" else "v1alpha2"
+    named = f", sectionName: {section}" if section else ""
+    hosts = f"hostnames: {hostnames}, " if hostnames else ""
+    return f"""\
+apiVersion: gateway.networking.k8s.io/{version}
+kind: {kind}
+metadata: {{name: {name}, namespace: shop}}
+spec: {{parentRefs: [{{name: edge{named}}}], {hosts}rules: [{{backendRefs: [{backends}]}}]}}
+"""
+
+
+def chains(mesh: CompiledMesh, port: int) -> dict[str, FilterChain]:
+    return {chain.name: chain for chain in mesh.slice("gateway/shop/edge").listeners[f"gateway:{port}"].chains}
+
+
+def leads_to(chain: FilterChain) -> list[tuple[str, int]]:
+    assert isinstance(chain.network, TcpChain)
+    return [(item.cluster, item.weight) for item in chain.network.destinations]
+
+
+def test_a_tls_route_passes_its_server_names_through_by_weight() -> None:
+    backends = "{name: raw, port: 443, weight: 3}, {name: other, port: 443}"
+    mesh = mesh_with(
+        route("TLSRoute", "r", backends, "[a.example, b.other]"), listeners=(PASSED % ("passed", "*.example"),)
+    )
+    found = chains(mesh, 443)
+    taken = found["passed/shop/r"]
+    assert (taken.server_names, taken.passthrough, taken.tls) == (("a.example",), True, None)
+    assert leads_to(taken) == [(RAW, 3), (OTHER, 1)]
+    # What no route takes is closed, and does not fall to a listener for every host.
+    assert (found["passed"].server_names, leads_to(found["passed"])) == (("*.example",), [])
+
+
+def test_a_more_specific_listener_has_its_server_names_to_itself() -> None:
+    listeners = (PASSED % ("wide", "*.example"), PASSED % ("near", "a.example"))
+    mesh = mesh_with(
+        route("TLSRoute", "r", "{name: raw, port: 443}", "[a.example, b.example]", "wide"), listeners=listeners
+    )
+    found = chains(mesh, 443)
+    assert found["wide/shop/r"].server_names == ("b.example",)
+    assert leads_to(found["near"]) == []
+
+
+def test_of_two_routes_for_one_server_name_the_first_has_it() -> None:
+    mesh = mesh_with(
+        route("TLSRoute", "a", "{name: raw, port: 443}", "[a.example]"),
+        route("TLSRoute", "b", "{name: other, port: 443}", "[a.example, b.example]"),
+        listeners=(PASSED % ("passed", "*.example"),),
+    )
+    found = chains(mesh, 443)
+    assert found["passed/shop/a"].server_names == ("a.example",)
+    assert found["passed/shop/b"].server_names == ("b.example",)
+
+
+def test_tls_that_ends_at_the_gateway_leads_to_a_tcp_route() -> None:
+    mesh = mesh_with(route("TCPRoute", "r", "{name: raw, port: 443}"), listeners=(ENDED,))
+    taken = chains(mesh, 443)["ended/shop/r"]
+    assert (taken.tls, taken.server_names) == (ServerTls(("shop/cert",)), ())
+    assert leads_to(taken) == [(RAW, 1)]
+
+
+def test_a_tcp_listener_leads_to_its_first_route() -> None:
+    listener = "{name: plain, port: 9000, protocol: TCP}"
+    mesh = mesh_with(
+        route("TCPRoute", "a", "{name: raw, port: 443}"),
+        route("TCPRoute", "b", "{name: other, port: 443}"),
+        listeners=(listener,),
+    )
+    assert mesh.slice("gateway/shop/edge").listeners["gateway:9000"].protocol == "tcp"
+    assert {name: leads_to(chain) for name, chain in chains(mesh, 9000).items()} == {"plain/shop/a": [(RAW, 1)]}
+
+
+def test_https_and_passed_tls_share_a_port() -> None:
+    https = "{name: web, port: 443, protocol: HTTPS, hostname: w.example, tls: {certificateRefs: [{name: cert}]}}"
+    mesh = mesh_with(
+        route("TLSRoute", "r", "{name: raw, port: 443}"), listeners=(https, PASSED % ("passed", "*.example"))
+    )
+    found = chains(mesh, 443)
+    assert isinstance(found["web"].network, HttpChain)
+    assert found["passed/shop/r"].server_names == ("*.example",)
+
+
+def test_a_backend_that_does_not_exist_keeps_its_share_and_is_reported() -> None:
+    text = MESH + "  - {name: plain, port: 9000, protocol: TCP}\n"
+    result = compilation(text, route("TCPRoute", "r", "{name: gone, port: 443}"))
+    assert "WFT0111" in [item.code for item in result.diagnostics]
+    assert result.snapshot is not None
+    assert leads_to(chains(CompiledMesh(result.snapshot), 9000)["plain/shop/r"]) == [("", 1)]
+
+
+GRPC = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: g, namespace: shop}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - matches: [{method: {method: Ping}}]
+    backendRefs: [{name: other, port: 443, weight: 7}]
+  - matches: [{method: {service: shop.Orders, method: Get}}]
+    backendRefs: [{name: raw, port: 443}]
+  - matches: [{method: {service: shop.Orders}, headers: [{name: Tier, value: gold}]}]
+    backendRefs: [{name: other, port: 443}]
+  - matches: [{method: {type: RegularExpression, service: "shop[.](Cart|Bag)"}}]
+    backendRefs: [{name: raw, port: 443, weight: 5}]
+"""
+
+
+def test_grpc_methods_are_paths() -> None:
+    prepared = mesh_with(GRPC, listeners=("{name: web, port: 80, protocol: HTTP}",)).slice("gateway/shop/edge")
+
+    def taken(path: str, tier: str = "") -> list[tuple[str, int]]:
+        head = request(path, host="a", method="POST", headers={"tier": tier} if tier else {})
+        return clusters(ask(prepared, head, listener="gateway:80"))
+
+    assert taken("/shop.Orders/Get") == [(RAW, 1)]
+    assert taken("/shop.Orders/Put", "gold") == [(OTHER, 1)]
+    assert taken("/shop.Orders/Put") == []
+    assert taken("/any.Thing/Ping") == [(OTHER, 7)]
+    assert taken("/shop.Bag/Put") == [(RAW, 5)]
+    assert taken("/shop.Other/Put") == []
