@@ -7,6 +7,7 @@ A problem never ends the loop and never takes back what was told: the last verif
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import threading
@@ -23,6 +24,8 @@ from runtime.fetch.session import Now, Session, wall_clock
 from snapshot.store import Store, StoreError
 from snapshot.stores import open_store
 from snapshot.trust.failure import Reason, Untrusted
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made in it has a random name and is its owner's alone
 
 Step = Callable[[], VerifiedSlice | None]
 
@@ -45,7 +48,7 @@ async def follow(
     """
     opened = store or open_store(bootstrap.store, ca=bootstrap.control_ca)
     changes = Changes(opened)
-    with tempfile.TemporaryDirectory(prefix="weft-trust-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="weft-trust-", dir=_memory(), ignore_cleanup_errors=True) as folder:
         follower = _Follower(Session(bootstrap, opened, Path(folder), now=now), send)
         async with send, trio.open_nursery() as nursery:
             nursery.start_soon(changes.watch, bootstrap.poll_s)
@@ -59,6 +62,14 @@ async def follow(
                     await follower.look()
             finally:
                 follower.end()
+
+
+def _memory() -> Path | None:
+    """Where the Updater's memory lives: in main memory, where there is such a folder, for it dies with the session.
+
+    On a disk, each of its renames over an older file may wait until the new one is written out: five waits for every release.
+    """
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
 
 
 class _Follower:
