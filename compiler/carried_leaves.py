@@ -250,15 +250,15 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite)
         spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
-    "MeshConfig": paths("""
-        spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
-        spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
-        spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
     "GRPCRoute": paths(f"""
         {_FILTERS}.(requestMirror|extensionRef) spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
     "TLSRoute": paths("spec.useDefaultGateways"),
     "TCPRoute": paths("spec.useDefaultGateways"),
+    "MeshConfig": paths("""
+        spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
+        spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
+        spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
         spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
         spec.(verifyCertificateAtClient|protocolDetectionTimeout|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)

@@ -100,9 +100,9 @@ class Mesh:
         self.classes = {item.meta.name: item for item in resources.all(GatewayClass)}
         self.api_gateways = {(item.meta.namespace, item.meta.name): item for item in resources.all(ApiGateway)}
         self.http_routes = resources.all(HttpRoute)
+        self.connection_routes = resources.all(ConnectionRoute)
         self.grants = resources.all(ReferenceGrant)
         self.peer_authentications = resources.all(PeerAuthentication)
-        self.connection_routes = resources.all(ConnectionRoute)
         self.access_rules = resources.all(AccessRule)
         self.dates = dates
         self._documents = resources.documents
@@ -186,12 +186,12 @@ class Mesh:
 
     def service(self, host: str, namespace: str) -> MeshService | None:
         """The service of a full host as seen from a namespace: its own declaration first, then the oldest that is exported to it."""
-        seen = [
-            service
         return next(iter(self.declarations(host, namespace)), None)
 
     def declarations(self, host: str, namespace: str) -> list[MeshService]:
         """The declarations of a full host that a namespace can see, its own first, the others in order."""
+        seen = [
+            service
             for service in self.by_host.get(host, ())
             if is_visible(service.origin.export_to, service.namespace, namespace)
         ]

@@ -73,9 +73,9 @@ Resource: TypeAlias = (
     | GatewayClass
     | ApiGateway
     | HttpRoute
+    | ConnectionRoute
     | ReferenceGrant
     | PeerAuthentication
-    | ConnectionRoute
     | AccessRule
     | MeshConfig
 )
@@ -99,11 +99,11 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "GatewayClass": read_gateway_class,
     f"Gateway.{GATEWAY_API}": read_api_gateway,
     "HTTPRoute": read_http_route,
+    "GRPCRoute": read_grpc_route,
+    **dict.fromkeys(("TLSRoute", "TCPRoute"), read_connection_route),
     "ReferenceGrant": read_reference_grant,
     "PeerAuthentication": read_peer_authentication,
     "AuthorizationPolicy": read_authorization_policy,
-    "GRPCRoute": read_grpc_route,
-    **dict.fromkeys(("TLSRoute", "TCPRoute"), read_connection_route),
     "MeshConfig": read_mesh_config,
 }
 """Kind, as sources name it, to its reader."""
