@@ -186,10 +186,6 @@ class Mesh:
 
     def service(self, host: str, namespace: str) -> MeshService | None:
         """The service of a full host as seen from a namespace: its own declaration first, then the oldest that is exported to it."""
-        return next(iter(self.declarations(host, namespace)), None)
-
-    def declarations(self, host: str, namespace: str) -> list[MeshService]:
-        """The declarations of a full host that a namespace can see, its own first, the others in order."""
         seen = [
             service
             for service in self.by_host.get(host, ())
