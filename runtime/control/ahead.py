@@ -2,8 +2,9 @@
 
     timestamp -> snapshot -> targets -> release record -> SnapshotIndex -> SliceIndex -> parts -> sections
 
-Nothing is verified here and nothing can be believed for having come this way: the proxy verifies. What the proxy has already is what
-the same walk from the snapshot that it names reaches. A store that does not read gives less, down to nothing, and never an error.
+Nothing can be believed for having come this way: the proxy verifies. Only blobs are kept, and only those that are what their names say, so
+that a file that was damaged for a moment is not given for longer. What the proxy has already is what the same walk from the snapshot that
+it names reaches. A store that does not read gives less, down to nothing, and never an error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
 from snapshot.blobs import MAX_BLOB_BYTES, blob_names, inflate
-from snapshot.encode import FormatError, decode
+from snapshot.encode import FormatError, decode, digest
 from snapshot.index import Selector, SliceEntry, SliceIndex, SlicePart, SnapshotIndex, select, slice_blobs
 from snapshot.store import NotFound, Store, StoreError
 from snapshot.trust.layout import MAX_BYTES, MAX_ROOT_ROTATIONS, TIMESTAMP, metadata_name, release_name, target_path
@@ -56,8 +57,6 @@ class Library:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._walking = threading.Lock()
-        self._walked: tuple[str, Files, str] = ("", {}, "")
         self._keeping = threading.Lock()
         self._blobs: dict[str, Files] = {}
         self._kept_bytes = 0
@@ -90,15 +89,8 @@ class Library:
         return files
 
     def _signed(self, channel: str) -> tuple[Files, str]:
-        """The metadata and the release record of a channel, and the digest of its snapshot; walked once for each timestamp and channel."""
-        raw = self._store.read(TIMESTAMP, max_bytes=MAX_BYTES["timestamp"])
-        key = f"{channel} {raw!r}"
-        with self._walking:
-            if self._walked[0] != key:
-                self._walked = (key, *self._walk(channel, raw))
-            return self._walked[1:]
-
-    def _walk(self, channel: str, timestamp: bytes) -> tuple[Files, str]:
+        """The metadata and the release record of a channel, and the digest of its snapshot: few and small, and read anew each time."""
+        timestamp = self._store.read(TIMESTAMP, max_bytes=MAX_BYTES["timestamp"])
         files: Files = {}
 
         def follow(name: str, role: str) -> bytes:
@@ -150,15 +142,17 @@ class Library:
         return decode(self._blob(name), SnapshotIndex)
 
     def _blob(self, name: str) -> bytes:
-        packed, plain = blob_names(name)
-        files = self._kept(name)
-        raw = files[packed]
-        return files[plain] or b"" if raw is None else inflate(raw, max_bytes=MAX_BLOB_BYTES)
+        raw = _inflated(name, self._kept(name))
+        if digest(raw) != name:
+            raise FormatError("digest", f"blob {name[:12]} is damaged")
+        return raw
 
     def _kept(self, name: str) -> Files:
         files = self._blobs.get(name)
         if files is None:
             files = self._read_blob(name)
+            if not _is_sound(name, files):
+                return files
             with self._keeping:
                 if self._kept_bytes > KEPT_BYTES:
                     self._blobs, self._kept_bytes = {}, 0
@@ -172,6 +166,19 @@ class Library:
             return {packed: self._store.read(packed, max_bytes=MAX_BLOB_BYTES)}
         except NotFound:
             return {packed: None, plain: self._store.read(plain, max_bytes=MAX_BLOB_BYTES)}
+
+
+def _is_sound(name: str, files: Files) -> bool:
+    try:
+        return digest(_inflated(name, files)) == name
+    except (FormatError, StoreError):
+        return False
+
+
+def _inflated(name: str, files: Files) -> bytes:
+    packed, plain = blob_names(name)
+    raw = files[packed]
+    return files[plain] or b"" if raw is None else inflate(raw, max_bytes=MAX_BLOB_BYTES)
 
 
 def _size(files: Files) -> int:

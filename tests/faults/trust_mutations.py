@@ -35,7 +35,7 @@ def mutate(tampered: Tampered, *, every: int) -> Outcome:
                 tampered.overwrite(mutation.name, mutation.content)
             victim.judge(store, mutation, outcome)
             tampered.overwrite(mutation.name, victim.newer[mutation.name])
-        victim.require_none_loaded(outcome)
+        victim.require_none_loaded(outcome, keeps_blobs=tampered.place.kind == "http")
         sound = victim.restarted(store).refresh(wait_s=0.0)
         assert sound is not None
         assert sound.release.version == 2

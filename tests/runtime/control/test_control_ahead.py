@@ -101,6 +101,20 @@ def test_an_empty_or_a_broken_store_gives_what_it_can_and_raises_nothing(store: 
     assert set(missing) <= set(whole)
 
 
+def test_a_file_that_was_damaged_for_a_moment_is_given_whole_again() -> None:
+    store = MemoryStore()
+    release_mesh(store, mesh("one"))
+    wanted = Wanted("stable", SELECTOR)
+    whole = Library(store).files_for(wanted)
+    for name in sorted(set(whole) & set(store.files)):
+        library, sound = Library(store), store.files[name]
+        for damaged in (b"", sound[:-1], sound[:-1] + b"!"):
+            store.files[name] = damaged
+            library.files_for(wanted)
+            store.files[name] = sound
+            assert library.files_for(wanted) == whole, name
+
+
 def test_a_root_that_came_later_is_given_at_once(store: Foresighted) -> None:
     release_mesh(store, mesh("one"))
     library = Library(store)
