@@ -68,7 +68,6 @@ _BACKENDS = "spec.rules[].backendRefs[].(group|kind|name|namespace|port|weight)"
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
-    "Sidecar",
     "WorkloadGroup",
     "ProxyConfig",
     "Telemetry",
@@ -163,6 +162,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "WorkloadEntry": paths("spec.(address|ports{}|labels{}|locality|weight|serviceAccount)"),
     "Endpoints": paths("subsets[].addresses[].ip subsets[].ports[].(name|port|protocol)"),
     "EndpointSlice": paths("addressType endpoints[].(addresses[]|conditions.ready) ports[].(name|port|protocol)"),
+    "Sidecar": paths("spec.(workloadSelector.labels{}|egress[].hosts[]|outboundTrafficPolicy.mode)"),
     "PeerAuthentication": paths("spec.(selector.matchLabels{}|mtls.mode|portLevelMtls{}.mode)"),
     "AuthorizationPolicy": paths("""
         spec.(selector.matchLabels{}|action) spec.(targetRef|targetRefs[]).(group|kind|name|namespace)
@@ -240,6 +240,10 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.servers[].tls.(verifyCertificateSpki|verifyCertificateHash|ecdhCurves|insecureSkipVerify)
     """),
     "ServiceEntry": paths("spec.endpoints[].network"),
+    # The default listener, the one without a port, is the one that weft has.
+    "Sidecar": paths("""
+        spec.egress[].(port|bind|captureMode) spec.(ingress|inboundConnectionPool|outboundTrafficPolicy.egressProxy)
+    """),
     "AuthorizationPolicy": paths("spec.provider"),
     "GatewayClass": paths("spec.parametersRef"),
     "Gateway.gateway.networking.k8s.io": paths("""

@@ -31,6 +31,7 @@ from compiler.resources.mesh_config import CLUSTER_DOMAIN, MeshConfig
 from compiler.resources.meta import GATEWAY_API, Meta
 from compiler.resources.security import AccessRule, PeerAuthentication
 from compiler.resources.service_entry import ServiceEntry
+from compiler.resources.sidecar import Sidecar
 from compiler.resources.virtual_service import VirtualService
 from compiler.resources.written import WORKLOAD_KINDS, PodTemplate, Written, pod_template, written
 from policies.source import SourceRef
@@ -97,6 +98,7 @@ class Mesh:
         self.virtual_services = resources.all(VirtualService)
         self.destination_rules = resources.all(DestinationRule)
         self.gateways = {(item.meta.namespace, item.meta.name): item for item in resources.all(Gateway)}
+        self.sidecars = resources.all(Sidecar)
         self.classes = {item.meta.name: item for item in resources.all(GatewayClass)}
         self.api_gateways = {(item.meta.namespace, item.meta.name): item for item in resources.all(ApiGateway)}
         self.http_routes = resources.all(HttpRoute)
@@ -186,13 +188,27 @@ class Mesh:
 
     def service(self, host: str, namespace: str) -> MeshService | None:
         """The service of a full host as seen from a namespace: its own declaration first, then the oldest that is exported to it."""
+        return next(iter(self.declarations(host, namespace)), None)
+
+    def declarations(self, host: str, namespace: str) -> list[MeshService]:
+        """The declarations of a full host that a namespace can see, its own first, the others in order."""
         seen = [
             service
             for service in self.by_host.get(host, ())
             if is_visible(service.origin.export_to, service.namespace, namespace)
         ]
-        own = next((service for service in seen if service.namespace == namespace), None)
-        return own or (seen[0] if seen else None)
+        return sorted(seen, key=lambda service: service.namespace != namespace)
+
+    @cached_property
+    def _sidecars_by_namespace(self) -> dict[str, list[Sidecar]]:
+        found: dict[str, list[Sidecar]] = {}
+        for sidecar in self.sidecars:
+            found.setdefault(sidecar.meta.namespace, []).append(sidecar)
+        return found
+
+    def sidecars_in(self, namespace: str) -> list[Sidecar]:
+        """The Sidecars of a namespace, in order."""
+        return self._sidecars_by_namespace.get(namespace, [])
 
     @cached_property
     def _services_by_namespace(self) -> dict[str, list[MeshService]]:

@@ -36,13 +36,13 @@ class Compilation(msgspec.Struct, frozen=True):
     diagnostics: tuple[Diagnostic, ...]
 
 
-EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0112"})
+EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0110", "IST0111", "IST0112"})
 """Findings for which link has an explicit answer: what is not carried is left out, what does not exist is answered 5xx, and of several
-that claim one host the first holds. ``allow_partial`` publishes in spite of them."""
+that claim one host or workload the first holds. ``allow_partial`` publishes in spite of them."""
 
 UNREAD = frozenset(
     {
-        *("IST0110", "IST0111", "IST0126", "IST0139", "IST0147", "IST0149", "IST0152", "IST0153", "IST0154"),
+        *("IST0126", "IST0139", "IST0147", "IST0149", "IST0152", "IST0153", "IST0154"),
         *("IST0156", "IST0159", "IST0160", "IST0161"),
     }
 )

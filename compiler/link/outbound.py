@@ -57,15 +57,15 @@ class Outbound:
 
     def link(self) -> dict[SectionKey, Section]:
         """All outbound sections by their keys, in order: tables, virtual hosts, routes, listeners and the clusters that they name."""
-        services = list(self.view.services.values())
+        services = list(self.view.known_services.values())
         # An exact name claims its domains before a wildcard can; services of Kubernetes before entries that repeat them.
         services.sort(key=lambda item: (item.host.startswith("*"), not isinstance(item.origin, Service), item.host))
         for service in services:
             for port in service.ports:
                 self._service_port(service, port)
         self._hosts_without_service()
-        unmatched = PASSTHROUGH.name if self.view.mesh.config.outbound == "ALLOW_ANY" else BLACK_HOLE
-        source = self.view.mesh.source
+        mode, source = self._policy()
+        unmatched = PASSTHROUGH.name if mode == "ALLOW_ANY" else BLACK_HOLE
         for number in sorted(self._domains):
             self._sections.append(RouteTable(str(number), source, number, unmatched))
         self._sections.append(RouteTable(OUTBOUND, source, 0, unmatched))
@@ -73,6 +73,13 @@ class Outbound:
         self._sections.append(Listener(OUTBOUND, source, "outbound", ProxyPort(), "http", (chain,)))
         found = keyed([*self._sections, *used_clusters(self._sections, self.view.clusters)])
         return dict(sorted(found.items(), key=lambda item: item[0]))
+
+    def _policy(self) -> tuple[str, SourceRef]:
+        """What becomes of requests to hosts that are not known, and what says so."""
+        sidecar = self.view.reach.sidecar if self.view.reach else None
+        if sidecar is not None and sidecar.outbound_source is not None:
+            return sidecar.outbound, sidecar.outbound_source
+        return self.view.mesh.config.outbound, self.view.mesh.source
 
     def _service_port(self, service: MeshService, port: Port) -> None:
         cluster = self.view.cluster(service, port)
@@ -126,7 +133,7 @@ class Outbound:
                 self._virtual_host(FALLBACK_PORT, host, [host], item.meta.source, http_routes(self.view, item, at))
 
     def _reaches_a_service(self, host: str) -> bool:
-        known = self.view.services
+        known = self.view.known_services
         return host in known or (host.startswith("*") and any(covers(host, service) for service in known))
 
     def _listener(

@@ -80,6 +80,7 @@ class Scopes:
         self._endpoints = _by_namespace(mesh.service_endpoints)
         self._authentications = _by_namespace(mesh.peer_authentications)
         self._access = _by_namespace(mesh.access_rules)
+        self._sidecars = _by_namespace(mesh.sidecars)
         self._destination_rules = _by_namespace(mesh.destination_rules)
         self._api_gateways = _by_namespace(mesh.api_gateways.values())
         # An EndpointSlice may list a pod of any namespace.
@@ -130,6 +131,7 @@ class Scopes:
         found += _among(self._entries, around)
         found += _among(self._endpoints, around)
         found += self._virtual_services.seen_from(namespace)
+        found += _among(self._sidecars, dict.fromkeys((namespace, root)))
         found += [item for item in _among(self._destination_rules, ruling) if _reaches(item, namespace)]
         found += _among(self._authentications, ruling)
         found += _among(self._access, dict.fromkeys((namespace, root)))

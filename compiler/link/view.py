@@ -8,6 +8,7 @@ import msgspec
 
 from compiler.hosts import covers, full_host, is_visible, specificity
 from compiler.link.clusters import build_cluster
+from compiler.link.reach import Reach
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import DestinationRule, Subset, TrafficPolicy
 from compiler.resources.kubernetes import Port
@@ -29,27 +30,43 @@ class EffectiveRule(msgspec.Struct, frozen=True):
 
 
 class View:
-    """One namespace's view. Owns the clusters that were asked for, by name."""
+    """One namespace's view, or what a Sidecar leaves of it. Owns the clusters that were asked for, by name."""
 
-    def __init__(self, mesh: Mesh, namespace: str) -> None:
+    def __init__(self, mesh: Mesh, namespace: str, reach: Reach | None = None) -> None:
         self.mesh = mesh
         self.namespace = namespace
+        self.reach = reach
         self.clusters: dict[str, Cluster] = {}
         self._rules: dict[str, EffectiveRule] = {}
 
     @cached_property
     def services(self) -> dict[str, MeshService]:
-        """Every visible service by host, sorted by host."""
+        """Every visible service by host, sorted by host: all that a rule may lead to, known to clients or not."""
         seen = ((host, self.mesh.service(host, self.namespace)) for host in self.mesh.hosts_seen_from(self.namespace))
-        return {host: service for host, service in seen if service is not None}
+        found = {host: service for host, service in seen if service is not None}
+        return found if self.reach is None else {**found, **self.known_services}
+
+    @cached_property
+    def known_services(self) -> dict[str, MeshService]:
+        """The services that clients can call by their hosts, sorted by host: the visible ones that a Sidecar does not keep out."""
+        if self.reach is None:
+            return self.services
+        found: dict[str, MeshService] = {}
+        for host in self.mesh.hosts_seen_from(self.namespace):
+            for service in self.mesh.declarations(host, self.namespace):
+                if self.reach.admits(service.namespace, host):
+                    found[host] = service
+                    break
+        return found
 
     @cached_property
     def virtual_services(self) -> list[VirtualService]:
-        """The visible VirtualServices, in order."""
+        """The visible VirtualServices, in order, without those that a Sidecar keeps out."""
         return [
             item
             for item in self.mesh.virtual_services
             if is_visible(item.export_to, item.meta.namespace, self.namespace)
+            and (self.reach is None or self.reach.imports(item.meta.namespace, full_hosts(item)))
         ]
 
     def rule(self, service: MeshService) -> EffectiveRule:
@@ -110,6 +127,11 @@ class View:
         alone = not target.port and len(service.ports) == 1
         port = service.ports[0] if alone else service.port(target.port or listener_port)
         return self.cluster(service, port, target.subset.value if target.subset else "") if port else None
+
+
+def full_hosts(service: VirtualService) -> list[str]:
+    """A VirtualService's hosts, completed."""
+    return [full_host(host.value, service.meta.namespace) for host in service.hosts]
 
 
 def _merged(rules: list[DestinationRule]) -> EffectiveRule:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from compiler.hosts import covers, full_host
-from compiler.link.view import View
+from compiler.hosts import covers
+from compiler.link.view import View, full_hosts
 from compiler.resources.cursor import Labels
 from compiler.resources.http_action import DEFAULT_RETRY, Rewriting
 from compiler.resources.virtual_service import (
@@ -159,4 +159,4 @@ def connection_rule(
 
 def hosts_of(service: VirtualService) -> list[tuple[str, SourceRef]]:
     """A VirtualService's hosts, completed."""
-    return [(full_host(host.value, service.meta.namespace), service.meta.source) for host in service.hosts]
+    return [(host, service.meta.source) for host in full_hosts(service)]

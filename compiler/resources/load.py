@@ -55,6 +55,7 @@ from compiler.resources.security import (
     read_peer_authentication,
 )
 from compiler.resources.service_entry import ServiceEntry, read_service_entry
+from compiler.resources.sidecar import Sidecar, read_sidecar
 from compiler.resources.virtual_service import VirtualService, read_virtual_service
 from snapshot.encode import encode
 
@@ -70,6 +71,7 @@ Resource: TypeAlias = (
     | VirtualService
     | DestinationRule
     | Gateway
+    | Sidecar
     | GatewayClass
     | ApiGateway
     | HttpRoute
@@ -96,6 +98,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "VirtualService": read_virtual_service,
     "DestinationRule": read_destination_rule,
     "Gateway": read_gateway,
+    "Sidecar": read_sidecar,
     "GatewayClass": read_gateway_class,
     f"Gateway.{GATEWAY_API}": read_api_gateway,
     "HTTPRoute": read_http_route,

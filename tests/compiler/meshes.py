@@ -264,6 +264,20 @@ def settings(draw: Draw) -> Object:
 
 
 @st.composite
+def sidecars(draw: Draw) -> Object:
+    scopes = ("*", ".", "~", "~shop", *NAMESPACES)
+    patterns = ("*", f"*.shop.{SUFFIX}", "*.example.com", "api.example.com", "a.shop")
+    host = st.sampled_from(patterns) | st.builds("{}.{}.{}".format, names, namespaces, st.just(SUFFIX))
+    listed = draw(st.lists(st.builds("{}/{}".format, st.sampled_from(scopes), host), min_size=1, max_size=3))
+    spec: Object = {"egress": [{"hosts": listed}]}
+    if draw(st.integers(0, 2)) == 0:
+        spec["workloadSelector"] = {"labels": draw(labels)}
+    if draw(st.integers(0, 2)) == 0:
+        spec["outboundTrafficPolicy"] = {"mode": draw(st.sampled_from(("REGISTRY_ONLY", "ALLOW_ANY")))}
+    return _meta("Sidecar", ISTIO, **spec)
+
+
+@st.composite
 def named_namespaces(draw: Draw) -> Object:
     item = _meta("Namespace", "v1")
     item["metadata"]["labels"] = {"team": draw(names)}
@@ -316,6 +330,8 @@ KINDS = (
     classes,
     listener_sets(),
     held(),
+    sidecars(),
+    sidecars(),
     broken,
 )
 

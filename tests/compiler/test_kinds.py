@@ -183,7 +183,6 @@ def test_a_rule_says_nothing_more_about_what_has_the_wrong_shape() -> None:
     ("kind", "spec"),
     [
         ("RequestAuthentication", "jwtRules: [{issuer: a}]"),
-        ("Sidecar", "egress: [{hosts: ['./*']}]"),
         ("UDPRoute", "rules: [{backendRefs: [{name: a, port: 53}]}]"),
     ],
 )
