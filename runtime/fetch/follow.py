@@ -1,6 +1,7 @@
 """Following a store: look, verify, tell, keep; again when it changes. This file is the spine of fetching.
 
-    changes -> Session.refresh (thread) -> VerifiedSlice or FetchProblem -> Session.persist (thread)
+    changes -> Session.refresh (thread) -> VerifiedSlice or FetchProblem
+                                        -> Session.persist (thread, beside the next look)
 
 A problem never ends the loop and never takes back what was told: the last verified slice goes on serving.
 """
@@ -49,11 +50,12 @@ async def follow(
     opened = store or open_store(bootstrap.store, ca=bootstrap.control_ca)
     changes = Changes(opened)
     with tempfile.TemporaryDirectory(prefix="weft-trust-", dir=_memory(), ignore_cleanup_errors=True) as folder:
-        follower = _Follower(Session(bootstrap, opened, Path(folder), now=now), send)
+        follower = Follower(Session(bootstrap, opened, Path(folder), now=now), send)
         async with send, trio.open_nursery() as nursery:
             nursery.start_soon(changes.watch, bootstrap.poll_s)
             try:
                 await follower.start()
+                nursery.start_soon(follower.keep_forever, bootstrap.poll_s)
                 task_status.started()
                 while True:
                     # A store that held its last answer back has done the waiting.
@@ -72,16 +74,20 @@ def _memory() -> Path | None:
     return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
 
 
-class _Follower:
-    """Owns the session, and what was told last. ``failures`` counts failed looks in a row, ``looked_s`` is how long the last one took."""
+class Follower:
+    """Owns the session, and what was told last. ``failures`` counts failed looks in a row, ``looked_s`` is how long the last one took.
+
+    Looking and keeping are two tasks, each with a problem of its own: a disk that takes seconds may not hold up the next release.
+    """
 
     def __init__(self, session: Session, send: trio.MemorySendChannel[News]) -> None:
         self.failures = 0
         self.looked_s = 0.0
         self._session = session
         self._send = send
-        self._unsaved = False
-        self._problem: FetchProblem | None = None
+        self._unkept = trio.Event()
+        self._look_problem: FetchProblem | None = None
+        self._keep_problem: FetchProblem | None = None
         self._lock = threading.Lock()
         self._in_thread = False
         self._ended = False
@@ -93,28 +99,33 @@ class _Follower:
             await self._send.send(restored)
 
     async def look(self) -> bool:
-        """Looks at the store once, tells what is new and keeps it on disk, again and again until the disk takes it; whether any was told."""
+        """Looks at the store once and tells what is new, or what was verified last where a problem is over; whether any was told."""
         begin = trio.current_time()
         # After a problem the first answer is itself the news, so the store must not hold it back.
-        refresh = partial(self._session.refresh, wait_s=0.0) if self._problem is not None else self._session.refresh
+        refresh = partial(self._session.refresh, wait_s=0.0) if self._look_problem else self._session.refresh
         outcome = await self._attempt(refresh)
         self.looked_s = trio.current_time() - begin
         if isinstance(outcome, FetchProblem):
             self.failures += 1
             return False
         self.failures = 0
+        recovered, self._look_problem = self._look_problem is not None, None
         if outcome is not None:
-            # A slice says that all is well, so what is still wrong must be told after it.
-            self._problem = None
-            await self._send.send(outcome)
-            self._unsaved = True
-        if self._unsaved and isinstance(await self._attempt(self._session.persist), FetchProblem):
-            return outcome is not None
-        self._unsaved = False
-        recovered, self._problem = self._problem is not None, None
-        if recovered and self._session.verified is not None:
-            await self._send.send(self._session.verified)
-        return outcome is not None
+            self._unkept.set()
+        news = outcome or (self._session.verified if recovered else None)
+        if news is not None:
+            await self._tell(news)
+        return news is not None
+
+    async def keep_forever(self, poll_s: float) -> None:
+        """Keeps on disk what was verified last, and tries again at a slowing pace until the disk takes it. Runs until cancelled."""
+        while True:
+            await self._unkept.wait()
+            self._unkept = trio.Event()
+            failures = 0
+            while not await self._keep():
+                failures += 1
+                await trio.sleep(next_delay_s(poll_s, failures, random.random()))  # noqa: S311  jitter
 
     def end(self) -> None:
         """Closes the store, or leaves that to the thread that is still waiting for it: a socket may not be closed under a reader."""
@@ -123,16 +134,37 @@ class _Follower:
             if not self._in_thread:
                 self._session.store.close()
 
+    async def _keep(self) -> bool:
+        """Writes the state once (in a thread that may be abandoned: it replaces one file whole) and tells what becomes of it."""
+        try:
+            await trio.to_thread.run_sync(self._session.persist, abandon_on_cancel=True)
+        except Untrusted as error:
+            held, self._keep_problem = self._keep_problem, FetchProblem(error.reason, str(error))
+            if self._keep_problem != held:
+                await self._send.send(self._keep_problem)
+            return False
+        recovered, self._keep_problem = self._keep_problem is not None, None
+        if recovered and self._session.verified is not None:
+            await self._tell(self._session.verified)
+        return True
+
+    async def _tell(self, verified: VerifiedSlice) -> None:
+        """A slice says that all is well, so what is still wrong must be told after it."""
+        await self._send.send(verified)
+        for problem in (self._look_problem, self._keep_problem):
+            if problem is not None:
+                await self._send.send(problem)
+
     async def _attempt(self, step: Step) -> VerifiedSlice | FetchProblem | None:
-        """Runs one blocking step in a thread (abandoned on cancellation; it only reads, or replaces one file whole)."""
+        """Runs one blocking step at the store in a thread (abandoned on cancellation; it only reads)."""
         try:
             return await trio.to_thread.run_sync(self._run, step, abandon_on_cancel=True)
         except Untrusted as error:
             problem = FetchProblem(error.reason, str(error))
         except StoreError as error:
             problem = FetchProblem(Reason.UNREACHABLE, str(error))
-        if problem != self._problem:
-            self._problem = problem
+        if problem != self._look_problem:
+            self._look_problem = problem
             await self._send.send(problem)
         return problem
 

@@ -1,4 +1,4 @@
-"""One proxy's dealings with one store, step by step and blocking; ``follow`` calls it in a thread, one call at a time."""
+"""One proxy's dealings with one store, step by step and blocking; ``follow`` calls it in threads: ``persist`` beside one other call at most."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ class Session:
         return verified
 
     def persist(self) -> None:
-        """Saves what was verified last for the next cold start; raises Untrusted (``state``)."""
+        """Saves what was verified last for the next cold start; raises Untrusted (``state``).
+
+        May run while ``refresh`` does: it takes up once, whole, what was verified last.
+        """
         last = self._last
         if last is not None:
             save(Path(self._bootstrap.state), last.chain, last.record, last.blobs, fetched_at=last.verified.fetched_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 
 from runtime.bootstrap import Bootstrap
 from runtime.fetch import FetchProblem, News, VerifiedSlice, follow
 from runtime.fetch.changes import MAX_DELAY_S, next_delay_s
-from runtime.fetch.session import Now, wall_clock
+from runtime.fetch.follow import Follower
+from runtime.fetch.session import Now, Session, wall_clock
 from snapshot.index import Selector
 from snapshot.store import Store
 from snapshot.store_directory import DirectoryStore
@@ -137,6 +140,41 @@ async def test_a_full_disk_is_told_and_is_tried_again(tmp_path: Path) -> None:
         await state.unlink()
         assert await next_release(news) == second
         assert await (state / "last-slice.weft").exists()
+
+
+class StuckDisk(Session):
+    """A session whose state directory takes no write until it is ``freed``."""
+
+    freed = threading.Event()
+
+    def persist(self) -> None:
+        self.freed.wait()
+        super().persist()
+
+
+async def test_a_disk_that_hangs_does_not_hold_up_the_next_release(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    bootstrap = bootstrap_in(tmp_path)
+    (tmp_path / "trust").mkdir()
+    session = StuckDisk(bootstrap, store, tmp_path / "trust")
+    send, news = trio.open_memory_channel[News](16)
+    follower = Follower(session, send)
+    first = release_mesh(store, mesh("one"))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            await follower.start()
+            nursery.start_soon(follower.keep_forever, bootstrap.poll_s)
+            await trio.testing.wait_all_tasks_blocked()
+            second = release_mesh(store, mesh("two"))
+            await follower.look()
+            # Nothing is asserted before the thread is free: a test that fails must not leave it behind.
+            told = [await news.receive(), await news.receive()]
+            session.freed.set()
+            while not await trio.Path(bootstrap.state, "last-slice.weft").exists():
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+    follower.end()
+    assert [one.release for one in told if isinstance(one, VerifiedSlice)] == [first, second]
 
 
 @pytest.mark.parametrize(
