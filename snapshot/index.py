@@ -30,6 +30,14 @@ class SectionRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     provenance: str
 
 
+class _Behaviour(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What of a SectionRef counts for a behaviour digest. Thousands of lists in its place would set off the garbage collector each time."""
+
+    kind: str
+    name: str
+    behaviour: str
+
+
 class PartRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One part of a slice: the SlicePart blob's digest, and the ``behaviour_digest`` of its sections."""
 
@@ -139,7 +147,7 @@ def decode_index(raw: bytes) -> SnapshotIndex:
 
 def behaviour_digest(sections: Iterable[SectionRef], parts: Iterable[PartRef] = ()) -> str:
     """What a slice, or a part of one, does, as one digest: no positions in it, so a comment never changes it."""
-    own = [[ref.kind, ref.name, ref.behaviour] for ref in sections]
+    own = [_Behaviour(ref.kind, ref.name, ref.behaviour) for ref in sections]
     shared = [part.behaviour for part in parts]
     return digest(encode([own, shared] if shared else own))
 
