@@ -65,6 +65,10 @@ _TEMPLATE_INERT = """
 """
 _PARENTS = "spec.parentRefs[].(group|kind|name|namespace|sectionName|port)"
 _BACKENDS = "spec.rules[].backendRefs[].(group|kind|name|namespace|port|weight)"
+_MIRRORS = """
+    spec.rules[].filters[].requestMirror.(backendRef.group|backendRef.kind|backendRef.name|backendRef.namespace)
+    spec.rules[].filters[].requestMirror.(backendRef.port|percent|fraction.numerator|fraction.denominator)
+"""
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
@@ -141,6 +145,8 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.http[].retries.(attempts|perTryTimeout|retryOn|backoff)
         spec.http[].fault.delay.(fixedDelay|percentage.value|percent)
         spec.http[].fault.abort.(httpStatus|grpcStatus|percentage.value)
+        spec.http[].(mirror|mirrors[].destination).(host|subset|port.number)
+        spec.http[].(mirrors[].percentage.value|mirrorPercentage.value|mirrorPercent|mirror_percent)
         spec.(tls|tcp)[].match[].(port|sourceLabels{{}}|sourceNamespace|gateways[])
         spec.tls[].match[].sniHosts[]
     """),
@@ -188,7 +194,7 @@ CARRIED: dict[str, frozenset[str]] = {
         {_FILTERS}.type
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
-        {_BACKENDS}
+        {_BACKENDS} {_MIRRORS}
         spec.rules[].timeouts.(request|backendRequest) spec.rules[].retry.(codes[]|attempts|backoff)
     """)
     | paths("spec.rules[].filters[].requestRedirect.(scheme|hostname|port|statusCode)")
@@ -200,7 +206,7 @@ CARRIED: dict[str, frozenset[str]] = {
         {_FILTERS}.type
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
-        {_BACKENDS}
+        {_BACKENDS} {_MIRRORS}
     """),
     "TLSRoute": paths(f"{_PARENTS} spec.hostnames[] spec.rules[].name {_BACKENDS}"),
     "TCPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
@@ -225,7 +231,7 @@ REFUSED: dict[str, frozenset[str]] = {
     "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
-        spec.http[].(delegate|mirror|mirrors|mirrorPercentage|mirrorPercent|mirror_percent|corsPolicy)
+        spec.http[].(delegate|corsPolicy)
         spec.http[].retries.(retryRemoteLocalities|retryIgnorePreviousHosts)
         spec.http[].fault.(delay.exponentialDelay|abort.http2Error)
         spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
@@ -250,12 +256,12 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(addresses|infrastructure|allowedListeners|tls|defaultScope) spec.listeners[].tls.options
     """),
     "HTTPRoute": paths(f"""
-        {_FILTERS}.(requestMirror|cors|extensionRef|externalAuth)
-        spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite)
+        {_FILTERS}.(cors|extensionRef|externalAuth)
+        spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite|requestMirror)
         spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
     "GRPCRoute": paths(f"""
-        {_FILTERS}.(requestMirror|extensionRef) spec.rules[].sessionPersistence spec.useDefaultGateways
+        {_FILTERS}.extensionRef spec.rules[].backendRefs[].filters[].requestMirror spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
     "TLSRoute": paths("spec.useDefaultGateways"),
     "TCPRoute": paths("spec.useDefaultGateways"),

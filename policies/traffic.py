@@ -72,11 +72,19 @@ class DirectResponse(msgspec.Struct, frozen=True, tag="direct", omit_defaults=Tr
     flag: str = ""
 
 
+class Mirror(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A share of requests is sent to ``cluster``, too; what that answers is thrown away."""
+
+    cluster: str
+    per_million: int = PER_MILLION
+
+
 class Forward(msgspec.Struct, frozen=True, tag="forward", omit_defaults=True):
     """Sends the request to one of ``destinations`` by weight. All weights 0, or none, is answered 500 (Gateway API)."""
 
     destinations: tuple[Destination, ...]
     rewrite: Rewrite | None = None
+    mirrors: tuple[Mirror, ...] = ()
 
 
 RouteAction = Forward | Redirect | DirectResponse

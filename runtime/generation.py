@@ -35,11 +35,15 @@ MAX_PLANS = 4096
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """A decision, ready to be carried out. ``as_is``: neither rewrite nor edit at route level changes the request. ``plain``: besides,
-    it has no deadline and does not go where the request itself says."""
+    it has no deadline, is not mirrored and does not go where the request itself says."""
 
     decision: Decision
     as_is: bool
     plain: bool
+
+
+def _plain(decision: Decision, *, as_is: bool) -> bool:
+    return as_is and not decision.timeout_ms and not decision.passthrough and not decision.mirrors
 
 
 class Chain:
@@ -171,7 +175,7 @@ class Generation:
         if plan is None:
             decision = self._connect(chain, head, peer) if head.method == "CONNECT" else self._decide(chain, head, peer)
             as_is = not decision.request_edits and decision.path is None and decision.authority is None
-            plan = Plan(decision, as_is=as_is, plain=as_is and not decision.timeout_ms and not decision.passthrough)
+            plan = Plan(decision, as_is=as_is, plain=_plain(decision, as_is=as_is))
             if decision.cacheable:
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()

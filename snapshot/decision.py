@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from policies.source import SourceRef
-from policies.traffic import Destination, Fault, HeaderEdits, Retry
+from policies.traffic import Destination, Fault, HeaderEdits, Mirror, Retry
 from snapshot.section import Endpoint
 
 
@@ -30,6 +30,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     run; the chosen destination's run before them. ``sources`` are the deciding resources, the policy's rule first. ``cacheable`` says
     that only the chain, the peer's identity, the method, the authority and the path were read (all five, and only those, are the key of a
     cache): the same Decision then holds for the next request that has the same.
+    ``mirrors`` are where copies of the request go besides.
     ``passthrough`` is set where the request goes where it was going (PassthroughCluster); destinations then hold that cluster.
     """
 
@@ -48,6 +49,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     sources: tuple[SourceRef, ...] = ()
     cacheable: bool = False
     passthrough: bool = False
+    mirrors: tuple[Mirror, ...] = ()
 
 
 class Action(msgspec.Struct, frozen=True, gc=False):
@@ -90,7 +92,10 @@ class Draws(Protocol):
     """Random numbers by name, so that a decision can be replayed: the same names in the same order give the same Action."""
 
     def draw(self, name: str) -> float:
-        """A number in [0, 1) for this purpose (``fault.delay``, ``fault.abort``, ``destination``, ``endpoint.1``, ``endpoint.2``, ``backoff``)."""
+        """A number in [0, 1) for this purpose.
+
+        The purposes: ``fault.delay``, ``fault.abort``, ``mirror``, ``destination``, ``endpoint.1``, ``endpoint.2``, ``backoff``.
+        """
 
 
 class Live(Protocol):

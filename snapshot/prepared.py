@@ -296,6 +296,7 @@ def forwarding(host: VirtualHost, route: Route, action: Forward, *, path: str | 
         virtual_host=host.name,
         sources=(route.source,),
         cacheable=True,
+        mirrors=action.mirrors,
     )
 
 
@@ -374,9 +375,10 @@ def _references(prepared: PreparedSlice) -> Generator[None, None, None]:
         for rank, route in host.routes.items():
             action = route.route.action
             if isinstance(action, Forward):
-                for destination in action.destinations:
-                    if destination.cluster and destination.cluster not in clusters:
-                        message = f"{route.route.source} names cluster {destination.cluster!r}, which the slice lacks"
+                named = [one.cluster for one in action.destinations] + [one.cluster for one in action.mirrors]
+                for cluster in named:
+                    if cluster and cluster not in clusters:
+                        message = f"{route.route.source} names cluster {cluster!r}, which the slice lacks"
                         raise PrepareError("reference", message, route.route.source)
             if rank % ROUTES_PER_BLOCK == 0:
                 yield

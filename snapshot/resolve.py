@@ -61,6 +61,11 @@ def choose_destination(decision: Decision, draws: Draws) -> Destination | None:
     return destinations[-1]
 
 
+def mirrored(decision: Decision, draws: Draws) -> tuple[str, ...]:
+    """The clusters that a request is mirrored to, each by a draw of its own."""
+    return tuple(mirror.cluster for mirror in decision.mirrors if _hit(draws, "mirror", mirror.per_million))
+
+
 def choose_endpoint(cluster: str, live: Live, draws: Draws, tried: Sequence[Endpoint] = ()) -> Endpoint | None:
     """One endpoint by the cluster's balance, another than those tried where there is one (Envoy's previous_hosts); None where there is none."""
     endpoints = live.endpoints(cluster)

@@ -22,6 +22,11 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 if problem:
                     message = f"{problem.message}; its share of requests is answered 500"
                     yield diagnostic("WFT0111", message, backend.target.span, resource=route.meta.id)
+            for mirror in rule.filters.mirrors:
+                problem = backend_problem(mesh, route, mirror.target, mirror.port)
+                if problem:
+                    message = f"{problem.message}; nothing is mirrored there"
+                    yield diagnostic("WFT0111", message, mirror.target.span, resource=route.meta.id)
     for connections in mesh.connection_routes:
         for backend in (backend for item in connections.rules for backend in item.backends):
             problem = backend_problem(mesh, connections, backend.target, backend.port)

@@ -8,7 +8,7 @@ import msgspec
 
 from compiler.link.clusters import PASSTHROUGH
 from compiler.resources.cursor import Labels
-from policies.traffic import Destination, Forward
+from policies.traffic import Destination, Forward, Mirror
 from snapshot.section import (
     ROUTES_PER_BLOCK,
     Cluster,
@@ -127,12 +127,13 @@ def used_clusters(sections: Iterable[Section], known: dict[str, Cluster]) -> lis
     return [every[name] for name in sorted(names) if name in every]
 
 
-def _destinations(section: Section) -> Iterable[Destination]:
+def _destinations(section: Section) -> Iterable[Destination | Mirror]:
     match section:
         case RouteBlock(routes=routes):
             for route in routes:
                 if isinstance(route.action, Forward):
                     yield from route.action.destinations
+                    yield from route.action.mirrors
         case Listener(chains=chains):
             for chain in chains:
                 if isinstance(chain.network, TcpChain):

@@ -10,15 +10,15 @@ from compiler.api_references import backend_problem
 from compiler.hosts import full_host
 from compiler.link.view import View
 from compiler.resources.api_route import Attachable
-from compiler.resources.gateway_api import ApiListener
+from compiler.resources.gateway_api import ApiListener, ObjectRef
 from compiler.resources.http_action import DEFAULT_RETRY
 from compiler.resources.http_route import BackendRef, Filters, HttpRoute, RouteRule
 from policies.match import PathExact, PathPrefix, PathRegex, PathSegments, RouteMatch
 from policies.source import SourceRef
-from policies.traffic import Destination, DirectResponse, Forward, Redirect, Rewrite, RouteAction
-from snapshot.section import Route
+from policies.traffic import Destination, DirectResponse, Forward, Mirror, Redirect, Rewrite, RouteAction
+from snapshot.section import Cluster, Route
 
-HARMLESS_TO_DROP = frozenset({"RequestMirror", "CORS"})
+HARMLESS_TO_DROP = frozenset({"CORS"})
 """Filters without which a request may still be answered; a rule with any other unknown filter answers 500."""
 _DEFAULT_PORTS = {"HTTP": 80, "HTTPS": 443}
 
@@ -72,7 +72,16 @@ def _action(view: View, route: HttpRoute, rule: RouteRule, listener: ApiListener
         return _redirect(rule.filters.redirect, listener)
     if not rule.backends:
         return DirectResponse(status=500)
-    return Forward(tuple(api_destination(view, route, backend) for backend in rule.backends), _rewrite(rule))
+    destinations = tuple(api_destination(view, route, backend) for backend in rule.backends)
+    return Forward(destinations, _rewrite(rule), tuple(_mirrors(view, route, rule)))
+
+
+def _mirrors(view: View, route: HttpRoute, rule: RouteRule) -> Iterable[Mirror]:
+    """Where requests are mirrored; a backend that must not be followed gets none."""
+    for mirror in rule.filters.mirrors:
+        cluster = _cluster(view, route, mirror.target, mirror.port)
+        if cluster is not None and mirror.per_million:
+            yield Mirror(cluster.name, mirror.per_million)
 
 
 def _refuses(filters: Filters) -> bool:
@@ -99,11 +108,7 @@ def _rewrite(rule: RouteRule) -> Rewrite | None:
 
 def api_destination(view: View, route: Attachable, backend: BackendRef) -> Destination:
     """A backend of a route of any kind; one that must not be followed keeps its share, which fails."""
-    target = backend.target
-    service = view.services.get(full_host(target.name, target.namespace))
-    port = service.port(backend.port) if service else None
-    refused = backend_problem(view.mesh, route, target, backend.port) or _refuses(backend.filters)
-    cluster = view.cluster(service, port) if service and port and not refused else None
+    cluster = None if _refuses(backend.filters) else _cluster(view, route, backend.target, backend.port)
     return Destination(
         cluster=cluster.name if cluster else "",
         weight=backend.weight,
@@ -111,6 +116,14 @@ def api_destination(view: View, route: Attachable, backend: BackendRef) -> Desti
         response_headers=backend.filters.response_headers,
         status=500,
     )
+
+
+def _cluster(view: View, route: Attachable, target: ObjectRef, number: int) -> Cluster | None:
+    """The cluster of a backend, None where it must not be followed."""
+    service = view.services.get(full_host(target.name, target.namespace))
+    port = service.port(number) if service else None
+    refused = backend_problem(view.mesh, route, target, number)
+    return view.cluster(service, port) if service and port and not refused else None
 
 
 def mesh_routes(view: View) -> dict[tuple[str, int], list[Route]]:

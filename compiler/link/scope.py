@@ -18,7 +18,7 @@ from compiler.hosts import is_visible
 from compiler.mesh import Mesh
 from compiler.resources.connection_route import ConnectionRoute
 from compiler.resources.destination_rule import DestinationRule
-from compiler.resources.http_route import HttpRoute
+from compiler.resources.http_route import HttpRoute, RouteRule
 from compiler.resources.kubernetes import Service
 from compiler.resources.load import Resource, Resources
 from compiler.resources.service_entry import ServiceEntry
@@ -176,8 +176,9 @@ class _Services:
         found: dict[ResourceId, Service | ServiceEntry] = {}
         for route in routes:
             for rule in route.rules:
-                for backend in rule.backends:
-                    service = self._mesh.kubernetes_service(backend.target.namespace, backend.target.name)
+                mirrors = rule.filters.mirrors if isinstance(rule, RouteRule) else ()
+                for target in (*(item.target for item in rule.backends), *(item.target for item in mirrors)):
+                    service = self._mesh.kubernetes_service(target.namespace, target.name)
                     if service is not None and service.meta.id not in had:
                         found[service.meta.id] = service.origin
         return list(found.values())

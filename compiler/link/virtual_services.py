@@ -20,7 +20,7 @@ from compiler.resources.virtual_service import (
 )
 from policies.match import PathPrefix, PathRegex, RouteMatch
 from policies.source import SourceRef
-from policies.traffic import Destination, DirectResponse, Forward, Rewrite, RouteAction
+from policies.traffic import Destination, DirectResponse, Forward, Mirror, Rewrite, RouteAction
 from snapshot.section import Cluster, Route
 
 
@@ -94,7 +94,13 @@ def _action(view: View, rule: HttpRule, rewrite: Rewrite | None, namespace: str,
         return rule.direct
     if not rule.targets:
         return DirectResponse(status=503, flag="NR")
-    return Forward(link_targets(view, rule.targets, namespace, at.port), rewrite)
+    return Forward(link_targets(view, rule.targets, namespace, at.port), rewrite, _mirrors(view, rule, namespace, at))
+
+
+def _mirrors(view: View, rule: HttpRule, namespace: str, at: Standpoint) -> tuple[Mirror, ...]:
+    """Where requests are mirrored; what does not exist gets none."""
+    resolved = ((view.resolve(item.target, namespace, at.port), item.per_million) for item in rule.mirrors)
+    return tuple(Mirror(cluster.name, share) for cluster, share in resolved if cluster is not None and share)
 
 
 def link_targets(view: View, targets: tuple[WeightedTarget, ...], namespace: str, port: int) -> tuple[Destination, ...]:

@@ -26,9 +26,19 @@ from policies.match import (
     StringMatch,
 )
 from policies.source import SourceRef
-from policies.traffic import HeaderEdits, Redirect, Retry, Rewrite
+from policies.traffic import PER_MILLION, HeaderEdits, Redirect, Retry, Rewrite
 
-CARRIED_FILTERS = frozenset({"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"})
+CARRIED_FILTERS = frozenset(
+    {"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror"}
+)
+
+
+class MirrorRef(msgspec.Struct, frozen=True):
+    """Where copies of a share of requests go; ``port`` is 0 where none is written."""
+
+    target: ObjectRef
+    port: int
+    per_million: int
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -39,6 +49,7 @@ class Filters(msgspec.Struct, frozen=True):
     authority: str | None = None
     redirect: Redirect | None = None
     rewrite: Rewrite | None = None
+    mirrors: tuple[MirrorRef, ...] = ()
     unknown: tuple[Located, ...] = ()
 
 
@@ -95,7 +106,7 @@ def read_rule(rule: Cursor, namespace: str, path_of: Callable[[Cursor], PathMatc
     return RouteRule(
         name=rule.text("name"),
         matches=matches or ((RouteMatch(path=PathSegments("/")), rule.source()),),
-        filters=_filters(rule),
+        filters=_filters(rule, namespace),
         backends=tuple(read_backend(backend, namespace) for backend in rule.each("backendRefs")),
         timeout_ms=(timeouts.duration_ms("request") if timeouts else None) or 0,
         retry=_retry(rule.at("retry"), per_try),
@@ -158,13 +169,14 @@ def read_backend(backend: Cursor, namespace: str) -> BackendRef:
         target=object_ref(backend, namespace, kind="Service"),
         port=backend.number("port"),
         weight=backend.number("weight", 1),
-        filters=_filters(backend),
+        filters=_filters(backend, namespace),
         source=backend.source(),
     )
 
 
-def _filters(owner: Cursor) -> Filters:
+def _filters(owner: Cursor, namespace: str) -> Filters:
     read = Filters()
+    mirrors: list[MirrorRef] = []
     unknown: list[Located] = []
     for item in owner.each("filters"):
         kind = item.text("type")
@@ -179,9 +191,25 @@ def _filters(owner: Cursor) -> Filters:
                 read = msgspec.structs.replace(read, redirect=_redirect(item.at("requestRedirect")))
             case "URLRewrite":
                 read = msgspec.structs.replace(read, rewrite=_rewrite(item.at("urlRewrite")))
+            case "RequestMirror":
+                mirrors += _mirror(item.at("requestMirror"), namespace)
             case _:
                 unknown.append(item.located("type") or Located(kind, item.span))
-    return msgspec.structs.replace(read, unknown=tuple(unknown))
+    return msgspec.structs.replace(read, mirrors=tuple(mirrors), unknown=tuple(unknown))
+
+
+def _mirror(mirror: Cursor | None, namespace: str) -> list[MirrorRef]:
+    """A RequestMirror with its share: ``percent``, ``fraction`` (of 100 where no denominator is written), or all."""
+    backend = mirror.at("backendRef") if mirror else None
+    if mirror is None or backend is None:
+        return []
+    fraction = mirror.at("fraction")
+    share = PER_MILLION
+    if mirror.has("percent"):
+        share = mirror.number("percent") * PER_MILLION // 100
+    elif fraction is not None:
+        share = fraction.number("numerator") * PER_MILLION // max(fraction.number("denominator", 100), 1)
+    return [MirrorRef(object_ref(backend, namespace, kind="Service"), backend.number("port"), share)]
 
 
 def _modifier(modifier: Cursor | None) -> tuple[HeaderEdits, str | None]:

@@ -120,7 +120,13 @@ def _is_plain(name: str) -> bool:
 
 def per_million(cursor: Cursor) -> int:
     """A fault's share of requests: ``percentage.value``, the older whole ``percent``, all where neither is written."""
-    percentage = cursor.at("percentage")
+    return share(cursor, "percentage", "percent")
+
+
+def share(cursor: Cursor, key: str, *older: str) -> int:
+    """``key.value`` in per cent, or the first of the ``older`` whole numbers that is written, in parts per million; all where none is."""
+    percentage = cursor.at(key)
     if percentage is not None:
         return round((percentage.fraction("value") or 0.0) * PER_MILLION / 100)
-    return cursor.number("percent") * PER_MILLION // 100 if cursor.has("percent") else PER_MILLION
+    whole = next((name for name in older if cursor.has(name)), None)
+    return cursor.number(whole) * PER_MILLION // 100 if whole else PER_MILLION

@@ -18,7 +18,7 @@ from compiler.resources.http_action import (
     read_retry,
     read_rewriting,
 )
-from compiler.resources.matches import header_edits, header_match, path_match, string_match, without_header
+from compiler.resources.matches import header_edits, header_match, path_match, share, string_match, without_header
 from compiler.resources.meta import Meta, open_document
 from policies.match import HeaderMatch, QueryMatch, RouteMatch
 from policies.source import SourceRef
@@ -46,6 +46,13 @@ class WeightedTarget(msgspec.Struct, frozen=True):
     request_headers: HeaderEdits = HeaderEdits()
     response_headers: HeaderEdits = HeaderEdits()
     authority: str | None = None
+
+
+class MirrorTarget(msgspec.Struct, frozen=True):
+    """Where copies of a share of requests go."""
+
+    target: Target
+    per_million: int
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -88,6 +95,7 @@ class HttpRule(msgspec.Struct, frozen=True):
     fault: Fault | None
     timeout_ms: int
     retry: Retry | None
+    mirrors: tuple[MirrorTarget, ...] = ()
 
 
 class ConnectionMatch(msgspec.Struct, frozen=True):
@@ -155,6 +163,7 @@ def _http_rule(rule: Cursor) -> HttpRule:
         fault=read_fault(rule.at("fault")),
         timeout_ms=rule.duration_ms("timeout") or 0,
         retry=read_retry(rule.at("retries")),
+        mirrors=tuple(_mirrors(rule)),
     )
 
 
@@ -166,25 +175,40 @@ def _targets(rule: Cursor) -> tuple[WeightedTarget, ...]:
 def _weighted_target(route: Cursor, *, alone: bool) -> WeightedTarget:
     destination = route.at("destination")
     assert destination is not None
-    host = destination.located("host")
-    assert host is not None
-    port = destination.at("port")
     headers = route.at("headers")
     request, authority = header_edits(headers.at("request") if headers else None)
     response, _ = header_edits(headers.at("response") if headers else None)
     return WeightedTarget(
-        target=Target(
-            host=host,
-            subset=destination.located("subset"),
-            port=port.number("number") if port else 0,
-            source=destination.source(),
-            span=destination.span,
-        ),
+        target=_target(destination),
         weight=1 if alone else route.number("weight"),
         request_headers=request,
         response_headers=response,
         authority=authority,
     )
+
+
+def _target(destination: Cursor) -> Target:
+    host = destination.located("host")
+    assert host is not None
+    port = destination.at("port")
+    return Target(
+        host=host,
+        subset=destination.located("subset"),
+        port=port.number("number") if port else 0,
+        source=destination.source(),
+        span=destination.span,
+    )
+
+
+def _mirrors(rule: Cursor) -> Iterator[MirrorTarget]:
+    """``mirror`` with the share that stands beside it, or ``mirrors``, each with its own."""
+    single = rule.at("mirror")
+    if single is not None:
+        yield MirrorTarget(_target(single), share(rule, "mirrorPercentage", "mirrorPercent", "mirror_percent"))
+    for mirror in rule.each("mirrors"):
+        destination = mirror.at("destination")
+        if destination is not None:
+            yield MirrorTarget(_target(destination), share(mirror, "percentage"))
 
 
 def _scope(match: Cursor) -> Scope:
@@ -228,7 +252,7 @@ def _connection_rule(rule: Cursor) -> ConnectionRule:
 
 
 def targets_of(service: VirtualService) -> Iterator[Target]:
-    """Every destination that a VirtualService names."""
+    """Every destination of a VirtualService's routes; where it mirrors to is no destination of a request."""
     for rule in service.http:
         yield from (weighted.target for weighted in rule.targets)
     for connections in (*service.tls, *service.tcp):

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 
-from envoy.config.core.v3 import substitution_format_string_pb2
+from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.type.v3 import percent_pb2
 
 from policies.match import PathExact, PathMatch, PathPrefix, PathSegments
 from policies.source import SourceRef
-from policies.traffic import Destination, DirectResponse, Forward, Redirect, Retry, Rewrite
+from policies.traffic import Destination, DirectResponse, Forward, Mirror, Redirect, Retry, Rewrite
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import header_fields
 from runtime.envoy.messages import Message, extension, inline, milliseconds, packed, regex
@@ -49,9 +50,21 @@ def forward(action: Forward, route: Route, negotiated: frozenset[str]) -> dict[s
         **rewriting(action.rewrite, route.match.path),
         "timeout": milliseconds(route.timeout_ms),
     }
+    if action.mirrors:
+        fields["request_mirror_policies"] = [_mirror(mirror) for mirror in action.mirrors]
     if route.retry is not None and route.retry.attempts:
         fields["retry_policy"] = retry_policy(route.retry)
     return {"route": route_components_pb2.RouteAction(**fields)}
+
+
+def _mirror(mirror: Mirror) -> Message:
+    """A copy for a share of requests; Envoy, too, writes ``-shadow`` behind its host."""
+    share = percent_pb2.FractionalPercent(
+        numerator=mirror.per_million, denominator=percent_pb2.FractionalPercent.MILLION
+    )
+    fraction = base_pb2.RuntimeFractionalPercent(default_value=share)
+    kind = route_components_pb2.RouteAction.RequestMirrorPolicy
+    return kind(cluster=mirror.cluster, runtime_fraction=fraction)
 
 
 def _destinations(alive: list[Destination], source: SourceRef, negotiated: frozenset[str]) -> dict[str, object]:

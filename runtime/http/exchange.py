@@ -9,7 +9,7 @@ gone or was cut off. The generation is pinned at the start, so one request never
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from policies.head import Headers, RequestHead, ResponseHead
@@ -18,6 +18,7 @@ from runtime.http.edits import compiled
 from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields
+from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
 from runtime.http1 import ProtocolError
 from runtime.lane.wheel import Timer
@@ -79,6 +80,7 @@ class Exchange:
     _fresh_try = False
     _tunnel = False
     _half_closed = False
+    _shadows: Sequence[Shadow] = ()
     _timers: dict[str, Timer] | None = None
 
     def __init__(
@@ -144,6 +146,8 @@ class Exchange:
         self._prepare_request()
         if self.downstream.complete:
             self._start_deadline()
+        if self.plan.decision.mirrors:
+            self._shadows = shadows_of(self)
         if self.plan.decision.passthrough:
             passthrough(self)
         else:
@@ -307,6 +311,8 @@ class Exchange:
         upstream = self._upstream
         if self._held is not None:
             self._hold(data)
+        for shadow in self._shadows:
+            shadow.send(data)
         if upstream is not None:
             upstream.send_data(data)
             if upstream.full:
@@ -330,6 +336,8 @@ class Exchange:
         """See ExchangeSide."""
         if self._upstream is not None:
             self._upstream.send_end(trailers)
+        for shadow in self._shadows:
+            shadow.complete(trailers)
         if self._tunnel:
             self._end_tunnel_side()
         else:
@@ -525,6 +533,8 @@ class Exchange:
         if self._timers is not None:
             for timer in self._timers.values():
                 timer.cancel()
+        for shadow in self._shadows:
+            shadow.request_ended()
         self.plane.reporter.exchange(self)
 
     # --- time ----------------------------------------------------------------------------------------------------------------

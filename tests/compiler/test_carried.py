@@ -53,11 +53,11 @@ spec:
   http:
   - route:
     - destination: {host: a}
-    mirror:
-      host: b
-      port: {number: 80}
+    retries:
+      attempts: 1
+      retryRemoteLocalities: true
 """
-    assert findings(text) == [("WFT0200", 9, 5, "spec.http[0].mirror")]
+    assert findings(text) == [("WFT0200", 11, 7, "spec.http[0].retries.retryRemoteLocalities")]
 
 
 def test_a_refused_value_is_reported_at_the_value() -> None:

@@ -159,3 +159,28 @@ def test_grpc_methods_are_paths() -> None:
     assert taken("/any.Thing/Ping") == [(OTHER, 7)]
     assert taken("/shop.Bag/Put") == [(RAW, 5)]
     assert taken("/shop.Other/Put") == []
+
+
+MIRRORED = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h, namespace: shop}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - backendRefs: [{name: raw, port: 443}]
+    filters:
+    - {type: RequestMirror, requestMirror: {backendRef: {name: other, port: 443}, percent: 20}}
+    - {type: RequestMirror, requestMirror: {backendRef: {name: raw, port: 443}, fraction: {numerator: 1, denominator: 8}}}
+    - {type: RequestMirror, requestMirror: {backendRef: {name: other, port: 443}}}
+"""
+
+
+def test_an_http_route_mirrors_by_percent_by_fraction_and_whole() -> None:
+    prepared = mesh_with(MIRRORED, listeners=("{name: web, port: 80, protocol: HTTP}",)).slice("gateway/shop/edge")
+    decision = ask(prepared, request(host="a"), listener="gateway:80")
+    assert [(mirror.cluster, mirror.per_million) for mirror in decision.mirrors] == [
+        (OTHER, 200_000),
+        (RAW, 125_000),
+        (OTHER, 1_000_000),
+    ]

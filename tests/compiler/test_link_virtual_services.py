@@ -294,3 +294,25 @@ def test_many_routes_are_kept_in_blocks() -> None:
     assert len(blocks) == 3
     assert clusters(ask(prepared, request("/149", host="web"))) == [(API, 1)]
     assert routes(mesh)[149].match.path == PathExact("/149")
+
+
+def test_shares_of_requests_are_mirrored_and_a_mirror_that_does_not_exist_gets_none() -> None:
+    single = "mirror: {host: two}, mirrorPercentage: {value: 12.5}, route: [{destination: {host: one}}]"
+    older = "mirror: {host: two}, mirrorPercent: 30, route: [{destination: {host: one}}]"
+    several = "mirrors: [{destination: {host: two}, percentage: {value: 0}}, {destination: {host: one}}], route: [{destination: {host: two}}]"
+    two = "outbound|80||two.shop.svc.cluster.local"
+    one = "outbound|80||one.shop.svc.cluster.local"
+
+    def mirrors(rule: str) -> list[tuple[str, int]]:
+        service = "{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: shop}, spec: {ports: [{name: http, port: 80}]}}"
+        workload = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop, labels: {app: p}}, spec: {containers: [{name: a, image: a}]}}"
+        spec = f"{{hosts: [one], http: [{{{rule}}}]}}"
+        meta = "apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v, namespace: shop}"
+        rules = f"{{{meta}, spec: {spec}}}"
+        prepared = compiled(service % "one", service % "two", workload, rules).slice("sidecar/shop/p")
+        decision = ask(prepared, request(host="one"))
+        return [(mirror.cluster, mirror.per_million) for mirror in decision.mirrors]
+
+    assert mirrors(single) == [(two, 125_000)]
+    assert mirrors(older) == [(two, 300_000)]
+    assert mirrors(several) == [(one, 1_000_000)]
