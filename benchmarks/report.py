@@ -61,7 +61,8 @@ def swap_lines(swap: SwapResult) -> str:
     """What the swap row says."""
     return (
         f"swap: {swap.swaps} swaps of a {swap.routes:,}-route slice under load: {swap.failed} failed of {swap.requests} requests,"
-        f" longest lane pause {swap.longest_pause_ms:.2f} ms, publish to live p50 {swap.live_p50_ms:.0f} ms p99 {swap.live_p99_ms:.0f} ms"
+        f" longest lane pause {swap.longest_pause_ms:.2f} ms (own work {swap.longest_work_ms:.2f} ms),"
+        f" publish to live p50 {swap.live_p50_ms:.0f} ms p99 {swap.live_p99_ms:.0f} ms"
     )
 
 

@@ -52,15 +52,14 @@ async def paced(plane: Plane, steps: Generator[None, None, Result]) -> Result:
     """Drives steps to their result, giving way whenever STEP_S have passed."""
     clock = time.perf_counter
     while True:
-        begin = clock()
-        try:
-            while clock() - begin < STEP_S:
-                next(steps)
-        except StopIteration as done:
-            result: Result = done.value
-            return result
-        finally:
-            plane.lane.note_pause(clock() - begin)
+        with plane.lane.pause():
+            begin = clock()
+            try:
+                while clock() - begin < STEP_S:
+                    next(steps)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
         await trio.lowlevel.checkpoint()
 
 

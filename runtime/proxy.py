@@ -119,14 +119,13 @@ class Proxy:
 
     def swap(self, generation: Generation) -> None:
         """Makes a generation the serving one, at once and without a pause; then drains what it no longer has."""
-        begin = time.perf_counter()
-        generation.refresh()
-        old, self._generation = self._generation, generation
-        self.plane.generation = generation
-        self._swapped_at = time.time()
-        self._use_log(generation)
-        self._accept_on(generation)
-        self.lane.note_pause(time.perf_counter() - begin)
+        with self.lane.pause():
+            generation.refresh()
+            old, self._generation = self._generation, generation
+            self.plane.generation = generation
+            self._swapped_at = time.time()
+            self._use_log(generation)
+            self._accept_on(generation)
         if self.plane.nursery is not None:
             self.plane.nursery.start_soon(self._settle, generation)
             if old is not None:
@@ -207,8 +206,9 @@ class Proxy:
 
     def pause_ms(self) -> float:
         """The longest that anything kept the lane from its sockets since this was last asked, in milliseconds."""
-        longest = self.lane.take_max_pause()
+        longest, work_s = self.lane.take_max_pause()
         self.plane.instruments.raise_to("weft_lane_pause_seconds", longest)
+        self.plane.instruments.raise_to("weft_lane_work_seconds", work_s)
         return longest * 1000
 
     def metrics(self) -> MetricsSnapshot:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from socket import socket
 from typing import Protocol
 
@@ -22,6 +23,8 @@ ROUND_S = 0.002
 """A round ends after this time even with events left: one handshake costs over a millisecond, and Trio's other tasks must run."""
 BUSY_ROUNDS = 4
 """Rounds in a row without giving way, while each finds events at once; a checkpoint costs as much as a system call."""
+SHORT_S = 0.001
+"""Below, nobody asks what a round's time was spent on: the question costs as much as a system call."""
 
 log = logging.getLogger("weft.lane")
 
@@ -39,7 +42,9 @@ class Source(Protocol):
 class Lane:
     """One worker's lane. Owns the epoll set, the registered sources, the wheel, and the sockets that wait to be closed.
 
-    ``now`` is Trio's time at the start of the round. ``max_pause_s`` is the longest time that anything kept the lane from its sockets.
+    ``now`` is Trio's time at the start of the round. ``max_pause_s`` is the longest time that anything kept the lane from its sockets, by the
+    clock on the wall; ``max_work_s`` the most CPU that this thread used meanwhile. Where the first is long and the second is not, the
+    machine gave the core to somebody else.
     """
 
     def __init__(self) -> None:
@@ -47,6 +52,8 @@ class Lane:
         self.now = 0.0
         self.bugs = 0
         self.max_pause_s = 0.0
+        self.max_work_s = 0.0
+        self._woken_cpu_s = 0.0
         self._epoll = select.epoll()
         self._sources: dict[int, Source] = {}
         self._closing: list[socket] = []
@@ -120,14 +127,15 @@ class Lane:
                     continue
                 rounds = 0
                 await wait_readable(fd)
+                self._woken_cpu_s = time.thread_time()
                 continue
             self.round(events)
             rounds += 1
             if rounds == BUSY_ROUNDS:
                 rounds = 0
-                before = time.perf_counter()
-                await trio.lowlevel.checkpoint()
-                self.note_pause(time.perf_counter() - before)
+                with self.pause():
+                    await trio.lowlevel.checkpoint()
+                self._woken_cpu_s = time.thread_time()
 
     def round(self, events: list[tuple[int, int]]) -> None:
         """Serves one round of events, until ROUND_S have passed; the rest will be reported again."""
@@ -147,16 +155,28 @@ class Lane:
                     break
         if self._soon or self._closing:
             self._settle()
-        self.note_pause(clock() - start)
+        pause = clock() - start
+        if pause > SHORT_S:
+            # What was used since the lane woke is at least what this round used.
+            self._note(pause, time.thread_time() - self._woken_cpu_s)
 
-    def note_pause(self, seconds: float) -> None:
-        """Something kept the lane from its sockets for so long: a round of its own, a step of prepare, another task."""
-        if seconds > self.max_pause_s:
-            self.max_pause_s = seconds
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Around whatever keeps the lane from its sockets: a step of prepare, a swap, another task's turn."""
+        start, cpu = time.perf_counter(), time.thread_time()
+        try:
+            yield
+        finally:
+            self._note(time.perf_counter() - start, time.thread_time() - cpu)
 
-    def take_max_pause(self) -> float:
-        """The longest pause since the last call, in seconds."""
-        longest, self.max_pause_s = self.max_pause_s, 0.0
+    def _note(self, seconds: float, work_s: float) -> None:
+        self.max_pause_s = max(self.max_pause_s, seconds)
+        self.max_work_s = max(self.max_work_s, work_s)
+
+    def take_max_pause(self) -> tuple[float, float]:
+        """The longest pause since the last call, and the most work in one, in seconds; they need not be the same pause."""
+        longest = self.max_pause_s, self.max_work_s
+        self.max_pause_s = self.max_work_s = 0.0
         return longest
 
     def call(self, function: Callable[[], None], owner: Source | None = None) -> None:

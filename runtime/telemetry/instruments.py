@@ -76,6 +76,14 @@ DECLARED: dict[str, Declaration] = {
             (),
             "max",
         ),
+        Declaration(
+            "weft_lane_work_seconds",
+            "gauge",
+            "The most CPU time that the lane's thread used in one stretch away from its sockets; what a pause was longer than this, "
+            "the machine's other work took.",
+            (),
+            "max",
+        ),
         Declaration("weft_connections", "gauge", "Open connections of the data plane, by side.", ("side",), "sum"),
         Declaration("weft_connections_total", "counter", "Connections accepted or opened, by side.", ("side",), "sum"),
         Declaration(
