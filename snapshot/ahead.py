@@ -35,8 +35,11 @@ class Wanted(msgspec.Struct, frozen=True):
 class ReadsAhead(Protocol):
     """A store whose server may know what is wanted next."""
 
-    def read_ahead(self, wanted: Wanted) -> Files:
-        """What the server gives ahead; empty where it cannot. Never raises for that: it is no more than a short cut."""
+    def read_news(self, wanted: Wanted, version: str, *, wait_s: float = 0.0) -> tuple[Found, Files] | None:
+        """The channels' timestamp as ``read_unless`` reads it, with what the server gives ahead for the release that it leads to.
+
+        The files are empty where the server gives none; that never raises, being no more than a short cut.
+        """
         ...
 
 

@@ -10,10 +10,11 @@ Over HTTP a store is these requests under one URL; ``weft control`` serves them,
     GET  /store/<name>  If-None-Match: "tag"   304 where the file still has that ETag
     GET  ...?wait=20    If-None-Match: "tag"   the same, but 304 only after so many seconds without a change
     POST /store/ahead   Wanted as JSON         200 with a map of names to bytes (MessagePack): what this proxy will read next (snapshot.ahead)
+    POST .../ahead?wait=20  If-None-Match: "tag"   the same with the timestamp and its ETag, when that is no longer this one; else 304
     PUT  /store/<name>  If-None-Match: *       201 for a new file; 412 where the name is taken by other bytes, 204 where by the same
     PUT  /store/<name>  If-Match: "tag"        204 where the file had that ETag and is replaced now; 412 where it had another
 
-``wait`` and ``ahead`` are asked only of a server whose replies carry ``weft-long-poll: <most seconds>`` and ``weft-ahead: 1``, so a plain
+``wait`` and ``ahead`` are asked only of a server whose replies carry ``weft-long-poll: <most seconds>`` and ``weft-ahead: 2``, so a plain
 file host never sees either.
 PUT carries ``Authorization: Bearer <token>`` (401 without, 403 with a wrong one) and answers with the new ETag.
 """

@@ -11,6 +11,7 @@ import msgspec
 
 from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
 from snapshot.store import IN_REACH, Conflict, Found, NotFound, StoreError, TooLarge, require_name
+from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
 
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
@@ -62,8 +63,10 @@ class HttpStore:
         try:
             with self._client.stream("GET", url, headers=headers, timeout=timeout) as response:
                 self._longest_wait_s = _longest_wait_s(response)
-                self._gives_ahead = response.headers.get("weft-ahead") == "1"
+                self._gives_ahead = response.headers.get("weft-ahead") == "2"
                 if response.status_code == httpx.codes.NOT_MODIFIED and conditional:
+                    # Read to its end, which is where it begins: what is not read to the end costs the connection.
+                    response.read()
                     return None
                 self._require(response, name)
                 content = _drain(response, max_bytes=max_bytes)
@@ -73,20 +76,50 @@ class HttpStore:
             raise StoreError(f"cannot read {self._url(name)}: {_why(error)}") from None
         return None if tag == version else Found(content, tag)
 
-    def read_ahead(self, wanted: Wanted) -> Files:
-        """What the server gives ahead for this proxy; empty where it does not, or what it says does not read."""
+    def read_news(self, wanted: Wanted, version: str, *, wait_s: float = 0.0) -> tuple[Found, Files] | None:
+        """The timestamp unless it has ``version``, and what the server gives ahead; one request where the server is known to give both."""
+        if self._gives_ahead and version and not version.startswith(_OWN_TAG):
+            given = self._look_ahead(wanted, version, min(wait_s, self._longest_wait_s))
+            if given is None:
+                return None
+            tag, files = given
+            raw = files.pop(TIMESTAMP, None)
+            if tag and raw and len(raw) <= MAX_BYTES["timestamp"]:
+                return Found(raw, tag), files
+        # The first look, or an answer that did not read: then this says what is wrong.
+        found = self.read_unless(TIMESTAMP, version, max_bytes=MAX_BYTES["timestamp"], wait_s=wait_s)
+        return None if found is None else (found, self._read_ahead(wanted))
+
+    def _read_ahead(self, wanted: Wanted) -> Files:
         if not self._gives_ahead:
             return {}
-        headers = {"accept-encoding": "identity", "content-type": "application/json"}
-        asked = msgspec.json.encode(wanted)
         try:
-            with self._client.stream("POST", f"{self.url}/ahead", content=asked, headers=headers) as response:
-                if not response.is_success:
-                    return {}
-                return msgspec.msgpack.decode(_drain(response, max_bytes=2 * MAX_AHEAD_BYTES), type=Files)
-        except (httpx.HTTPError, RuntimeError, StoreError, msgspec.DecodeError):
+            given = self._look_ahead(wanted, "", 0.0)
+        except StoreError:
             # The files are read one by one then, and that says what is wrong.
             return {}
+        return given[1] if given else {}
+
+    def _look_ahead(self, wanted: Wanted, version: str, wait_s: float) -> tuple[str, Files] | None:
+        """The timestamp's ETag and the files, both empty where they do not read; None where it has ``version``. Raises StoreError."""
+        headers = {"accept-encoding": "identity", "content-type": "application/json"}
+        headers |= {"if-none-match": version} if version else {}
+        url = f"{self.url}/ahead" + (f"?wait={wait_s:g}" if wait_s > 0 else "")
+        asked = msgspec.json.encode(wanted)
+        timeout = httpx.Timeout(READ_TIMEOUT_S + wait_s, connect=CONNECT_TIMEOUT_S)
+        try:
+            with self._client.stream("POST", url, content=asked, headers=headers, timeout=timeout) as response:
+                if response.status_code == httpx.codes.NOT_MODIFIED and version:
+                    response.read()
+                    return None
+                if not response.is_success:
+                    return "", {}
+                raw = _drain(response, max_bytes=2 * MAX_AHEAD_BYTES)
+                return response.headers.get("etag", ""), msgspec.msgpack.decode(raw, type=Files)
+        except (TooLarge, msgspec.DecodeError):
+            return "", {}
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise StoreError(f"cannot read {self.url}: {_why(error)}") from None
 
     def put(self, name: str, content: bytes) -> None:
         """Creates a file that never changes; other bytes under a taken name raise Conflict."""

@@ -2,7 +2,7 @@
 
 Reading is open: what is signed needs no guard, and a proxy reads before it has an identity. Writing takes the publish token. One name is
 worth waiting for: ``GET /store/metadata/timestamp.json?wait=SECONDS`` answers when the file has changed from what ``If-None-Match`` names.
-``POST /store/ahead`` gives a proxy what it will read next, in one answer (``runtime.control.ahead``).
+``POST /store/ahead`` gives a proxy what it will read next, in one answer (``runtime.control.ahead``), and waits for the same change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime.control.interface import MAX_WAIT_S, Reason
 from runtime.control.refusal import Refused
 from runtime.control.routing import Access, Page, header, read_json, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
-from snapshot.ahead import Wanted
+from snapshot.ahead import Files, Wanted
 from snapshot.blobs import MAX_BLOB_BYTES
 from snapshot.store import Conflict, Found, NotFound, Store, StoreError, require_name
 
@@ -28,7 +28,7 @@ MAX_FILE_BYTES = MAX_BLOB_BYTES + 64 * 1024
 
 TIMESTAMP = "metadata/timestamp.json"
 LONG_POLL = (b"weft-long-poll", str(int(MAX_WAIT_S)).encode())
-AHEAD = (b"weft-ahead", b"1")
+AHEAD = (b"weft-ahead", b"2")
 """They tell a client that ``wait`` and ``ahead`` are understood here, so that it never asks them of a plain file host."""
 _VERSION = re.compile(rb'(?:W/)?"([\x21\x23-\x7e]{1,256})"\Z')
 
@@ -54,19 +54,23 @@ class StorePages:
     async def _read(self, request: ServiceRequest, name: str) -> ServiceResponse:
         _require_name(name)
         known = _version(header(request.headers, b"if-none-match"))
-        wait_s = wait_of(request) if name == TIMESTAMP else 0.0
+        found = await self._found_other(name, known, wait_of(request) if name == TIMESTAMP else 0.0)
+        if found is None:
+            return _unchanged(known)
+        return ServiceResponse(
+            headers=(_content_type(name), _etag(found.version), LONG_POLL, AHEAD), body=found.content
+        )
+
+    async def _found_other(self, name: str, known: str, wait_s: float) -> Found | None:
+        """The file where its version is not ``known``, after at most ``wait_s``; None where it still is."""
         deadline = trio.current_time() + wait_s
         while True:
             # Taken before the read: a change after it must not be slept over.
             seen = self._changed.version
             found = await self._found(name, known)
-            if found is not None:
-                return ServiceResponse(
-                    headers=(_content_type(name), _etag(found.version), LONG_POLL, AHEAD), body=found.content
-                )
             left_s = deadline - trio.current_time()
-            if left_s <= 0 or not await self._changed.wait_other(seen, wait_s=left_s):
-                return ServiceResponse(status=304, headers=(_etag(known), LONG_POLL, AHEAD))
+            if found is not None or left_s <= 0 or not await self._changed.wait_other(seen, wait_s=left_s):
+                return found
 
     async def _found(self, name: str, known: str) -> Found | None:
         def read() -> Found | None:
@@ -81,8 +85,19 @@ class StorePages:
 
     async def _read_ahead(self, request: ServiceRequest, _: str) -> ServiceResponse:
         wanted = read_json(request, Wanted)
-        files = await trio.to_thread.run_sync(self._library.files_for, wanted)
-        return ServiceResponse(headers=(_content_type("ahead"),), body=msgspec.msgpack.encode(files))
+        known = _version(header(request.headers, b"if-none-match"))
+        headers = (_content_type("ahead"), LONG_POLL, AHEAD)
+        if not known:
+            return ServiceResponse(headers=headers, body=await trio.to_thread.run_sync(self._pack, wanted))
+        found = await self._found_other(TIMESTAMP, known, wait_of(request))
+        if found is None:
+            return _unchanged(known)
+        body = await trio.to_thread.run_sync(self._pack, wanted, found.content)
+        return ServiceResponse(headers=(*headers, _etag(found.version)), body=body)
+
+    def _pack(self, wanted: Wanted, timestamp: bytes = b"") -> bytes:
+        files: Files = {TIMESTAMP: timestamp} if timestamp else {}
+        return msgspec.msgpack.encode({**files, **self._library.files_for(wanted)})
 
     async def _write(self, request: ServiceRequest, name: str) -> ServiceResponse:
         _require_name(name)
@@ -125,6 +140,10 @@ def _require_name(name: str) -> None:
 def _version(value: bytes) -> str:
     found = _VERSION.match(value.strip())
     return found.group(1).decode("ascii") if found else ""
+
+
+def _unchanged(known: str) -> ServiceResponse:
+    return ServiceResponse(status=304, headers=(_etag(known), LONG_POLL, AHEAD))
 
 
 def _etag(version: str) -> tuple[bytes, bytes]:

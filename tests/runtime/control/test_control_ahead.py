@@ -11,8 +11,9 @@ from runtime.control.ahead import Library
 from runtime.fetch.session import Session
 from snapshot.ahead import Files, Wanted
 from snapshot.index import Selector
+from snapshot.store import Found
 from snapshot.trust.failure import Untrusted
-from snapshot.trust.layout import TIMESTAMP
+from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
 from tests.stores import MemoryStore, mesh, release_mesh, signing_keys
 
 SELECTOR = Selector(name="test")
@@ -26,9 +27,12 @@ class Foresighted(MemoryStore):
         self.given: list[Files] = []
         self.tampered: Files = {}
 
-    def read_ahead(self, wanted: Wanted) -> Files:
+    def read_news(self, wanted: Wanted, version: str, *, wait_s: float = 0.0) -> tuple[Found, Files] | None:
+        found = self.read_unless(TIMESTAMP, version, max_bytes=MAX_BYTES["timestamp"], wait_s=wait_s)
+        if found is None:
+            return None
         self.given.append({**Library(MemoryStore(self.files)).files_for(wanted), **self.tampered})
-        return self.given[-1]
+        return found, self.given[-1]
 
 
 @pytest.fixture
