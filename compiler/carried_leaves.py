@@ -147,6 +147,8 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.http[].fault.abort.(httpStatus|grpcStatus|percentage.value)
         spec.http[].(mirror|mirrors[].destination).(host|subset|port.number)
         spec.http[].(mirrors[].percentage.value|mirrorPercentage.value|mirrorPercent|mirror_percent)
+        spec.http[].corsPolicy.(allowOrigins[].exact|allowOrigins[].prefix|allowOrigins[].regex|allowOrigin[])
+        spec.http[].corsPolicy.(allowMethods[]|allowHeaders[]|exposeHeaders[]|maxAge|allowCredentials|unmatchedPreflights)
         spec.(tls|tcp)[].match[].(port|sourceLabels{{}}|sourceNamespace|gateways[])
         spec.tls[].match[].sniHosts[]
     """),
@@ -195,6 +197,7 @@ CARRIED: dict[str, frozenset[str]] = {
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
         {_BACKENDS} {_MIRRORS}
+        spec.rules[].filters[].cors.(allowOrigins[]|allowMethods[]|allowHeaders[]|exposeHeaders[]|maxAge|allowCredentials)
         spec.rules[].timeouts.(request|backendRequest) spec.rules[].retry.(codes[]|attempts|backoff)
     """)
     | paths("spec.rules[].filters[].requestRedirect.(scheme|hostname|port|statusCode)")
@@ -231,7 +234,7 @@ REFUSED: dict[str, frozenset[str]] = {
     "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
-        spec.http[].(delegate|corsPolicy)
+        spec.http[].delegate
         spec.http[].retries.(retryRemoteLocalities|retryIgnorePreviousHosts)
         spec.http[].fault.(delay.exponentialDelay|abort.http2Error)
         spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
@@ -256,8 +259,8 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(addresses|infrastructure|allowedListeners|tls|defaultScope) spec.listeners[].tls.options
     """),
     "HTTPRoute": paths(f"""
-        {_FILTERS}.(cors|extensionRef|externalAuth)
-        spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite|requestMirror)
+        {_FILTERS}.(extensionRef|externalAuth)
+        spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite|requestMirror|cors)
         spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
     "GRPCRoute": paths(f"""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from policies.match import StringMatch
+
 PER_MILLION = 1_000_000
 
 
@@ -103,6 +105,21 @@ class FaultAbort(msgspec.Struct, frozen=True):
     status: int
     per_million: int = PER_MILLION
     grpc_status: int = -1
+
+
+class Cors(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which other origins' scripts may use a route. ``methods``, ``headers`` and ``expose_headers`` are header values ("" says none).
+
+    ``max_age_s`` below 0 is not said. ``forward_unmatched`` forwards preflights of other origins; else they are answered 200, unmarked.
+    """
+
+    origins: tuple[StringMatch, ...]
+    methods: str = ""
+    headers: str = ""
+    expose_headers: str = ""
+    max_age_s: int = -1
+    credentials: bool = False
+    forward_unmatched: bool = True
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -14,6 +14,7 @@ from policies.attributes import Asked
 from policies.head import Peer, Principal, RequestHead
 from policies.source import SourceRef
 from policies.traffic import Destination, DirectResponse, Forward, Redirect
+from snapshot.cors import cross_origin
 from snapshot.decision import Decision, LocalReply
 from snapshot.prepared import (
     PreparedChain,
@@ -114,6 +115,9 @@ def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> 
     decision = route.decision
     if decision is None:
         decision = _act(host, route, head)
+    cors = route.route.cors
+    if cors is not None:
+        decision = cross_origin(route, cors, decision, head)
     return decision if plain else msgspec.structs.replace(decision, cacheable=False)
 
 

@@ -50,12 +50,16 @@ class PrepareError(Exception):
 
 
 class PreparedRoute(msgspec.Struct, frozen=True, gc=False):
-    """One route: its residual tests (everything but the path) and, where nothing of the request enters it, its finished Decision."""
+    """One route: its residual tests (everything but the path) and, where nothing of the request enters it, its finished Decision.
+
+    ``origins`` are those that its CORS policy allows.
+    """
 
     route: Route
     tests: tuple[HeadTest, ...]
     reads_more: bool
     decision: Decision | None
+    origins: tuple[Callable[[str], bool], ...] = ()
 
 
 class PreparedVirtualHost(msgspec.Struct, frozen=True):
@@ -242,7 +246,7 @@ def prepare_route(host: VirtualHost, route: Route) -> PreparedRoute:
     """Compiles one route of a virtual host; raises PatternError."""
     match = route.match
     tests: list[HeadTest] = []
-    reads_more = bool(match.headers or match.query or match.scheme)
+    reads_more = bool(match.headers or match.query or match.scheme or route.cors)
     if match.method is not None:
         tests.append(_on("method", string_test(match.method)))
     if match.scheme is not None:
@@ -253,7 +257,8 @@ def prepare_route(host: VirtualHost, route: Route) -> PreparedRoute:
         test = header_test(header)
         tests.append(lambda head, test=test: test(head.headers))  # type: ignore[misc]
     tests.extend(query_test(parameter) for parameter in match.query)
-    return PreparedRoute(route=route, tests=tuple(tests), reads_more=reads_more, decision=_fixed(host, route))
+    origins = tuple(string_test(origin) for origin in route.cors.origins) if route.cors else ()
+    return PreparedRoute(route, tuple(tests), reads_more, _fixed(host, route), origins)
 
 
 def _on(field: str, test: Callable[[str], bool]) -> HeadTest:

@@ -14,7 +14,7 @@ import msgspec
 from policies.authorization import AuthorizationPolicy
 from policies.match import RouteMatch
 from policies.source import SourceRef
-from policies.traffic import NO_EDITS, Destination, Fault, HeaderEdits, Retry, RouteAction
+from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 
 ROUTES_PER_BLOCK = 64
 
@@ -150,6 +150,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     fault: Fault | None = None
     timeout_ms: int = 0
     retry: Retry | None = None
+    cors: Cors | None = None
 
 
 class VirtualHost(msgspec.Struct, frozen=True, tag="virtual_host", tag_field="section", omit_defaults=True):

@@ -19,6 +19,10 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             for match in rule.matches:
                 for problem in _problems(match.match):
                     yield diagnostic("WFT0103", problem, match.span, resource=service.meta.id)
+            for origin in rule.cors.origins if rule.cors is not None else ():
+                problem = _pattern_problem(origin.pattern) if isinstance(origin, Regex) else ""
+                if problem:
+                    yield diagnostic("WFT0103", problem, rule.span, resource=service.meta.id)
             if rule.rewriting is not None and rule.rewriting.regex is not None:
                 problem = _pattern_problem(rule.rewriting.regex)
                 if problem:

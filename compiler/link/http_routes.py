@@ -18,8 +18,6 @@ from policies.source import SourceRef
 from policies.traffic import Destination, DirectResponse, Forward, Mirror, Redirect, Rewrite, RouteAction
 from snapshot.section import Cluster, Route
 
-HARMLESS_TO_DROP = frozenset({"CORS"})
-"""Filters without which a request may still be answered; a rule with any other unknown filter answers 500."""
 _DEFAULT_PORTS = {"HTTP": 80, "HTTPS": 443}
 
 
@@ -62,6 +60,7 @@ def _route(
         response_headers=rule.filters.response_headers,
         timeout_ms=rule.timeout_ms,
         retry=(rule.retry or DEFAULT_RETRY) if isinstance(action, Forward) else None,
+        cors=rule.filters.cors,
     )
 
 
@@ -85,7 +84,8 @@ def _mirrors(view: View, route: HttpRoute, rule: RouteRule) -> Iterable[Mirror]:
 
 
 def _refuses(filters: Filters) -> bool:
-    return any(item.value not in HARMLESS_TO_DROP for item in filters.unknown)
+    """Whether a filter stands there that is not known: without it a request may not be answered."""
+    return bool(filters.unknown)
 
 
 def _redirect(redirect: Redirect, listener: ApiListener | None) -> Redirect:

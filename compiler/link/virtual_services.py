@@ -84,6 +84,7 @@ def _route(view: View, rule: HttpRule, match: HttpMatch | None, namespace: str, 
         fault=rule.fault,
         timeout_ms=rule.timeout_ms,
         retry=(rule.retry or DEFAULT_RETRY) if forwards else None,
+        cors=rule.cors,
     )
 
 

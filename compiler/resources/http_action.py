@@ -8,8 +8,9 @@ import binascii
 import msgspec
 
 from compiler.resources.cursor import Cursor
-from compiler.resources.matches import per_million
-from policies.traffic import DirectResponse, Fault, FaultAbort, FaultDelay, Redirect, Retry
+from compiler.resources.matches import per_million, string_match
+from policies.match import Exact, Present
+from policies.traffic import Cors, DirectResponse, Fault, FaultAbort, FaultDelay, Redirect, Retry
 
 PREFIX_PLACEHOLDER = "%PREFIX()%"
 GRPC_STATUSES = (
@@ -97,6 +98,23 @@ def _body(body: Cursor) -> str:
         return base64.b64decode(body.text("bytes"), validate=True).decode("utf-8", "replace")
     except binascii.Error:
         return body.text("bytes")
+
+
+def read_cors(cors: Cursor | None) -> Cors | None:
+    """A VirtualService's ``corsPolicy``; ``allowOrigin`` is the older list of whole origins."""
+    if cors is None:
+        return None
+    older = tuple(Present() if origin == "*" else Exact(origin) for origin in cors.texts("allowOrigin"))
+    age_ms = cors.duration_ms("maxAge")
+    return Cors(
+        origins=tuple(string_match(origin) for origin in cors.each("allowOrigins")) or older,
+        methods=",".join(cors.texts("allowMethods")),
+        headers=",".join(cors.texts("allowHeaders")),
+        expose_headers=",".join(cors.texts("exposeHeaders")),
+        max_age_s=-1 if age_ms is None else age_ms // 1000,
+        credentials=cors.flag("allowCredentials"),
+        forward_unmatched=cors.text("unmatchedPreflights") != "IGNORE",
+    )
 
 
 def read_fault(fault: Cursor | None) -> Fault | None:

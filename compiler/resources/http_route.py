@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -20,16 +21,17 @@ from policies.match import (
     PathMatch,
     PathRegex,
     PathSegments,
+    Present,
     QueryMatch,
     Regex,
     RouteMatch,
     StringMatch,
 )
 from policies.source import SourceRef
-from policies.traffic import PER_MILLION, HeaderEdits, Redirect, Retry, Rewrite
+from policies.traffic import PER_MILLION, Cors, HeaderEdits, Redirect, Retry, Rewrite
 
 CARRIED_FILTERS = frozenset(
-    {"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror"}
+    {"RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite", "RequestMirror", "CORS"}
 )
 
 
@@ -50,6 +52,7 @@ class Filters(msgspec.Struct, frozen=True):
     redirect: Redirect | None = None
     rewrite: Rewrite | None = None
     mirrors: tuple[MirrorRef, ...] = ()
+    cors: Cors | None = None
     unknown: tuple[Located, ...] = ()
 
 
@@ -191,11 +194,34 @@ def _filters(owner: Cursor, namespace: str) -> Filters:
                 read = msgspec.structs.replace(read, redirect=_redirect(item.at("requestRedirect")))
             case "URLRewrite":
                 read = msgspec.structs.replace(read, rewrite=_rewrite(item.at("urlRewrite")))
+            case "CORS":
+                read = msgspec.structs.replace(read, cors=_cors(item.at("cors")))
             case "RequestMirror":
                 mirrors += _mirror(item.at("requestMirror"), namespace)
             case _:
                 unknown.append(item.located("type") or Located(kind, item.span))
     return msgspec.structs.replace(read, mirrors=tuple(mirrors), unknown=tuple(unknown))
+
+
+def _cors(cors: Cursor | None) -> Cors | None:
+    """A CORS filter. Other origins' preflights are answered without a mark, not forwarded (HTTPCORSFilter)."""
+    if cors is None:
+        return None
+    return Cors(
+        origins=tuple(_origin(origin) for origin in cors.texts("allowOrigins")),
+        methods=",".join(cors.texts("allowMethods")),
+        headers=",".join(cors.texts("allowHeaders")),
+        expose_headers=",".join(cors.texts("exposeHeaders")),
+        max_age_s=cors.number("maxAge", 5),
+        credentials=cors.flag("allowCredentials"),
+        forward_unmatched=False,
+    )
+
+
+def _origin(origin: str) -> StringMatch:
+    if origin == "*":
+        return Present()
+    return Regex(re.escape(origin).replace(r"\*", ".+")) if "*" in origin else Exact(origin)
 
 
 def _mirror(mirror: Cursor | None, namespace: str) -> list[MirrorRef]:

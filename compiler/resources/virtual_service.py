@@ -12,6 +12,7 @@ from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.http_action import (
     Rewriting,
     keeps_request_port,
+    read_cors,
     read_direct_response,
     read_fault,
     read_redirect,
@@ -22,7 +23,7 @@ from compiler.resources.matches import header_edits, header_match, path_match, s
 from compiler.resources.meta import Meta, open_document
 from policies.match import HeaderMatch, QueryMatch, RouteMatch
 from policies.source import SourceRef
-from policies.traffic import DirectResponse, Fault, HeaderEdits, Redirect, Retry
+from policies.traffic import Cors, DirectResponse, Fault, HeaderEdits, Redirect, Retry
 
 MESH = "mesh"
 """The reserved gateway name that means all sidecars."""
@@ -96,6 +97,7 @@ class HttpRule(msgspec.Struct, frozen=True):
     timeout_ms: int
     retry: Retry | None
     mirrors: tuple[MirrorTarget, ...] = ()
+    cors: Cors | None = None
 
 
 class ConnectionMatch(msgspec.Struct, frozen=True):
@@ -164,6 +166,7 @@ def _http_rule(rule: Cursor) -> HttpRule:
         timeout_ms=rule.duration_ms("timeout") or 0,
         retry=read_retry(rule.at("retries")),
         mirrors=tuple(_mirrors(rule)),
+        cors=read_cors(rule.at("corsPolicy")),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
@@ -26,7 +27,7 @@ from runtime.envoy.failure import TranslationError
 from runtime.envoy.logs import access_logs
 from runtime.envoy.messages import Message, config_source, extension, milliseconds
 from runtime.envoy.placement import Delivery, Placement
-from runtime.envoy.routes import FAULT, Use, negotiated, route_configuration, use_of
+from runtime.envoy.routes import CORS, FAULT, Use, negotiated, route_configuration, use_of
 from snapshot.prepared import PreparedChain, PreparedSlice
 from snapshot.section import (
     Deadlines,
@@ -87,7 +88,7 @@ def _routes(prepared: PreparedSlice, use: Use, place: Placement) -> dict[str, ob
 
 
 def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain, place: Placement) -> list[Message]:
-    """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then faults, then the route's action."""
+    """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then CORS, then faults, then the route's action."""
     filters = []
     for name, rules in authorization(prepared, chain, network).items():
         if place.delivery is Delivery.DISCOVERED:
@@ -96,6 +97,7 @@ def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain,
             filters.append(_HTTP(name=name, config_discovery=discovery))
         elif rules.HasField("rules"):
             filters.append(extension(_HTTP, name, rules))
+    filters.append(extension(_HTTP, CORS, cors_pb2.Cors()))
     filters.append(extension(_HTTP, FAULT, fault_pb2.HTTPFault()))
     if negotiated(prepared):
         filters.append(extension(_HTTP, PROTOCOL, set_filter_state_pb2.Config()))

@@ -28,6 +28,7 @@ from policies.match import (
 )
 from policies.source import SourceRef
 from policies.traffic import (
+    Cors,
     Destination,
     DirectResponse,
     Fault,
@@ -86,7 +87,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     TcpChain: "destinations source policies",
     FilterChain: "name source network server_names tls passthrough",
     Listener: "name source direction bind protocol chains",
-    Route: "source match action name request_headers response_headers fault timeout_ms retry",
+    Route: "source match action name request_headers response_headers fault timeout_ms retry cors",
     VirtualHost: "table name domains source blocks request_headers response_headers",
     RouteBlock: "table virtual_host ordinal routes",
     RouteTable: "name source port unmatched",
@@ -116,6 +117,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     DirectResponse: "status body flag",
     Mirror: "cluster per_million",
     Forward: "destinations rewrite mirrors",
+    Cors: "origins methods headers expose_headers max_age_s credentials forward_unmatched",
     FaultDelay: "delay_ms per_million",
     FaultAbort: "status per_million grpc_status",
     Fault: "delay abort",

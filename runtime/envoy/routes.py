@@ -13,21 +13,23 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.common.fault.v3 import fault_pb2 as fault_common_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.type.v3 import percent_pb2
 
 from policies.source import SourceRef
-from policies.traffic import DirectResponse, Fault, Forward, Redirect
+from policies.traffic import Cors, DirectResponse, Fault, Forward, Redirect
 from runtime.envoy.actions import direct_response, forward, redirect, reply
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import appended, header_fields
 from runtime.envoy.matches import connect_match, route_match
-from runtime.envoy.messages import Message, milliseconds, packed
+from runtime.envoy.messages import Message, milliseconds, packed, string_matcher
 from runtime.http.rules import SNAPSHOT
 from snapshot.prepared import PreparedRoute, PreparedSlice, PreparedTable, PreparedVirtualHost
-from snapshot.section import HttpChain, MeshUpstream
+from snapshot.section import HttpChain, MeshUpstream, Route
 
 BLACK_HOLE = "BlackHoleCluster"
+CORS = "envoy.filters.http.cors"
 FAULT = "envoy.filters.http.fault"
 MAX_BODY = 1 << 20
 
@@ -203,7 +205,7 @@ def route(prepared: PreparedRoute, same: frozenset[str]) -> Message:
         match=route_match(section.match),
         **_action(prepared, same),
         **header_fields(section.request_headers, section.response_headers),
-        **_per_filter(section.fault, section.source),
+        **_per_filter(section),
     )
 
 
@@ -238,8 +240,28 @@ def _action(prepared: PreparedRoute, same: frozenset[str]) -> dict[str, object]:
             return {"direct_response": direct_response(action)}
 
 
-def _per_filter(fault: Fault | None, source: SourceRef) -> dict[str, object]:
-    return {"typed_per_filter_config": {FAULT: packed(http_fault(fault, source))}} if fault is not None else {}
+def _per_filter(section: Route) -> dict[str, object]:
+    found = {}
+    if section.fault is not None:
+        found[FAULT] = packed(http_fault(section.fault, section.source))
+    if section.cors is not None:
+        found[CORS] = packed(cors_policy(section.cors, section.source))
+    return {"typed_per_filter_config": found} if found else {}
+
+
+def cors_policy(cors: Cors, source: SourceRef) -> Message:
+    """What the CORS filter does on one route; raises TranslationError."""
+    if cors.credentials and "*" in (cors.methods, cors.headers):
+        raise TranslationError("every method or header with credentials has no form in Envoy's CORS filter", source)
+    return cors_pb2.CorsPolicy(
+        allow_origin_string_match=[string_matcher(origin) for origin in cors.origins],
+        allow_methods=cors.methods,
+        allow_headers=cors.headers,
+        expose_headers=cors.expose_headers,
+        max_age="" if cors.max_age_s < 0 else str(cors.max_age_s),
+        allow_credentials={"value": cors.credentials},
+        forward_not_matching_preflights={"value": cors.forward_unmatched},
+    )
 
 
 def http_fault(fault: Fault, source: SourceRef) -> Message:

@@ -184,3 +184,30 @@ def test_an_http_route_mirrors_by_percent_by_fraction_and_whole() -> None:
         (RAW, 125_000),
         (OTHER, 1_000_000),
     ]
+
+
+CROSS_ORIGIN = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: h, namespace: shop}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - backendRefs: [{name: raw, port: 443}]
+    filters: [{type: CORS, cors: {allowOrigins: ['https://*.b.test', 'https://a.test'], allowMethods: [GET]}}]
+"""
+
+
+def test_a_cors_filter_takes_a_wildcard_for_at_least_one_label_and_answers_other_origins_itself() -> None:
+    prepared = mesh_with(CROSS_ORIGIN, listeners=("{name: web, port: 80, protocol: HTTP}",)).slice("gateway/shop/edge")
+
+    def marks(origin: str) -> dict[bytes, bytes]:
+        headers = {"origin": origin, "access-control-request-method": "GET"}
+        decision = ask(prepared, request(host="a", method="OPTIONS", headers=headers), listener="gateway:80")
+        assert decision.reply is not None
+        return dict(decision.reply.headers)
+
+    assert marks("https://x.b.test")[b"access-control-max-age"] == b"5"
+    assert marks("https://a.test")[b"access-control-allow-methods"] == b"GET"
+    assert marks("https://b.test") == {}
+    assert marks("https://x.bxtest") == {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policies.match import PathExact, PathPrefix, PathRegex
-from policies.traffic import DirectResponse, Fault, FaultAbort, FaultDelay, HeaderEdits, Redirect, Retry, Rewrite
+from policies.match import Exact, PathExact, PathPrefix, PathRegex, Present, Regex
+from policies.traffic import Cors, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderEdits, Redirect, Retry, Rewrite
 from snapshot.section import Route, TcpChain
 from tests.compiler.compiled import CompiledMesh, ask, clusters, compiled, request
 
@@ -316,3 +316,27 @@ def test_shares_of_requests_are_mirrored_and_a_mirror_that_does_not_exist_gets_n
     assert mirrors(single) == [(two, 125_000)]
     assert mirrors(older) == [(two, 300_000)]
     assert mirrors(several) == [(one, 1_000_000)]
+
+
+def test_a_cors_policy_is_carried_whole() -> None:
+    policy = (
+        "{allowOrigins: [{exact: 'https://a.test'}, {regex: '.*b'}], allowMethods: [GET, PUT], allowHeaders: [x-a], "
+        "exposeHeaders: [x-b], maxAge: 1m, allowCredentials: true, unmatchedPreflights: IGNORE}"
+    )
+    older = "{allowOrigin: ['*', 'https://a.test']}"
+    service = (
+        "{apiVersion: v1, kind: Service, metadata: {name: one, namespace: shop}, spec: {ports: [{name: h, port: 80}]}}"
+    )
+    workload = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop, labels: {app: p}}, spec: {containers: [{name: a, image: a}]}}"
+
+    def carried(cors: str) -> Cors | None:
+        rule = f"{{corsPolicy: {cors}, route: [{{destination: {{host: one}}}}]}}"
+        meta = "apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: v, namespace: shop}"
+        mesh = compiled(service, workload, f"{{{meta}, spec: {{hosts: [one], http: [{rule}]}}}}")
+        (host,) = (item for item in mesh.slice("sidecar/shop/p").hosts.values() if "one" in item.section.name)
+        return host.routes[0].route.cors
+
+    assert carried(policy) == Cors(
+        (Exact("https://a.test"), Regex(".*b")), "GET,PUT", "x-a", "x-b", 60, credentials=True, forward_unmatched=False
+    )
+    assert carried(older) == Cors((Present(), Exact("https://a.test")))
