@@ -26,6 +26,9 @@ from snapshot.store import Store, StoreError
 from snapshot.stores import open_store
 from snapshot.trust.failure import Reason, Untrusted
 
+KEEP_AFTER_S = 0.3
+"""From a verified slice to its way onto the disk; a crash in between starts with the slice before, as one a moment earlier would have."""
+
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made in it has a random name and is its owner's alone
 
 Step = Callable[[], VerifiedSlice | None]
@@ -121,6 +124,8 @@ class Follower:
         """Keeps on disk what was verified last, and tries again at a slowing pace until the disk takes it. Runs until cancelled."""
         while True:
             await self._unkept.wait()
+            # What was told is at work first, and releases in a row are written once.
+            await trio.sleep(KEEP_AFTER_S)
             self._unkept = trio.Event()
             failures = 0
             while not await self._keep():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ from runtime.control.store_pages import StorePages
 from runtime.fetch import FetchProblem, News, VerifiedSlice, follow
 from runtime.service import Handler, ServiceListener, ServiceRequest, ServiceResponse
 from runtime.service_server import serve
+from snapshot.ahead import Wanted
 from snapshot.index import Selector
 from snapshot.store import NotFound
 from snapshot.store_directory import DirectoryStore
 from snapshot.store_http import HttpStore
 from snapshot.trust.failure import Reason
+from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
 from snapshot.trust.release import Release
 from tests.stores import mesh, release_mesh, signing_keys
 
@@ -34,6 +37,10 @@ def control_pages(folder: Path) -> Handler:
     changed = Board()
     pages = StorePages(DirectoryStore(folder), changed, changed.advance)
     return Router(pages.pages(), trust_domain="cluster.local", publish_token=TOKEN).answer
+
+
+def timestamp_of(folder: Path) -> bytes:
+    return DirectoryStore(folder).read(TIMESTAMP, max_bytes=MAX_BYTES["timestamp"])
 
 
 def file_host(folder: Path) -> Handler:
@@ -105,6 +112,53 @@ async def test_the_control_plane_tells_of_a_publication_at_once(tmp_path: Path) 
                 told = await news.receive()
                 assert isinstance(told, VerifiedSlice)
                 assert (told.release, told.slice.snapshot) == (release, mesh(body).digest)
+
+
+async def test_after_the_first_release_one_request_on_one_connection_brings_each(tmp_path: Path) -> None:
+    asked: list[tuple[str, str, int]] = []
+    answer = control_pages(tmp_path / "store")
+
+    async def counted(request: ServiceRequest) -> ServiceResponse:
+        asked.append((request.method, request.path, request.peer.source_port))
+        return await answer(request)
+
+    wanted = Wanted("stable", Selector(name="test"))
+    async with serving(counted) as url:
+        await publish_over(url, "one")
+        store = HttpStore(url)
+        try:
+            first = await trio.to_thread.run_sync(store.read_news, wanted, "")
+            assert first is not None
+            await publish_over(url, "two")
+            asked.clear()
+            second = await trio.to_thread.run_sync(store.read_news, wanted, first[0].version)
+            assert second is not None
+            found, files = second
+            assert found.content == await trio.to_thread.run_sync(timestamp_of, tmp_path / "store")
+            assert any(name.startswith("blobs/") for name in files)
+            # Nothing new, and the connection is kept for the next question.
+            assert await trio.to_thread.run_sync(store.read_news, wanted, found.version) is None
+            assert await trio.to_thread.run_sync(store.read_news, wanted, found.version) is None
+        finally:
+            store.close()
+    assert [(method, path) for method, path, _ in asked] == [("POST", "/store/ahead")] * 3
+    assert len({port for _, _, port in asked}) == 1
+
+
+async def test_a_release_between_two_looks_is_answered_without_waiting(tmp_path: Path) -> None:
+    wanted = Wanted("stable", Selector(name="test"))
+    async with serving(control_pages(tmp_path / "store")) as url:
+        await publish_over(url, "one")
+        store = HttpStore(url)
+        try:
+            first = await trio.to_thread.run_sync(store.read_news, wanted, "")
+            assert first is not None
+            await publish_over(url, "two")
+            with trio.fail_after(5):
+                look = partial(store.read_news, wanted, first[0].version, wait_s=30.0)
+                assert await trio.to_thread.run_sync(look, abandon_on_cancel=True) is not None
+        finally:
+            store.close()
 
 
 async def test_a_plain_file_host_is_polled_and_never_asked_to_wait(tmp_path: Path) -> None:
