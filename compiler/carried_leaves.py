@@ -28,13 +28,15 @@ EVERY_KIND = paths("apiVersion kind metadata.(name|namespace|labels{}|annotation
 _REQUEST_AND_RESPONSE = "(request|response).(set{}|add{}|remove[])"
 _POLICY_CARRIED = """
     loadBalancer.simple
+    loadBalancer.consistentHash.(httpHeaderName|httpQueryParameterName|useSourceIp|minimumRingSize|ringHash.minimumRingSize)
+    loadBalancer.consistentHash.httpCookie.(name|path|ttl|attributes[].name|attributes[].value)
     connectionPool.tcp.(maxConnections|connectTimeout|idleTimeout)
     connectionPool.http.(http1MaxPendingRequests|http2MaxRequests|maxRequestsPerConnection|idleTimeout)
     connectionPool.http.(h2UpgradePolicy|useClientProtocol)
     tls.(mode|credentialName|subjectAltNames[]|sni|insecureSkipVerify)
 """
 _POLICY_REFUSED = """
-    loadBalancer.(consistentHash|localityLbSetting|backendUtilization|zoneAwareLbSetting|warmupDurationSecs|warmup)
+    loadBalancer.(consistentHash.maglev|localityLbSetting|backendUtilization|zoneAwareLbSetting|warmupDurationSecs|warmup)
     connectionPool.tcp.(tcpKeepalive|maxConnectionDuration)
     connectionPool.http.(maxRetries|maxConcurrentStreams|http2KeepAlive)
     outlierDetection

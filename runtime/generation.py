@@ -23,8 +23,9 @@ from runtime.tls.contexts import TlsMaterial
 from snapshot.authenticate import authenticate
 from snapshot.decide import decide, target_port
 from snapshot.decision import Decision
+from snapshot.hashing import Ring
 from snapshot.prepared import PreparedChain, PreparedSlice
-from snapshot.section import Cluster, Deadlines, Endpoint, OriginalDestination
+from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint, OriginalDestination
 
 if TYPE_CHECKING:
     from runtime.plane import Plane
@@ -61,11 +62,12 @@ class Chain:
 class LiveCluster:
     """One cluster of one generation. Owns its endpoints (live), its pools' look-up and its metric series."""
 
-    __slots__ = ("_pools", "_store", "_turn", "endpoints", "section", "series")
+    __slots__ = ("_pools", "_store", "_turn", "endpoints", "ring", "section", "series")
 
     def __init__(self, section: Cluster, pools: Pools, live: LiveData) -> None:
         self.section = section
         self.endpoints = endpoints_of(section, live)
+        self.ring: Ring | None = Ring(section.hashing, self.endpoints) if section.hashing is not None else None
         self.series: dict[tuple[object, ...], RequestSeries] = {}
         self._store = pools
         self._pools: dict[tuple[str, int, str, bool], Pool] = {}
@@ -77,6 +79,8 @@ class LiveCluster:
         if endpoints == self.endpoints:
             return
         self.endpoints = endpoints
+        if self.section.hashing is not None:
+            self.ring = Ring(self.section.hashing, endpoints)
         self._pools.clear()
         self.series.clear()
 
@@ -208,6 +212,14 @@ class Generation:
     def balance(self, cluster: str) -> str:
         """See Live."""
         return self.clusters[cluster].section.balance
+
+    def ring(self, cluster: str) -> Ring | None:
+        """See Live."""
+        return self.clusters[cluster].ring
+
+    def hashing(self, cluster: str) -> ConsistentHash | None:
+        """See Live."""
+        return self.clusters[cluster].section.hashing
 
     def turn(self, cluster: str) -> int:
         """See Live."""

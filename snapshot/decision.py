@@ -9,7 +9,8 @@ import msgspec
 
 from policies.source import SourceRef
 from policies.traffic import Destination, Fault, HeaderEdits, Mirror, Retry
-from snapshot.section import Endpoint
+from snapshot.hashing import Ring
+from snapshot.section import ConsistentHash, Endpoint
 
 
 class LocalReply(msgspec.Struct, frozen=True, gc=False):
@@ -108,7 +109,13 @@ class Live(Protocol):
         """How many requests are in flight to this endpoint from this worker."""
 
     def balance(self, cluster: str) -> str:
-        """How the cluster chooses: ``least_request``, ``round_robin`` or ``random``."""
+        """How the cluster chooses: ``least_request``, ``round_robin``, ``random`` or ``ring_hash``."""
+
+    def ring(self, cluster: str) -> Ring | None:
+        """The ring over a cluster's endpoints as they now are; None where it hashes nothing."""
+
+    def hashing(self, cluster: str) -> ConsistentHash | None:
+        """What a cluster hashes; None where it hashes nothing."""
 
     def turn(self, cluster: str) -> int:
         """The cluster's next round-robin number, counted up by each call."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from policies.head import Peer, RequestHead
 from policies.traffic import PER_MILLION, Destination, FaultAbort
 from snapshot.decision import Action, Decision, Draws, Live, LocalReply
+from snapshot.hashing import KEYS, key_of, place_of
 from snapshot.section import Endpoint
 
 NO_CLUSTER = LocalReply(503, flag="NC", details="cluster_not_found")
@@ -19,8 +21,12 @@ NO_HEALTHY_UPSTREAM = LocalReply(
 NO_DESTINATION = LocalReply(500, details="direct_response")
 
 
-def resolve(decision: Decision, live: Live, now: float, draws: Draws) -> Action:
-    """Makes a Decision concrete for one request. ``now`` (seconds, monotonic) is part of the contract for limits that count time."""
+def resolve(
+    decision: Decision, live: Live, now: float, draws: Draws, head: RequestHead | None = None, peer: Peer | None = None
+) -> Action:
+    """Makes a Decision concrete for one request; ``head`` and ``peer`` are what consistent hashing reads.
+
+    ``now`` (seconds, monotonic) is part of the contract for limits that count time."""
     del now
     delay_ms = 0
     flags: tuple[str, ...] = ()
@@ -40,7 +46,7 @@ def resolve(decision: Decision, live: Live, now: float, draws: Draws) -> Action:
         return Action(reply=reply, delay_ms=delay_ms, flags=flags)
     if decision.passthrough:
         return Action(destination=destination, delay_ms=delay_ms, flags=flags)
-    endpoint = choose_endpoint(destination.cluster, live, draws)
+    endpoint = choose_endpoint(destination.cluster, live, draws, (), head, peer)
     if endpoint is None:
         return Action(reply=NO_HEALTHY_UPSTREAM, destination=destination, delay_ms=delay_ms, flags=flags)
     return Action(destination=destination, endpoint=endpoint, delay_ms=delay_ms, flags=flags)
@@ -66,15 +72,30 @@ def mirrored(decision: Decision, draws: Draws) -> tuple[str, ...]:
     return tuple(mirror.cluster for mirror in decision.mirrors if _hit(draws, "mirror", mirror.per_million))
 
 
-def choose_endpoint(cluster: str, live: Live, draws: Draws, tried: Sequence[Endpoint] = ()) -> Endpoint | None:
-    """One endpoint by the cluster's balance, another than those tried where there is one (Envoy's previous_hosts); None where there is none."""
+def choose_endpoint(
+    cluster: str,
+    live: Live,
+    draws: Draws,
+    tried: Sequence[Endpoint] = (),
+    head: RequestHead | None = None,
+    peer: Peer | None = None,
+) -> Endpoint | None:
+    """One endpoint by the cluster's balance, another than those tried where there is one (Envoy's previous_hosts); None where there is none.
+
+    Consistent hashing stays with the key's endpoint whatever was tried (Istio leaves the predicate out there).
+    """
     endpoints = live.endpoints(cluster)
+    if len(endpoints) < 2:
+        return endpoints[0] if endpoints else None
+    balance = live.balance(cluster)
+    if balance == "ring_hash":
+        return _hashed(cluster, live, draws, head, peer)
     if tried:
         fresh = [endpoint for endpoint in endpoints if endpoint not in tried]
         endpoints = fresh or endpoints
     if len(endpoints) < 2:
         return endpoints[0] if endpoints else None
-    match live.balance(cluster):
+    match balance:
         case "round_robin":
             return _in_turn(endpoints, live.turn(cluster))
         case "random":
@@ -83,6 +104,14 @@ def choose_endpoint(cluster: str, live: Live, draws: Draws, tried: Sequence[Endp
             first = _drawn(endpoints, draws.draw("endpoint.1"))
             second = _drawn(endpoints, draws.draw("endpoint.2"))
             return second if live.active(cluster, second) < live.active(cluster, first) else first
+
+
+def _hashed(cluster: str, live: Live, draws: Draws, head: RequestHead | None, peer: Peer | None) -> Endpoint | None:
+    ring, hashing = live.ring(cluster), live.hashing(cluster)
+    assert ring is not None
+    assert hashing is not None
+    key = key_of(hashing, head, peer) if peer is not None else None
+    return ring.owner(place_of(key) if key is not None else int(draws.draw("endpoint.1") * KEYS))
 
 
 def _hit(draws: Draws, name: str, per_million: int) -> bool:

@@ -288,11 +288,23 @@ class ServiceName(msgspec.Struct, frozen=True, array_like=True):
     namespace: str
 
 
+class ConsistentHash(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What of a request decides its endpoint: ``on`` is ``header``, ``cookie``, ``query`` or ``source_ip``, ``name`` names it (a header in
+    lower case). A cookie that is absent is generated where ``ttl_ms`` is not None; 0 makes it last for the session."""
+
+    on: str
+    name: str = ""
+    path: str = ""
+    ttl_ms: int | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
+    minimum_ring_size: int = 1024
+
+
 class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", omit_defaults=True):
     """A set of equal endpoints and how to reach them.
 
-    ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin`` or
-    ``random``. ``sources`` are the resources that shaped it (Service, DestinationRule).
+    ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
+    ``random``, or ``ring_hash`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
     """
 
     name: str
@@ -305,6 +317,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     balance: str = "least_request"
     tls: UpstreamTls | None = None
     limits: PoolLimits = PoolLimits()
+    hashing: ConsistentHash | None = None
 
 
 # --- policies and the proxy's own settings -----------------------------------------------------------------------------------

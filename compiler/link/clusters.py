@@ -59,6 +59,7 @@ def build_cluster(
         balance=balance,
         tls=tls,
         limits=_limits(mesh, policy),
+        hashing=policy.hashing,
     )
 
 

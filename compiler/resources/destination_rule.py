@@ -9,7 +9,10 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.meta import Meta, open_document
 from policies.source import SourceRef
-from snapshot.section import PoolLimits
+from snapshot.section import ConsistentHash, PoolLimits
+
+DEFAULT_RING_SIZE = 1024
+"""Istio's, where the rule gives none."""
 
 BALANCES = {
     "UNSPECIFIED": "least_request",
@@ -44,6 +47,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
     """``trafficPolicy``; None is not written. ``ports`` replace the rest for one port each, inheriting nothing (Istio)."""
 
     balance: str | None = None
+    hashing: ConsistentHash | None = None
     pool: ConnectionPool | None = None
     tls: ClientTls | None = None
     ports: tuple[tuple[int, TrafficPolicy], ...] = ()
@@ -54,6 +58,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
             return self
         return TrafficPolicy(
             balance=self.balance or outer.balance,
+            hashing=self.hashing if self.balance else outer.hashing,
             pool=self.pool or outer.pool,
             tls=self.tls or outer.tls,
             ports=self.ports or outer.ports,
@@ -120,11 +125,41 @@ def _policy(policy: Cursor | None) -> TrafficPolicy | None:
         if port is not None and settings is not None:
             ports.append((port.number("number"), settings))
     return TrafficPolicy(
-        balance=BALANCES.get(balancer.text("simple", "UNSPECIFIED")) if balancer else None,
+        balance=_balance(balancer) if balancer else None,
+        hashing=_hashing(balancer.at("consistentHash")) if balancer else None,
         pool=_pool(policy.at("connectionPool")),
         tls=_tls(policy.at("tls")),
         ports=tuple(ports),
     )
+
+
+def _balance(balancer: Cursor) -> str | None:
+    """A consistent hash that names nothing to hash is no hash (Istio then leaves the default)."""
+    if _hashing(balancer.at("consistentHash")) is not None:
+        return "ring_hash"
+    return BALANCES.get(balancer.text("simple", "UNSPECIFIED"))
+
+
+def _hashing(written: Cursor | None) -> ConsistentHash | None:
+    if written is None:
+        return None
+    ring = written.at("ringHash") or written
+    size = ring.number("minimumRingSize") or DEFAULT_RING_SIZE
+    cookie = written.at("httpCookie")
+    if cookie is not None:
+        return ConsistentHash(
+            "cookie",
+            cookie.text("name"),
+            cookie.text("path"),
+            cookie.duration_ms("ttl"),
+            tuple((one.text("name"), one.text("value")) for one in cookie.each("attributes")),
+            size,
+        )
+    if written.has("httpHeaderName"):
+        return ConsistentHash("header", written.text("httpHeaderName").lower(), minimum_ring_size=size)
+    if written.has("httpQueryParameterName"):
+        return ConsistentHash("query", written.text("httpQueryParameterName"), minimum_ring_size=size)
+    return ConsistentHash("source_ip", minimum_ring_size=size) if written.flag("useSourceIp") else None
 
 
 def _pool(pool: Cursor | None) -> ConnectionPool | None:

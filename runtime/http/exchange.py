@@ -24,6 +24,7 @@ from runtime.http1 import ProtocolError
 from runtime.lane.wheel import Timer
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, LocalReply, RetryAfter
+from snapshot.hashing import set_cookie
 from snapshot.resolve import choose_endpoint, resolve
 from snapshot.response import on_response
 
@@ -119,7 +120,7 @@ class Exchange:
         if not downstream.complete:
             self._held = []
         self.plan = plan = generation.plan(chain, head, downstream.peer)
-        action = resolve(plan.decision, generation, self.started, plane.draws)
+        action = resolve(plan.decision, generation, self.started, plane.draws, head, downstream.peer)
         self.destination = action.destination
         self.endpoint = action.endpoint
         if action.flags:
@@ -288,7 +289,14 @@ class Exchange:
     def _try_again(self) -> None:
         assert self.destination is not None
         if not self.plan.decision.passthrough:
-            chosen = choose_endpoint(self.destination.cluster, self.generation, self.plane.draws, self._tried)
+            chosen = choose_endpoint(
+                self.destination.cluster,
+                self.generation,
+                self.plane.draws,
+                self._tried,
+                self.head,
+                self.downstream.peer,
+            )
             if chosen is None:
                 self.reply(REPLIES[Failure.NO_HEALTHY_UPSTREAM])
                 return
@@ -414,7 +422,17 @@ class Exchange:
             headers.append((b"date", http_date()))
         if self._stamp:
             headers.append((SNAPSHOT, self.generation.stamp))
+        cluster = self.cluster
+        if cluster is not None and cluster.ring is not None:
+            self._add_cookie(cluster, headers)
         return headers
+
+    def _add_cookie(self, cluster: LiveCluster, headers: Headers) -> None:
+        """The cookie by which the next request finds the same endpoint, where this one came without."""
+        hashing = cluster.section.hashing
+        cookie = set_cookie(hashing, self.head, self.downstream.peer) if hashing is not None else b""
+        if cookie:
+            headers.append((b"set-cookie", cookie))
 
     def on_response_data(self, data: bytes) -> None:
         """See ExchangeSide."""

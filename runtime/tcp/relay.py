@@ -90,7 +90,7 @@ class TcpRelay:
         decision = Decision(
             destinations=network.destinations, total_weight=sum(one.weight for one in network.destinations)
         )
-        action = resolve(decision, self.generation, self.started, self._plane.draws)
+        action = resolve(decision, self.generation, self.started, self._plane.draws, None, peer)
         if action.reply is not None or action.destination is None or action.endpoint is None:
             reply = action.reply
             self._end(reply.flag if reply is not None and reply.flag else "NR", abort=True)

@@ -7,6 +7,7 @@ import pytest
 from snapshot.index import Selector, select
 from snapshot.section import (
     ApplicationEndpoint,
+    ConsistentHash,
     DnsEndpoints,
     Endpoint,
     MeshUpstream,
@@ -250,6 +251,28 @@ def test_a_subset_overrides_the_rule_part_by_part() -> None:
     cluster = compiled(SHOP, ROUTE, text).slice("sidecar/shop/lone").clusters[f"outbound|80|v1|{HOST}"]
     assert (cluster.balance, cluster.limits.max_connections) == ("round_robin", 7)
     assert cluster.endpoints == RegisteredEndpoints("shop", (("app", "reviews"), ("version", "v1")), 0, "web")
+
+
+@pytest.mark.parametrize(
+    ("written", "hashing"),
+    [
+        ("httpHeaderName: X-User", ConsistentHash("header", "x-user")),
+        ("httpQueryParameterName: User, minimumRingSize: 64", ConsistentHash("query", "User", minimum_ring_size=64)),
+        ("useSourceIp: true, ringHash: {minimumRingSize: 9}", ConsistentHash("source_ip", minimum_ring_size=9)),
+        ("httpCookie: {name: user}", ConsistentHash("cookie", "user")),
+        ("httpCookie: {name: user, ttl: 0s, path: /a}", ConsistentHash("cookie", "user", "/a", 0)),
+    ],
+)
+def test_a_consistent_hash_says_what_is_hashed(written: str, hashing: ConsistentHash) -> None:
+    cluster = outbound_cluster(rule(f"trafficPolicy: {{loadBalancer: {{consistentHash: {{{written}}}}}}}"))
+    assert (getattr(cluster, "balance", ""), getattr(cluster, "hashing", None)) == ("ring_hash", hashing)
+
+
+def test_a_subset_with_a_balance_of_its_own_hashes_nothing() -> None:
+    text = rule("""trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}},
+  subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]""")
+    cluster = compiled(SHOP, ROUTE, text).slice("sidecar/shop/lone").clusters[f"outbound|80|v1|{HOST}"]
+    assert (cluster.balance, cluster.hashing) == ("random", None)
 
 
 def test_rules_of_one_host_add_up_their_subsets() -> None:

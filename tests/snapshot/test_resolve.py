@@ -11,9 +11,10 @@ import pytest
 from policies.head import ResponseHead
 from policies.traffic import Destination, Fault, FaultAbort, FaultDelay, HeaderEdits, Retry
 from snapshot.decision import Attempt, Decision, Edits, LocalReply, RetryAfter
+from snapshot.hashing import Ring
 from snapshot.resolve import choose_endpoint, resolve
 from snapshot.response import on_response
-from snapshot.section import Endpoint
+from snapshot.section import ConsistentHash, Endpoint
 
 
 class Recorded:
@@ -47,6 +48,12 @@ class Pool:
 
     def balance(self, cluster: str) -> str:
         return self.how
+
+    def ring(self, cluster: str) -> Ring | None:
+        return None
+
+    def hashing(self, cluster: str) -> ConsistentHash | None:
+        return None
 
     def turn(self, cluster: str) -> int:
         self.turns += 1
