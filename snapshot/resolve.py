@@ -103,7 +103,9 @@ def choose_endpoint(
         case _:
             first = _drawn(endpoints, draws.draw("endpoint.1"))
             second = _drawn(endpoints, draws.draw("endpoint.2"))
-            return second if live.active(cluster, second) < live.active(cluster, first) else first
+            # In flight per weight: an endpoint of three times the weight is as busy with three times the requests.
+            busier = live.active(cluster, first) * second.weight > live.active(cluster, second) * first.weight
+            return second if busier else first
 
 
 def _hashed(cluster: str, live: Live, draws: Draws, head: RequestHead | None, peer: Peer | None) -> Endpoint | None:

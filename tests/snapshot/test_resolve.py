@@ -117,6 +117,12 @@ def test_least_request_takes_the_less_busy_of_two() -> None:
     assert abs(hits[2] / 4000 - 0.75) < 0.03
 
 
+def test_least_request_compares_what_is_in_flight_per_weight() -> None:
+    live, draws = Pool(endpoint(1, 3), endpoint(2), active={1: 3, 2: 2}), Recorded()
+    hits = Counter(choose_endpoint("a", live, draws).port for _ in range(4000))  # type: ignore[union-attr]
+    assert abs(hits[1] / 4000 - 15 / 16) < 0.03
+
+
 @pytest.mark.parametrize("balance", ["round_robin", "random", "least_request"])
 def test_every_balance_honours_weights(balance: str) -> None:
     live, draws = Pool(endpoint(1, 3), endpoint(2), balance=balance), Recorded()
