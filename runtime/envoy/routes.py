@@ -245,14 +245,12 @@ def _per_filter(section: Route) -> dict[str, object]:
     if section.fault is not None:
         found[FAULT] = packed(http_fault(section.fault, section.source))
     if section.cors is not None:
-        found[CORS] = packed(cors_policy(section.cors, section.source))
+        found[CORS] = packed(cors_policy(section.cors))
     return {"typed_per_filter_config": found} if found else {}
 
 
-def cors_policy(cors: Cors, source: SourceRef) -> Message:
-    """What the CORS filter does on one route; raises TranslationError."""
-    if cors.credentials and "*" in (cors.methods, cors.headers):
-        raise TranslationError("every method or header with credentials has no form in Envoy's CORS filter", source)
+def cors_policy(cors: Cors) -> Message:
+    """What the CORS filter does on one route. Envoy says ``*`` as it is, also with credentials (docs/reference/envoy-differences.md)."""
     return cors_pb2.CorsPolicy(
         allow_origin_string_match=[string_matcher(origin) for origin in cors.origins],
         allow_methods=cors.methods,

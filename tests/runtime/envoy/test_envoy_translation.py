@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
 from policies.match import Exact, PathExact, PathMatch, PathPrefix, PathSegments, Prefix
 from policies.source import SourceRef
-from policies.traffic import Destination, DirectResponse, Fault, FaultAbort, Forward, HeaderEdits, Redirect, Rewrite
+from policies.traffic import (
+    Cors,
+    Destination,
+    DirectResponse,
+    Fault,
+    FaultAbort,
+    Forward,
+    HeaderEdits,
+    Mirror,
+    Redirect,
+    Rewrite,
+)
 from runtime.bootstrap import Bootstrap
 from runtime.endpoints import LiveData
 from runtime.envoy.actions import quoted, rewriting
@@ -19,6 +30,8 @@ from runtime.envoy.failure import TranslationError, UntranslatableError
 from runtime.envoy.headers import header_fields
 from runtime.envoy.listeners import fits
 from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.routes import CORS, cors_policy
+from runtime.envoy.routes import route as route_message
 from runtime.envoy.tls import NOBODY, upstream
 from runtime.envoy.translate import translate
 from snapshot.index import Selector
@@ -144,3 +157,17 @@ def test_what_cannot_be_translated_is_refused_with_its_source(broken: Route) -> 
         translate(slice_with(route(), broken), PLACE)  # type: ignore[arg-type]
     assert len(raised.value.problems) == 1
     assert str(broken.source) in raised.value.problems[0]
+
+
+def test_mirrors_and_cors_stand_on_the_route() -> None:
+    origin = Cors((Exact("https://a.test"),), "GET", max_age_s=5, forward_unmatched=False)
+    one = route(action=Forward((Destination("a"),), mirrors=(Mirror("m", 125_000),)))
+    both = [gateway_listener(), table(), cluster("a"), cluster("m")]
+    marked = Route(one.source, one.match, one.action, cors=origin)
+    prepared = prepared_of(*both, *host_sections("all", ["*"], [marked]))
+    made = route_message(next(iter(prepared.hosts.values())).routes[0], frozenset())
+    (mirror,) = made.route.request_mirror_policies
+    assert (mirror.cluster, mirror.runtime_fraction.default_value.numerator) == ("m", 125_000)
+    policy = cors_policy(origin)
+    assert made.typed_per_filter_config[CORS].value == policy.SerializeToString()
+    assert (policy.allow_methods, policy.max_age, policy.forward_not_matching_preflights.value) == ("GET", "5", False)
