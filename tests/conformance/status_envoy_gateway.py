@@ -36,6 +36,7 @@ CASES = {
     "gateway-with-listener-with-mismatched-tls-key-cert": "weft does not compare keys with certificates: keys are not in Git",
     "gateway-with-two-listeners-with-http-and-tlsroute-same-hostname-and-port": "Envoy Gateway accepts routes at conflicted listeners",
     "listenerset-https-tls-secret-does-not-exist": "Envoy Gateway accepts a ListenerSet none of whose listeners can serve",
+    "gateway-with-listener-with-tcproute-with-multiple-rules": "Envoy Gateway takes one rule of a TCPRoute; the specification has sixteen",
     "tlsroute-invalid-reference-grant": "its Namespaces lack the label that Kubernetes gives every one",
     "tlsroute-with-listener-both-passthrough-and-cert-data": "the specification ignores certificateRefs in mode Passthrough",
 }
