@@ -145,7 +145,10 @@ class Http1Downstream:
         self.content_length = codec.content_length
         self.upgrade = codec.upgrade
         self.protocol = codec.http_version
-        generation, chain = self._accepted.pinned(plane.generation)
+        accepted = self._accepted
+        generation, chain = accepted.generation, accepted.chain
+        if generation is not plane.generation:
+            generation, chain = accepted.pinned(plane.generation)
         timer = self._timer
         timer.due = due = plane.lane.now + generation.stream_idle_s
         if timer.slot > due + generation.stream_idle_slack_s:

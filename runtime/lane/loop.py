@@ -21,8 +21,8 @@ from runtime.lane.wheel import Timer, Wheel
 MAX_EVENTS = 128
 ROUND_S = 0.002
 """A round ends after this time even with events left: one handshake costs over a millisecond, and Trio's other tasks must run."""
-BUSY_ROUNDS = 4
-"""Rounds in a row without giving way, while each finds events at once; a checkpoint costs as much as a system call."""
+BUSY_S = 0.002
+"""Rounds go on without giving way for so long, while each finds events at once; a checkpoint costs as much as several requests' system calls."""
 SHORT_S = 0.001
 """Below, nobody asks what a round's time was spent on: the question costs as much as a system call."""
 
@@ -118,27 +118,27 @@ class Lane:
         fd = self._epoll.fileno()
         poll = self._epoll.poll
         wait_readable = trio.lowlevel.wait_readable
-        rounds = 0
+        clock = time.perf_counter
+        woken = clock()
         while True:
             events = poll(0, MAX_EVENTS)
             if not events:
                 if self._closing or self._soon:
                     self._settle()
                     continue
-                rounds = 0
                 await wait_readable(fd)
-                self._woken_cpu_s = time.thread_time()
+                woken, self._woken_cpu_s = clock(), time.thread_time()
                 continue
-            self.round(events)
-            rounds += 1
-            if rounds == BUSY_ROUNDS:
-                rounds = 0
-                with self.pause():
-                    await trio.lowlevel.checkpoint()
-                self._woken_cpu_s = time.thread_time()
+            ended = self.round(events)
+            if ended - woken > BUSY_S:
+                await trio.lowlevel.checkpoint()
+                woken, cpu_s = clock(), time.thread_time()
+                if woken - ended > SHORT_S:
+                    self._note(woken - ended, cpu_s - self._woken_cpu_s)
+                self._woken_cpu_s = cpu_s
 
-    def round(self, events: list[tuple[int, int]]) -> None:
-        """Serves one round of events, until ROUND_S have passed; the rest will be reported again."""
+    def round(self, events: list[tuple[int, int]]) -> float:
+        """Serves one round of events, until ROUND_S have passed; the rest will be reported again. Says when it ended."""
         start = time.perf_counter()
         self.now = trio.current_time()
         get = self._sources.get
@@ -155,10 +155,11 @@ class Lane:
                     break
         if self._soon or self._closing:
             self._settle()
-        pause = clock() - start
-        if pause > SHORT_S:
+        ended = clock()
+        if ended - start > SHORT_S:
             # What was used since the lane woke is at least what this round used.
-            self._note(pause, time.thread_time() - self._woken_cpu_s)
+            self._note(ended - start, time.thread_time() - self._woken_cpu_s)
+        return ended
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -171,7 +172,7 @@ class Lane:
 
     def _note(self, seconds: float, work_s: float) -> None:
         self.max_pause_s = max(self.max_pause_s, seconds)
-        self.max_work_s = max(self.max_work_s, work_s)
+        self.max_work_s = max(self.max_work_s, min(seconds, work_s))
 
     def take_max_pause(self) -> tuple[float, float]:
         """The longest pause since the last call, and the most work in one, in seconds; they need not be the same pause."""
