@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from policies.head import Headers
 
-
 _line = b": ".join
 
 

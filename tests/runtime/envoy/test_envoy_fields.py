@@ -13,9 +13,13 @@ from policies.traffic import HeaderEdits
 from runtime.envoy import fields
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.fields import KNOWN, require_known
-from snapshot.section import Section
+from snapshot.section import ConsistentHash, Section
 
-REFUSED: dict[str, str] = {}
+_HASHING = "Envoy's ring is built by another digest, so that a key would change its endpoint with the engine"
+REFUSED = {
+    "Cluster.hashing": _HASHING,
+    **{f"ConsistentHash.{name}": _HASHING for name in ConsistentHash.__struct_fields__},
+}
 """Fields that Envoy is not told and that refuse a slice, as ``Type.field``, with the reason."""
 
 
