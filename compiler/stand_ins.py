@@ -3,8 +3,9 @@
 A broken resource must not be left out: without it requests would be routed, let in or encrypted by whatever holds in its absence. So each
 kind has a stand-in that keeps the part that says *whom* the resource is about (hosts, gateways, selector), as far as that can be read, and
 replaces the rest by a refusal: a VirtualService answers 503, an HTTPRoute 500, an AuthorizationPolicy denies, a PeerAuthentication asks for
-mutual TLS, and the upstreams of a DestinationRule or a ServiceEntry have no endpoint. Where whom it is about cannot be read, or where the kind has no
-such form (a Service, a workload, the settings of the mesh), there is no stand-in and nothing can be published.
+mutual TLS, a Sidecar lets nothing out, and the upstreams of a DestinationRule or a ServiceEntry have no endpoint. Where whom it is about
+cannot be read, or where the kind has no such form (a Service, a workload, the settings of the mesh), there is no stand-in and nothing can
+be published.
 """
 
 from __future__ import annotations
@@ -191,6 +192,12 @@ def _peer_authentication(broken: _Broken) -> dict[str, Value]:
     return {**broken.optional("selector"), "mtls": {"mode": "STRICT"}}
 
 
+def _sidecar(broken: _Broken) -> dict[str, Value]:
+    nothing: Value = [{"hosts": ["~/*"]}]
+    policy: Value = {"mode": "REGISTRY_ONLY"}
+    return {**broken.optional("workloadSelector"), "egress": nothing, "outboundTrafficPolicy": policy}
+
+
 def _http_route(broken: _Broken) -> dict[str, Value]:
     """A rule without backends answers 500, and keeps what it takes."""
     rules: list[Value] = []
@@ -215,6 +222,7 @@ FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "AuthorizationPolicy": _authorization_policy,
     "PeerAuthentication": _peer_authentication,
     **dict.fromkeys(("HTTPRoute", "GRPCRoute"), _http_route),
+    "Sidecar": _sidecar,
     **dict.fromkeys(("TLSRoute", "TCPRoute"), _connection_route),
 }
 """Kind, as sources name it, to the ``spec`` of its stand-in."""

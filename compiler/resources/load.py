@@ -178,10 +178,12 @@ def load_resources(
     digests: dict[ResourceId, bytes] = {}
     seen: dict[ResourceId, Meta] = {}
     resources: list[Resource] = []
+    kept: list[Document] = []
     findings: list[Diagnostic] = []
     for document in documents:
         result = read(document)
         if result is None:
+            kept.append(document)
             continue
         resource = result.resource
         meta = resource.meta
@@ -202,4 +204,6 @@ def load_resources(
         positions.update(result.positions)
         digests[meta.id] = result.digest
         resources.append(resource)
-    return Resources(resources, positions, documents, digests), findings
+        kept.append(document)
+    # Who looks at documents must find those that the resources were read from.
+    return Resources(resources, positions, kept, digests), findings

@@ -298,7 +298,7 @@ def held(draw: Draw) -> Object:
     return {**_meta(kind, "v1"), "data": data, **({"type": "Opaque"} if kind == "Secret" else {})}
 
 
-broken = st.one_of(virtual_services(), destination_rules(), authorization_policies, http_routes()).map(
+broken = st.one_of(virtual_services(), destination_rules(), authorization_policies, http_routes(), sidecars()).map(
     lambda item: {**item, "spec": {**item["spec"], "tymeout": "1s"}}
 )
 """With a field that no schema has, so that a stand-in takes its place."""

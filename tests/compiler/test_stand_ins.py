@@ -134,6 +134,14 @@ def denies(mesh: CompiledMesh, name: str) -> bool:
     return decision.reply is not None and decision.reply.status == 403
 
 
+def test_a_sidecar_lets_nothing_out_of_the_workloads_that_it_selects() -> None:
+    spec = "{workloadSelector: {labels: {app: cart}}, egress: [{hosts: [web]}]}"
+    mesh = partly(resource(ISTIO, "Sidecar", spec))
+    assert reply(mesh, "/", "web") == 502
+    assert reply(mesh, "/", "elsewhere.example") == 502
+    assert reply(mesh, "/", "cart", name="sidecar/shop/web") == CART
+
+
 def test_a_peer_authentication_asks_for_mutual_tls() -> None:
     spec = "{selector: {matchLabels: {app: web}}, mtls: {mode: PERMISIVE}, portLevelMtls: {80: {mode: DISABLE}}}"
     mesh = partly(resource(SECURITY, "PeerAuthentication", spec))

@@ -46,6 +46,21 @@ FOUND: list[tuple[str, Any]] = [
             }
         ],
     ),
+    (
+        "linker",
+        [
+            {
+                "apiVersion": "security.istio.io/v1",
+                "kind": "AuthorizationPolicy",
+                "metadata": {"name": "a"},
+                "spec": {
+                    "action": "DENY",
+                    "rules": [{"from": [{"source": {"namespaces": ["b"], "notNamespaces": ["*"]}}]}],
+                },
+            },
+            {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "a"}},
+        ],
+    ),
 ]
 
 
