@@ -13,6 +13,7 @@ import random
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from snapshot.trust.failure import Reason, Untrusted
 
 KEEP_AFTER_S = 0.3
 """From a verified slice to its way onto the disk; a crash in between starts with the slice before, as one a moment earlier would have."""
+LAST_KEEP_S = 2.0
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made in it has a random name and is its owner's alone
 
@@ -121,7 +123,16 @@ class Follower:
         return news is not None
 
     async def keep_forever(self, poll_s: float) -> None:
-        """Keeps on disk what was verified last, and tries again at a slowing pace until the disk takes it. Runs until cancelled."""
+        """Keeps on disk what was verified last, and tries again at a slowing pace until the disk takes it. Runs until cancelled; what is
+        not kept then is kept on the way out, as far as LAST_KEEP_S allow."""
+        try:
+            await self._keep_each(poll_s)
+        finally:
+            if self._unkept.is_set():
+                with trio.move_on_after(LAST_KEEP_S, shield=True), suppress(Untrusted):
+                    await trio.to_thread.run_sync(self._session.persist, abandon_on_cancel=True)
+
+    async def _keep_each(self, poll_s: float) -> None:
         while True:
             await self._unkept.wait()
             # What was told is at work first, and releases in a row are written once.
