@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from policies.head import Headers, RequestHead, ResponseHead
 from policies.traffic import NO_EDITS
+from runtime.http.deadlines import Deadlines
 from runtime.http.edits import compiled
+from runtime.http.forwarding import add_cookie, forwarded_head
 from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields
 from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
 from runtime.http1 import ProtocolError
-from runtime.lane.wheel import Timer
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, LocalReply, RetryAfter
-from snapshot.hashing import set_cookie
 from snapshot.resolve import choose_endpoint, resolve
 from snapshot.response import on_response
 
@@ -82,7 +82,7 @@ class Exchange:
     _tunnel = False
     _half_closed = False
     _shadows: Sequence[Shadow] = ()
-    _timers: dict[str, Timer] | None = None
+    _deadlines: Deadlines | None = None
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Exchange:
         if reply is not None:
             self.reply(reply)
             return
-        self._prepare_request()
+        self.forwarded = forwarded_head(self.head, self.plan, self.destination)
         if self.downstream.complete:
             self._start_deadline()
         if self.plan.decision.mirrors:
@@ -153,34 +153,6 @@ class Exchange:
             passthrough(self)
         else:
             self.attempt()
-
-    def _prepare_request(self) -> None:
-        """The head as it is forwarded: rewritten, with the edits of destination, route and virtual host."""
-        head = self.head
-        plan = self.plan
-        destination = self.destination
-        if plan.as_is and (destination is None or destination.request_headers is NO_EDITS):
-            self.forwarded = head
-            return
-        decision = plan.decision
-        headers = head.headers
-        if destination is not None and destination.request_headers is not NO_EDITS:
-            headers = compiled(destination.request_headers).apply(headers)
-        for level in decision.request_edits:
-            headers = compiled(level).apply(headers)
-        if decision.path is not None:
-            original = head.path if head.query is None else f"{head.path}?{head.query}"
-            headers = [pair for pair in headers if pair[0] != b"x-envoy-original-path"]
-            headers.append((b"x-envoy-original-path", original.encode()))
-        self.forwarded = RequestHead(
-            head.method,
-            head.scheme,
-            decision.authority or head.authority,
-            head.host,
-            head.path if decision.path is None else decision.path,
-            head.query,
-            headers,
-        )
 
     # --- attempts ------------------------------------------------------------------------------------------------------------
 
@@ -309,7 +281,8 @@ class Exchange:
             stream.cancel()
         elif self._pool is not None:
             self._pool.abandon(self)
-        self._unset("try")
+        if self._deadlines is not None:
+            self._deadlines.unset("try")
 
     # --- the request's body --------------------------------------------------------------------------------------------------
 
@@ -398,8 +371,8 @@ class Exchange:
         edits = self._ask("", head)
         if edits is None:
             return None
-        if self._timers is not None:
-            self._unset("try")
+        if self._deadlines is not None:
+            self._deadlines.unset("try")
         self.code = status = head.status
         if self.number > 1:
             retry = self.plan.decision.retry
@@ -424,15 +397,8 @@ class Exchange:
             headers.append((SNAPSHOT, self.generation.stamp))
         cluster = self.cluster
         if cluster is not None and cluster.ring is not None:
-            self._add_cookie(cluster, headers)
+            add_cookie(cluster, self.head, self.downstream.peer, headers)
         return headers
-
-    def _add_cookie(self, cluster: LiveCluster, headers: Headers) -> None:
-        """The cookie by which the next request finds the same endpoint, where this one came without."""
-        hashing = cluster.section.hashing
-        cookie = set_cookie(hashing, self.head, self.downstream.peer) if hashing is not None else b""
-        if cookie:
-            headers.append((b"set-cookie", cookie))
 
     def on_response_data(self, data: bytes) -> None:
         """See ExchangeSide."""
@@ -473,7 +439,8 @@ class Exchange:
         self._held = None
         self.code = head.status
         self.details = "via_upstream"
-        self._unset("route")
+        if self._deadlines is not None:
+            self._deadlines.unset("route")
         headers = head.headers
         if self._stamp:
             headers.append((SNAPSHOT, self.generation.stamp))
@@ -548,9 +515,8 @@ class Exchange:
 
     def _report(self) -> None:
         self.done = True
-        if self._timers is not None:
-            for timer in self._timers.values():
-                timer.cancel()
+        if self._deadlines is not None:
+            self._deadlines.end()
         for shadow in self._shadows:
             shadow.request_ended()
         self.plane.reporter.exchange(self)
@@ -574,13 +540,6 @@ class Exchange:
         self._attempt_failed(Failure.PER_TRY_TIMEOUT, "")
 
     def _set(self, name: str, after_ms: int, on_due: Callable[[], None]) -> None:
-        """Sets the timer of a name: ``parked`` (a fault's delay, a back-off), ``route`` or ``try``."""
-        if self._timers is None:
-            self._timers = {}
-        timer = self._timers[name] = Timer(on_due)
-        self.plane.lane.wheel.set(timer, self.plane.lane.now, after_ms / 1000)
-
-    def _unset(self, name: str) -> None:
-        timer = self._timers.pop(name, None) if self._timers is not None else None
-        if timer is not None:
-            timer.cancel()
+        if self._deadlines is None:
+            self._deadlines = Deadlines(self.plane.lane)
+        self._deadlines.set(name, after_ms, on_due)

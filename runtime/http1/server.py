@@ -192,8 +192,8 @@ class Http1Server:
     def _read_head(self, data: bytes, end: int) -> RequestEvent:
         start = data.find(b"\r\n") + 2
         known = self._lines.get(data[:start])
-        line = None
-        if known is None and (line := REQUEST_LINE.match(data)) is None:
+        line = None if known is not None else REQUEST_LINE.match(data)
+        if known is None and line is None:
             self._buffer = data
             if self._skip_empty_line():
                 return self.next_event()
@@ -201,17 +201,25 @@ class Http1Server:
         if end > self._limits.max_head_bytes:
             raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE))
         try:
-            head = self._parse_head(known, line, data, start, end)
+            if known is not None:
+                method, path = known
+                authority, host, headers = self._parse_fields(method, True, data, start, end)
+                head = RequestHead(method, self._scheme, authority, host, path, None, headers)
+            else:
+                assert line is not None
+                head = self._parse_head(line, data, start, end)
         except ProtocolError as error:
             self._fail(error)
             raise
         self._buffer = data[end:] if len(data) > end else b""
         return head
 
-    def _parse_head(
-        self, known: tuple[str, str] | None, line: re.Match[bytes] | None, data: bytes, start: int, end: int
-    ) -> RequestHead:
-        """``known`` is what the line's table says, ``line`` the match where it says nothing."""
+    def _parse_head(self, line: re.Match[bytes], data: bytes, start: int, end: int) -> RequestHead:
+        authority, host, headers = self._parse_fields(line[1].decode(), line[3] == b"1", data, start, end)
+        return self._parse_line(line, authority, host, headers)
+
+    def _parse_fields(self, method: str, http_1_1: bool, data: bytes, start: int, end: int) -> tuple[str, str, Headers]:
+        """The authority, its host without port, and the fields to pass on, which are ``data`` from ``start`` to ``end``."""
         headers = split_fields(data, start, end - 2, self._limits.max_headers)
         self.fields = fields = dict(headers)
         try:
@@ -226,18 +234,13 @@ class Http1Server:
             del headers[0]
         else:
             headers.remove((b"host", raw_host))
-        http_1_1 = line is None or line[3] == b"1"
         if not http_1_1 or not CONNECTION_FIELDS.isdisjoint(fields):
-            method = known[0] if line is None else line[1].decode()  # type: ignore[index]
             headers = self._read_connection(headers, fields, method, http_1_1=http_1_1)
             self.fields = dict(headers)
         else:
             self._state = _DONE
             self.complete = True
-        if known is not None:
-            return RequestHead(known[0], self._scheme, authority, host, known[1], None, headers)
-        assert line is not None
-        return self._parse_line(line, authority, host, headers)
+        return authority, host, headers
 
     def _parse_line(self, line: re.Match[bytes], authority: str, host: str, headers: Headers) -> RequestHead:
         method = line[1].decode()
