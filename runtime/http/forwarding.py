@@ -1,0 +1,47 @@
+"""What a route changes of a message on its way: the head that is sent on, and the cookie that a reply brings back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies.head import Headers, Peer, RequestHead
+from policies.traffic import NO_EDITS
+from runtime.http.edits import compiled
+from snapshot.hashing import set_cookie
+
+if TYPE_CHECKING:
+    from policies.traffic import Destination
+    from runtime.generation import LiveCluster, Plan
+
+
+def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | None) -> RequestHead:
+    """The head as it is forwarded: rewritten, with the edits of destination, route and virtual host. The same one where nothing changes."""
+    if plan.as_is and (destination is None or destination.request_headers is NO_EDITS):
+        return head
+    decision = plan.decision
+    headers = head.headers
+    if destination is not None and destination.request_headers is not NO_EDITS:
+        headers = compiled(destination.request_headers).apply(headers)
+    for level in decision.request_edits:
+        headers = compiled(level).apply(headers)
+    if decision.path is not None:
+        original = head.path if head.query is None else f"{head.path}?{head.query}"
+        headers = [pair for pair in headers if pair[0] != b"x-envoy-original-path"]
+        headers.append((b"x-envoy-original-path", original.encode()))
+    return RequestHead(
+        head.method,
+        head.scheme,
+        decision.authority or head.authority,
+        head.host,
+        head.path if decision.path is None else decision.path,
+        head.query,
+        headers,
+    )
+
+
+def add_cookie(cluster: LiveCluster, head: RequestHead, peer: Peer, headers: Headers) -> None:
+    """Appends the cookie by which the next request finds the same endpoint, where this one came without."""
+    hashing = cluster.section.hashing
+    cookie = set_cookie(hashing, head, peer) if hashing is not None else b""
+    if cookie:
+        headers.append((b"set-cookie", cookie))
