@@ -84,16 +84,17 @@ class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
 
 
 class LiveUpdate(msgspec.Struct, frozen=True, tag="live", omit_defaults=True):
-    """Live data that changed; None is unchanged."""
+    """Live data that changed; None is unchanged. ``levels`` says how much which logger tells."""
 
     registry: Registry | None = None
     resolved: tuple[Resolved, ...] | None = None
     svid: Svid | None = None
     credentials: tuple[Credential, ...] | None = None
+    levels: dict[str, str] | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
-    """Wants one page of the worker's state (``metrics``, ``config_dump``, ``clusters``, ``status``); answered by Answer with the same number."""
+    """Wants one page of the worker's state (``metrics``, ``clusters``, ``connections``, ``status``); answered by Answer with the same number."""
 
     number: int
     page: str

@@ -23,13 +23,14 @@ import trio
 
 from runtime.accepting import Acceptor
 from runtime.bootstrap import Bootstrap
-from runtime.dump import clusters_page, config_page
 from runtime.endpoints import LiveData
 from runtime.generation import Generation
 from runtime.http.pool import Pools
 from runtime.lane.loop import Lane
 from runtime.machines import install
 from runtime.names import NameCache
+from runtime.pages.clusters import of_generation
+from runtime.pages.connections import of_plane
 from runtime.plane import Plane, Rebindable
 from runtime.prepare import address_of, prepare
 from runtime.retire import free, parts_of
@@ -42,6 +43,8 @@ from snapshot.live import Credential, Registry, Resolved, Svid
 LOG_INTERVAL_S = 0.2
 REBIND_BATCH = 256
 DRAIN_POLL_S = 0.02
+FAREWELL_S = 1.0
+"""How long after the drain's deadline a WebSocket's two sides may take for the closing handshake."""
 
 
 class Proxy:
@@ -187,20 +190,35 @@ class Proxy:
     # --- drain ---------------------------------------------------------------------------------------------------------------
 
     async def drain(self, deadline_s: float) -> None:
-        """Accepts no more and returns when nothing is in flight, or at the deadline, when what is left is cut off."""
+        """Accepts no more and returns when nothing is in flight, or at the deadline, when what is left is cut off: WebSockets FAREWELL_S after
+        they were told."""
         self.plane.draining = True
         for acceptor in self._acceptors.values():
             acceptor.stop()
         self._acceptors.clear()
         for connection in list(self.plane.connections):
             self.lane.call(connection.drain)
-        with trio.move_on_after(deadline_s):
-            # Polled: this happens once in a process's life, and an event would cost every connection's end.
-            while self.plane.connections:  # noqa: ASYNC110
-                await trio.sleep(DRAIN_POLL_S)
+        await self._wait_closed(deadline_s)
+        if self._say_farewell():
+            await self._wait_closed(FAREWELL_S)
         for connection in list(self.plane.connections):
             self.lane.call(connection.abort)
         self._flush_log()
+
+    def _say_farewell(self) -> bool:
+        told: list[bool] = []
+
+        def tell() -> None:
+            told.extend([connection.say_farewell() for connection in list(self.plane.connections)])
+
+        self.lane.call(tell)
+        return any(told)
+
+    async def _wait_closed(self, at_most_s: float) -> None:
+        with trio.move_on_after(at_most_s):
+            # Polled: this happens once in a process's life, and an event would cost every connection's end.
+            while self.plane.connections:  # noqa: ASYNC110
+                await trio.sleep(DRAIN_POLL_S)
 
     # --- telling -------------------------------------------------------------------------------------------------------------
 
@@ -234,17 +252,17 @@ class Proxy:
         }
 
     def page(self, name: str) -> bytes:
-        """One page of state: ``metrics`` as MessagePack, ``config_dump``, ``clusters``, ``status`` as JSON. Raises KeyError for others."""
+        """One page of state: ``metrics`` as MessagePack, ``clusters``, ``connections``, ``status`` as JSON. Raises KeyError for others."""
         generation = self._generation
         match name:
             case "metrics":
                 return msgspec.msgpack.encode(self.metrics())
             case "status":
                 return msgspec.json.encode(self.status())
-            case "config_dump":
-                return msgspec.json.encode(config_page(generation) if generation is not None else {})
             case "clusters":
-                return msgspec.json.encode(clusters_page(generation) if generation is not None else [])
+                return msgspec.json.encode(of_generation(generation) if generation is not None else [])
+            case "connections":
+                return msgspec.json.encode(of_plane(self.plane.connections))
             case _:
                 raise KeyError(name)
 

@@ -39,6 +39,7 @@ from runtime.ipc import (
     Swap,
     Swapped,
 )
+from runtime.pages.processes import set_levels
 from runtime.tls.contexts import MaterialError
 from snapshot.encode import FormatError
 from snapshot.index import Slice, slice_blobs
@@ -85,7 +86,7 @@ class DataPlane(Protocol):
         """The longest that the lane stood still since this was last asked."""
 
     def page(self, name: str) -> bytes:
-        """One page of state: ``metrics`` (MessagePack), or JSON: ``config_dump``, ``clusters``, ``status``."""
+        """One page of state: ``metrics`` (MessagePack), or JSON: ``clusters``, ``connections``, ``status``."""
 
 
 class Worker:
@@ -200,6 +201,8 @@ def _page(plane: DataPlane, name: str) -> bytes:
 def _update(plane: DataPlane, update: LiveUpdate) -> None:
     """Fills slots. What cannot be used is left out, and what was there stays: live data must not end what serves."""
     fillings: list[tuple[str, Callable[[], None]]] = []
+    if update.levels is not None:
+        fillings.append(("log levels", partial(set_levels, update.levels)))
     if update.svid is not None:
         fillings.append(("certificate", partial(plane.set_svid, update.svid)))
     if update.credentials is not None:

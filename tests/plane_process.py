@@ -96,6 +96,8 @@ class FakePlane:
     def page(self, name: str) -> bytes:
         if name == "metrics":
             return msgspec.msgpack.encode(MetricsSnapshot())
+        if name == "clusters":
+            return b"[]"
         return json.dumps({"page": name, **self._seen}).encode()
 
     async def _serve(self, name: str, scope: trio.CancelScope) -> None:

@@ -49,6 +49,7 @@ RESTART_S = (0.0, 0.2, 1.0, 5.0, 10.0)
 """How long to wait before the next start, by how many were needed in a row."""
 
 STEADY_S = 30.0
+NATIVE = frozenset({"/config_dump", "/clusters", "/stats"})
 
 log = logging.getLogger("weft.proxy")
 
@@ -133,13 +134,18 @@ class EnvoyFleet:
             self._discovery.offer(resources(self._live_messages()), (SECRET, ENDPOINTS))
 
     async def ask(self, page: str) -> list[bytes]:
-        """Envoy's own ``config_dump`` and ``clusters`` in JSON; nothing for other pages."""
-        query = {"config_dump": {}, "clusters": {"format": "json"}}.get(page)
-        if query is None or self._envoy is None:
-            return []
-        with contextlib.suppress(EnvoyFailedError):
-            return [await self._envoy.page(f"/{page}", **query)]
+        """Nothing: Envoy's pages are ``native``."""
+        del page
         return []
+
+    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
+        """Envoy's own ``/config_dump``, ``/clusters`` and ``/stats``; b"" where it does not answer now."""
+        if path not in NATIVE:
+            return None
+        if self._envoy is not None:
+            with contextlib.suppress(EnvoyFailedError):
+                return await self._envoy.page(path, **query)
+        return b""
 
     async def more_metrics(self) -> bytes:
         """Envoy's own metrics in the Prometheus text format."""

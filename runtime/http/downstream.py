@@ -8,6 +8,7 @@ from policies.head import Headers, Peer, RequestHead
 from runtime.http.exchange import Exchange
 from runtime.http.lines import lines
 from runtime.http.replies import Refusal, refuse
+from runtime.http.websocket import WEBSOCKET, Farewell, accepted
 from runtime.http1 import NEED_DATA, PAUSED, EndOfMessage, Http1Server, Limits, ProtocolError, Reason
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
@@ -32,6 +33,7 @@ class Http1Downstream:
         "_codec",
         "_draining",
         "_exchange",
+        "_farewell",
         "_lingering",
         "_out",
         "_plane",
@@ -68,6 +70,7 @@ class Http1Downstream:
         self._draining = False
         self._lingering = False
         self._tunnel = False
+        self._farewell: Farewell | None = None
         self._reading_head = True
         self._timer = Timer(self._expired)
         self._set_timer(deadlines.head_ms)
@@ -79,6 +82,11 @@ class Http1Downstream:
             lane.wheel.set(self._timer, lane.now, after_ms / 1000)
         else:
             self._timer.due = NEVER
+
+    @property
+    def accepted(self) -> Accepted:
+        """How the connection came in."""
+        return self._accepted
 
     # --- requests in ---------------------------------------------------------------------------------------------------------
 
@@ -244,7 +252,10 @@ class Http1Downstream:
 
     def send_data(self, data: bytes) -> None:
         """See Downstream."""
-        self._out.append(data if self._tunnel else self._codec.send_data(data))
+        if not self._tunnel:
+            self._out.append(self._codec.send_data(data))
+        elif self._farewell is None or self._farewell.passes(data):
+            self._out.append(data)
 
     def send_end(self, trailers: Headers) -> None:
         """See Downstream."""
@@ -258,6 +269,9 @@ class Http1Downstream:
 
     def start_tunnel(self, status: int, headers: Headers) -> None:
         """See Downstream."""
+        if self.upgrade == WEBSOCKET:
+            self._farewell = Farewell()
+            headers = accepted(headers, self._codec.fields)
         self._out.append(self._codec.start_tunnel(status, headers))
         self._tunnel = True
         self.complete = False
@@ -359,6 +373,13 @@ class Http1Downstream:
         else:
             self._accepted.chain = chain
             self._accepted.generation = generation
+
+    def say_farewell(self) -> bool:
+        """See Rebindable."""
+        frame = self._farewell.say() if self._farewell is not None else b""
+        if frame:
+            self.channel.send(frame)
+        return bool(frame)
 
     def drain(self) -> None:
         """See Rebindable: after the reply in flight, which says close. An idle connection is left for DRAIN_IDLE_S: its next request may be on

@@ -117,6 +117,11 @@ class Fleet:
                 nursery.start_soon(ask_one, worker)
         return [answers[number] for number in sorted(answers)]
 
+    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
+        """Nothing: all pages of our own engine are made by the supervisor."""
+        del path, query
+        return None
+
     async def more_metrics(self) -> bytes:
         """Nothing: what workers measure they tell by the page ``metrics``."""
         return b""

@@ -9,6 +9,7 @@ import trio
 
 from runtime import admin
 from runtime.bootstrap import Bootstrap
+from runtime.pages.asked import Asked, Page
 from runtime.service import ServiceListener
 from runtime.service_server import serve
 from runtime.supervisor.sockets import Address, BindError, listening_socket
@@ -16,24 +17,24 @@ from runtime.supervisor.sockets import Address, BindError, listening_socket
 MAX_BODY_BYTES = 1024
 
 
-async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: admin.Asked) -> dict[str, Address]:
+async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: Asked) -> dict[str, Address]:
     """Serves all pages in a nursery and returns where; raises BindError for a port that cannot be bound."""
     ports = bootstrap.ports
-    tables = (
-        ("admin", admin_host(bootstrap), ports.admin, admin.ADMIN),
-        ("metrics", bootstrap.address, ports.metrics, admin.METRICS),
-        ("merged metrics", bootstrap.address, ports.merged_metrics, admin.MERGED),
-        ("readiness", bootstrap.address, ports.readiness, admin.READINESS),
+    tables: tuple[tuple[str, str, int, dict[str, Page], dict[str, Page]], ...] = (
+        ("admin", admin_host(bootstrap), ports.admin, admin.ADMIN, admin.ACTIONS),
+        ("metrics", bootstrap.address, ports.metrics, admin.METRICS, {}),
+        ("merged metrics", bootstrap.address, ports.merged_metrics, admin.MERGED, {}),
+        ("readiness", bootstrap.address, ports.readiness, admin.READINESS, {}),
     )
     opened: dict[str, Address] = {}
-    for name, host, port, table in tables:
+    for name, host, port, table, actions in tables:
         if port < 0:
             continue
         try:
             listener = ServiceListener(listening_socket((host, port), shared=False))
         except OSError as error:
             raise BindError(f"the {name} port {host}:{port} cannot be bound: {error.strerror}") from None
-        answer = partial(serve, admin.pages(table, asked), [listener], max_body_bytes=MAX_BODY_BYTES)
+        answer = partial(serve, admin.pages(table, asked, actions), [listener], max_body_bytes=MAX_BODY_BYTES)
         (opened[name],) = await nursery.start(answer)
     return opened
 

@@ -26,6 +26,7 @@ from runtime.fetch.saved import require_root
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
+from runtime.pages.processes import set_levels
 from runtime.supervisor.engines import fleet_for, sockets_for
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Outcome
@@ -300,6 +301,15 @@ class Supervisor:
     async def ask(self, page: str) -> list[bytes]:
         """A page of every worker."""
         return await self.fleet.ask(page)
+
+    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
+        """The engine's own page, where it has one."""
+        return await self.fleet.native(path, query)
+
+    async def set_levels(self, levels: dict[str, str]) -> None:
+        """Sets the loggers' levels here and in every worker, also those to come."""
+        set_levels(levels)
+        await self.fleet.update(LiveUpdate(levels=levels))
 
     async def more_metrics(self) -> bytes:
         """What the engine measures in words of its own."""

@@ -135,7 +135,7 @@ class WorkerProcess:
         """Has it finish what is in flight; returns when it is done, gone, or too late."""
         with contextlib.suppress(WorkerFailedError):
             await self._order(Drain(deadline_s))
-            await self._report(Drained, deadline_s + 1.0)
+            await self._report(Drained, deadline_s + 2.0)
 
     def kill(self) -> None:
         """Ends the process now."""

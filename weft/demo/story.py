@@ -58,13 +58,13 @@ DENY_RULE = "AuthorizationPolicy/bookshop/no-stars-for-the-storefront#spec.rules
 
 
 class DumpedSection(msgspec.Struct, frozen=True):
-    """One section of ``/config_dump``: where each of its parts stands in the mesh repository."""
+    """One section of ``/sections``: where each of its parts stands in the mesh repository."""
 
     positions: dict[str, str] = {}
 
 
-class ConfigDump(msgspec.Struct, frozen=True):
-    """``/config_dump``, the part that is read here."""
+class Sections(msgspec.Struct, frozen=True):
+    """``/sections``, the part that is read here."""
 
     sections: list[DumpedSection]
 
@@ -186,7 +186,7 @@ class Story:
         log = (self._mesh.folder / "logs" / "ratings.log").read_text(encoding="utf-8", errors="replace")
         found = re.findall(r'"response_code_details":"(rbac_access_denied_matched_policy\[[^"]+\])"', log)
         require(bool(found), "the access log of ratings names no policy")
-        dump = await self._mesh.observer.page("ratings", "/config_dump", ConfigDump)
+        dump = await self._mesh.observer.page("ratings", "/sections", Sections)
         rules = {source: place for section in dump.sections for source, place in section.positions.items()}
         place = rules.get(DENY_RULE, "")
         require(

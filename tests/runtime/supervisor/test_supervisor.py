@@ -257,13 +257,15 @@ async def test_the_admin_pages_say_what_runs(bench: Bench) -> None:
         assert (await page(supervisor, "/healthz/ready", port="readiness")).text == "LIVE\n"
         running = (await page(supervisor, "/snapshot")).json()["running"]
         assert (running["digest"], running["version"], running["fresh"]) == (digest, 1, True)
-        assert (await page(supervisor, "/listeners")).json() == {"http": f"127.0.0.1:{bench.port}"}
-        assert (await page(supervisor, "/config_dump")).json()["page"] == "config_dump"
+        assert (await page(supervisor, "/listeners")).text == f"http::127.0.0.1:{bench.port}\n"
+        dumped = [one["@type"].rpartition(".")[2] for one in (await page(supervisor, "/config_dump")).json()["configs"]]
+        assert dumped[:2] == ["BootstrapConfigDump", "ClustersConfigDump"]
+        assert (await page(supervisor, "/sections")).json()["snapshot"] == digest
         metrics = (await page(supervisor, "/stats/prometheus")).text
         assert f'weft_snapshot_info{{digest="{digest}"' in metrics
         assert 'weft_swap_total{result="ok"} 1' in metrics
         assert (await page(supervisor, "/nothing")).status_code == 404
-        assert (await page(supervisor, "/certs")).json() == {"svid": None, "bundle": []}
+        assert (await page(supervisor, "/certs")).json() == {"certificates": []}
         info = json.loads((await page(supervisor, "/server_info")).text)
         assert info["workers"] == {"0": supervisor.workers()[0]}
 

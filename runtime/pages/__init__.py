@@ -1,0 +1,8 @@
+"""What the admin pages say, in Envoy's shapes, so that who knows Envoy's pages (and the tools that read them) can read these.
+
+ClusterStatus   one cluster with its endpoints as they are now: ``/clusters``
+ConfigDump      what is configured, as Envoy's resources: ``/config_dump``; as weft's own sections, with positions: ``/sections``
+Stat            one number with its name: ``/stats``
+Connection      one downstream connection that is open: ``/connections``
+Explanation     what the serving slice says about one request: ``/explain``
+"""

@@ -1,0 +1,69 @@
+"""What the pages are made from, and the two forms in which they answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from runtime.bootstrap import Bootstrap
+from runtime.service import ServiceRequest, ServiceResponse
+from runtime.supervisor.running import Running
+from runtime.telemetry import Instruments
+
+JSON = ((b"content-type", b"application/json"), (b"cache-control", b"no-cache, max-age=0"))
+
+
+class Asked(Protocol):
+    """The supervisor, as the pages see it."""
+
+    running: Running
+    bootstrap: Bootstrap
+
+    def not_ready(self) -> str:
+        """Why the proxy is not ready, "" where it is."""
+
+    def listeners(self) -> dict[str, str]:
+        """The bound addresses by listener name."""
+
+    def workers(self) -> dict[int, int]:
+        """Process ids by worker."""
+
+    @property
+    def restarts(self) -> int:
+        """How often a worker was started again."""
+
+    def measure(self) -> Instruments:
+        """The supervisor's own metrics, brought up to now."""
+
+    async def ask(self, page: str) -> list[bytes]:
+        """A page of every worker."""
+
+    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
+        """The engine's own page; None where it has none and ours is asked for."""
+
+    async def more_metrics(self) -> bytes:
+        """Metrics that the engine has in the text format already."""
+
+    async def set_levels(self, levels: dict[str, str]) -> None:
+        """Sets how much the loggers of all processes say."""
+
+
+Page = Callable[[Asked, ServiceRequest], Awaitable[ServiceResponse]]
+
+
+def json_answer(value: object) -> ServiceResponse:
+    """A value as indented JSON."""
+    return ServiceResponse(headers=JSON, body=msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def text_answer(text: str, *, status: int = 200) -> ServiceResponse:
+    """Plain text."""
+    return ServiceResponse(status=status, body=text.encode())
+
+
+def written(seconds: float) -> str:
+    """A time (seconds since 1970) as people and Envoy write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

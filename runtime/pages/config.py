@@ -1,0 +1,129 @@
+"""What is configured, made from the serving slice alone: ``/config_dump`` as Envoy shapes it, ``/sections`` as weft has it.
+
+Slow for a large slice (it decodes all of it): callers run it in a thread. Keys are never in a slice; certificates are added by the caller.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from runtime.bootstrap import Bootstrap
+from runtime.pages.resources import TYPE, Plain, cluster, listener, route_table
+from snapshot.encode import decode, decode_section
+from snapshot.index import ProvenanceRow, Slice
+from snapshot.live import Svid
+from snapshot.section import Cluster, Listener, Proxy, Route, RouteBlock, RouteTable, Section, VirtualHost
+
+_REDACTED = base64.b64encode(b"[redacted]").decode()
+
+
+def config_dump(slice_: Slice, bootstrap: Bootstrap, svid: Svid | None, swapped_at: float) -> dict[str, Any]:
+    """Envoy's ``/config_dump``: bootstrap, clusters, listeners, routes, secrets."""
+    sections = {(ref.kind, ref.name): decode_section(slice_.blobs[ref.behaviour]) for ref in slice_.index.sections}
+    versions = {(ref.kind, ref.name): ref.behaviour for ref in slice_.index.sections}
+    since = _when(swapped_at)
+
+    def active(key: tuple[str, str], name: str, resource: Plain) -> Plain:
+        return {"version_info": versions[key], name: resource, "last_updated": since}
+
+    found: dict[str, list[Plain]] = {"clusters": [], "listeners": [], "routes": []}
+    for key, section in sections.items():
+        match section:
+            case Cluster():
+                found["clusters"].append(active(key, "cluster", cluster(section)))
+            case Listener() if (shown := listener(section, bootstrap)) is not None:
+                state = active(key, "listener", shown)
+                found["listeners"].append({"name": section.name, "active_state": state})
+            case RouteTable():
+                table = route_table(section, _hosts(section, sections))
+                found["routes"].append(active(key, "route_config", table))
+            case _:
+                pass
+    return {"configs": [_bootstrap(sections, bootstrap), *_dumps(slice_.snapshot, found), _secrets(svid)]}
+
+
+def _dumps(version: str, found: dict[str, list[Plain]]) -> Iterator[Plain]:
+    kinds = (
+        ("ClustersConfigDump", "dynamic_active_clusters", "clusters"),
+        ("ListenersConfigDump", "dynamic_listeners", "listeners"),
+        ("RoutesConfigDump", "dynamic_route_configs", "routes"),
+    )
+    for kind, field, name in kinds:
+        yield {"@type": f"{TYPE}admin.v3.{kind}", "version_info": version, field: found[name]}
+
+
+def _bootstrap(sections: dict[tuple[str, str], Section], bootstrap: Bootstrap) -> Plain:
+    proxy = sections["proxy", "proxy"]
+    assert isinstance(proxy, Proxy)
+    workload = proxy.workload
+    node = {
+        "id": f"{workload.name}.{workload.namespace}",
+        "cluster": f"{workload.canonical_name}.{workload.namespace}",
+        "metadata": msgspec.to_builtins(workload),
+    }
+    return {
+        "@type": f"{TYPE}admin.v3.BootstrapConfigDump",
+        "bootstrap": {"node": node, "weft": msgspec.to_builtins(bootstrap)},
+    }
+
+
+def _secrets(svid: Svid | None) -> Plain:
+    secrets = []
+    if svid is not None:
+        since = _when(svid.issued_at)
+        chain = {"inline_bytes": base64.b64encode(svid.certificate_chain).decode()}
+        certificate = {"certificate_chain": chain, "private_key": {"inline_bytes": _REDACTED}}
+        bundle = {"trusted_ca": {"inline_bytes": base64.b64encode(svid.bundle).decode()}}
+        kinds: tuple[tuple[str, Plain], ...] = (
+            ("default", {"tls_certificate": certificate}),
+            ("ROOTCA", {"validation_context": bundle}),
+        )
+        secrets = [
+            {"name": name, "last_updated": since, "secret": {"@type": f"{TYPE}{_SECRET}", "name": name, **what}}
+            for name, what in kinds
+        ]
+    return {"@type": f"{TYPE}admin.v3.SecretsConfigDump", "dynamic_active_secrets": secrets}
+
+
+_SECRET = "extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a type's name
+
+
+def _hosts(table: RouteTable, sections: dict[tuple[str, str], Section]) -> Iterator[tuple[VirtualHost, list[Route]]]:
+    for section in sections.values():
+        if isinstance(section, VirtualHost) and section.table == table.name:
+            blocks = (sections["routes", f"{table.name}/{section.name}/{at}"] for at in range(section.blocks))
+            yield section, [route for block in blocks if isinstance(block, RouteBlock) for route in block.routes]
+
+
+def section_page(slice_: Slice) -> dict[str, object]:
+    """The slice that runs: its digests, and every section with the position of its source."""
+    sections = []
+    for ref in slice_.index.sections:
+        section = decode_section(slice_.blobs[ref.behaviour])
+        places = positions(slice_.blobs[ref.provenance]) if ref.provenance else {}
+        source = getattr(section, "source", None)
+        sections.append(
+            {
+                "kind": ref.kind,
+                "name": ref.name,
+                "digest": ref.behaviour,
+                "position": places.get(str(source)),
+                "positions": places,
+                "section": msgspec.to_builtins(section),
+            }
+        )
+    return {"snapshot": slice_.snapshot, "behaviour": slice_.entry.behaviour, "sections": sections}
+
+
+def positions(table: bytes) -> dict[str, str]:
+    """Where each source that a section names stands: its rules, routes and policies, by SourceRef."""
+    return {str(row.source): str(row.position) for row in decode(table, tuple[ProvenanceRow, ...])}
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,141 @@
+"""What the admin pages make of a slice and of workers' answers: pure, by value."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from policies.match import PathExact, PathPrefix
+from policies.traffic import DirectResponse
+from runtime.admin import ACTIONS, ADMIN, pages
+from runtime.bootstrap import Bootstrap
+from runtime.pages.clusters import ClusterStatus, HostStatus, added, as_json, as_text
+from runtime.pages.config import config_dump, section_page
+from runtime.pages.connections import Connection, Connections
+from runtime.pages.connections import added as all_connections
+from runtime.pages.explaining import ExplainError, explain
+from runtime.pages.processes import LevelError, set_levels, wanted_levels
+from runtime.pages.processes import as_text as levels_text
+from runtime.pages.stats import StatQueryError, asked_for, stats
+from runtime.pages.stats import as_text as stats_text
+from runtime.service import ServiceRequest
+from runtime.telemetry import MetricsSnapshot
+from runtime.telemetry.metrics import OwnSample
+from snapshot.index import Selector
+from tests.slices import PEER, cluster, gateway_listener, host_sections, route, slice_of, table
+
+BOOTSTRAP = Bootstrap(Selector(), "", "", "", port_map={"80": 8080})
+
+
+def worker(active: int) -> list[ClusterStatus]:
+    host = HostStatus("10.0.0.1", 8080, {"rq_active": active}, locality="eu/eu-1")
+    return [ClusterStatus("outbound|80||a", {"max_connections": 7}, [host])]
+
+
+def test_the_counts_of_all_workers_are_added() -> None:
+    (status,) = added([worker(2), worker(3)])
+    assert [host.stats["rq_active"] for host in status.hosts] == [5]
+
+
+def test_clusters_are_told_in_both_of_envoys_forms() -> None:
+    text = as_text(worker(2)).splitlines()
+    assert "outbound|80||a::default_priority::max_connections::7" in text
+    assert "outbound|80||a::10.0.0.1:8080::rq_active::2" in text
+    assert "outbound|80||a::10.0.0.1:8080::region::eu" in text
+    (host,) = as_json(worker(2))["cluster_statuses"][0]["host_statuses"]
+    assert host["address"] == {"socket_address": {"address": "10.0.0.1", "port_value": 8080}}
+    assert {"type": "GAUGE", "value": "2", "name": "rq_active"} in host["stats"]
+    assert host["health_status"] == {"eds_health_status": "HEALTHY"}
+
+
+def test_the_configuration_is_told_as_envoys_resources() -> None:
+    slice_ = slice_of(
+        gateway_listener(80),
+        table(),
+        *host_sections("a", ["a.test"], [route(PathExact("/x"), "b")]),
+        cluster("b", ("127.0.0.1", 9)),
+    )
+    dump = {one["@type"].rpartition(".")[2]: one for one in config_dump(slice_, BOOTSTRAP, None, 0.0)["configs"]}
+    listener = dump["ListenersConfigDump"]["dynamic_listeners"][0]["active_state"]["listener"]
+    assert listener["address"]["socket_address"]["port_value"] == 8080
+    (made,) = dump["ClustersConfigDump"]["dynamic_active_clusters"]
+    assert (made["cluster"]["name"], made["cluster"]["type"]) == ("b", "STATIC")
+    (configured,) = dump["RoutesConfigDump"]["dynamic_route_configs"]
+    (host,) = configured["route_config"]["virtual_hosts"]
+    assert host["routes"][0]["match"] == {"path": "/x"}
+    assert host["routes"][0]["route"]["cluster"] == "b"
+
+
+def test_the_sections_are_told_whole() -> None:
+    page = section_page(
+        slice_of(gateway_listener(80), table(), *host_sections("a", ["a.test"], []), cluster("b", ("127.0.0.1", 9)))
+    )
+    assert {section["kind"] for section in page["sections"]} >= {"proxy", "listener", "table", "cluster"}  # type: ignore[attr-defined]
+
+
+def test_an_explanation_names_what_decided_and_what_nearly_did() -> None:
+    slice_ = slice_of(
+        gateway_listener(80),
+        table(),
+        *host_sections(
+            "a", ["a.test"], [route(PathExact("/x"), "b"), route(PathPrefix("/"), action=DirectResponse(status=418))]
+        ),
+        cluster("b", ("127.0.0.1", 9)),
+    )
+    told = explain(slice_, {"authority": "a.test", "path": "/y?q=1"})
+    assert told["decision"]["reply"]["status"] == 418
+    assert [one["missing"] for one in told["considered"]] == [["path = /x"], []]
+    with pytest.raises(ExplainError, match="say authority=HOST"):
+        explain(slice_, {})
+    with pytest.raises(ExplainError, match="there are: "):
+        explain(slice_, {"listener": "nothing", "authority": "a.test"})
+
+
+SNAPSHOT = MetricsSnapshot(own=[OwnSample("weft_connections", ("downstream",), 3)])
+
+
+def test_stats_are_filtered_as_envoy_filters_them() -> None:
+    every = stats(SNAPSHOT, worker(0), {"server.live": 1})
+    assert "weft_connections.side.downstream: 3\n" in stats_text(every)
+    assert [one.name for one in asked_for(every, {"filter": "^server"})] == ["server.live"]
+    assert "cluster.outbound|80||a.upstream_rq_active" not in stats_text(asked_for(every, {"usedonly": ""}))
+    assert not asked_for(every, {"type": "Counters"})
+    for query in ({"filter": "("}, {"filter": "x" * 2000}, {"type": "Sizes"}):
+        with pytest.raises(StatQueryError):
+            asked_for(every, query)
+
+
+def test_connections_of_all_workers_stand_in_one_list() -> None:
+    one = Connection("127.0.0.1:2", "127.0.0.1:80", "l", "c", "TCP", "digest")
+    found = all_connections([Connections(2, [one]), Connections(1, [])])
+    assert (found.total, [(row.source, row.worker) for row in found.connections]) == (3, [("127.0.0.1:2", 0)])
+
+
+def test_levels_are_set_for_one_logger_or_all() -> None:
+    logger = logging.getLogger("weft.test-of-levels")
+    before = logging.getLogger("weft").level
+    try:
+        set_levels(wanted_levels({"weft.test-of-levels": "error"}))
+        assert "  weft.test-of-levels: error\n" in levels_text()
+        set_levels(wanted_levels({"level": "warning"}))
+        assert logger.getEffectiveLevel() == logging.WARNING
+        for query in ({"level": "loud"}, {"nobody": "info"}):
+            with pytest.raises(LevelError, match="there are"):
+                wanted_levels(query)
+    finally:
+        logging.getLogger("weft").setLevel(before)
+
+
+async def test_only_post_acts_and_never_for_another_site() -> None:
+    handler = pages(ADMIN, None, ACTIONS)  # type: ignore[arg-type]
+
+    async def ask(method: str, path: str, *headers: tuple[bytes, bytes]) -> int:
+        request = ServiceRequest(method, path, {}, list(headers), b"", PEER)
+        return (await handler(request)).status
+
+    assert await ask("GET", "/logging") == 405
+    assert await ask("POST", "/ready") == 405
+    assert await ask("POST", "/logging", (b"origin", b"http://elsewhere.test")) == 403
+    assert await ask("POST", "/logging") == 200
+    assert await ask("GET", "/nothing") == 404
