@@ -342,6 +342,10 @@ class Opening:
         if not self._received and self._accepted is None:
             self._close()
 
+    def say_farewell(self) -> bool:
+        """See Rebindable."""
+        return False
+
     def abort(self) -> None:
         """See Rebindable."""
         self._close()

@@ -31,6 +31,10 @@ class Rebindable(Protocol):
     def drain(self) -> None:
         """Ends as soon as nothing is in flight; tells the peer where its protocol can."""
 
+    def say_farewell(self) -> bool:
+        """Tells a WebSocket's client that the server goes away (close code 1001), where no frame is under way; what the server says after
+        that is dropped. False where nobody was told: other protocols have no such word."""
+
     def abort(self) -> None:
         """Ends now."""
 

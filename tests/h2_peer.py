@@ -11,6 +11,7 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.settings
+import hyperframe.frame
 import trio
 
 
@@ -27,6 +28,15 @@ class Answer:
     informational: list[int] = field(default_factory=list)
 
 
+class _Connection(h2.connection.H2Connection):
+    """The library calls a connection closed once a GOAWAY has come; RFC 9113 section 6.8 lets the open streams end."""
+
+    def _receive_goaway_frame(self, frame: hyperframe.frame.GoAwayFrame) -> tuple[list[object], list[object]]:
+        frames, events = super()._receive_goaway_frame(frame)
+        self.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
+        return frames, events
+
+
 class Client:
     """One connection with prior knowledge. ``greedy`` gives flow control back as data comes; else the windows close."""
 
@@ -36,7 +46,7 @@ class Client:
         self.answers: dict[int, Answer] = {}
         self.closed = False
         self.goaway: int | None = None
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.h2 = _Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         if window is not None:
             # Replaced, not assigned to: an assignment would only be announced by a later update.
             self.h2.local_settings = h2.settings.Settings(

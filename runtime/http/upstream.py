@@ -6,6 +6,7 @@ from policies.head import Headers, RequestHead, ResponseHead
 from runtime.http.lines import lines
 from runtime.http.pool import ConnectDeadline, Pool
 from runtime.http.stream import ExchangeSide, Waiter
+from runtime.http.websocket import WEBSOCKET, keyed
 from runtime.http1 import NEED_DATA, EndOfMessage, Http1Client, Limits, ProtocolError
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
@@ -116,6 +117,8 @@ class Http1Upstream:
         headers = head.headers
         if content_length is not None:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
+        if upgrade == WEBSOCKET:
+            headers = keyed(headers)
         data = self._codec.send_head_lines(
             head,
             lines(headers),

@@ -30,17 +30,38 @@ class Http2Client(Connection):
             return 0
         return max(0, self.peer_max_streams - len(self._streams))
 
-    def send_head(self, head: RequestHead, headers: Headers, *, content_length: int | None = None, end: bool) -> int:
+    def send_head(
+        self,
+        head: RequestHead,
+        headers: Headers,
+        *,
+        content_length: int | None = None,
+        end: bool,
+        protocol: bytes = b"",
+    ) -> int:
         """Opens a stream with a request's head and says its number; ``headers`` are what is sent instead of the head's own.
 
-        Only where ``capacity`` allows. Raises MalformedError where path or authority cannot be sent.
+        Only where ``capacity`` allows. ``protocol`` makes it an extended CONNECT (RFC 8441), only where the peer takes those. Raises
+        MalformedError where path or authority cannot be sent.
         """
-        return self.send_head_block(head, encode_fields(without_owned(headers)), content_length=content_length, end=end)
+        block = encode_fields(without_owned(headers))
+        return self.send_head_block(head, block, content_length=content_length, end=end, protocol=protocol)
 
-    def send_head_block(self, head: RequestHead, block: bytes, *, content_length: int | None = None, end: bool) -> int:
+    def send_head_block(
+        self,
+        head: RequestHead,
+        block: bytes,
+        *,
+        content_length: int | None = None,
+        end: bool,
+        protocol: bytes = b"",
+    ) -> int:
         """The same from fields that ``encode_fields`` prepared."""
         assert self.capacity > 0, "no capacity for a stream"
         pseudo = _pseudo_headers(head)
+        if protocol:
+            pseudo[0] = (b":method", b"CONNECT")
+            pseudo.insert(1, (b":protocol", protocol))
         stream_id = self._next_stream
         self._next_stream += 2
         stream = Stream(stream_id, self._peer_window, self._limits.stream_window_bytes)

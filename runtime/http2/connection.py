@@ -68,6 +68,7 @@ class Connection:
         self._peer_frame_size = frames.DEFAULT_MAX_FRAME_SIZE
         self._first_block = EMPTY_TABLE
         self.peer_max_streams = 100
+        self.peer_extended_connect = False
         self.failed = False
         self.peer_left = False
         first |= {
@@ -109,6 +110,11 @@ class Connection:
         data = b"".join(out) if len(out) > 1 else out[0]
         out.clear()
         return data
+
+    @property
+    def settled(self) -> bool:
+        """Whether the peer's settings have come."""
+        return not self._awaits_settings
 
     @property
     def open_streams(self) -> int:
@@ -418,6 +424,8 @@ class Connection:
             self.peer_max_streams = value
         elif key in {frames.ENABLE_PUSH, frames.ENABLE_CONNECT_PROTOCOL} and value > 1:
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, Reason.SETTING)
+        elif key == frames.ENABLE_CONNECT_PROTOCOL:
+            self.peer_extended_connect = self.peer_extended_connect or value == 1
 
     def _on_push_promise(self, _flags: int, _stream_id: int, _payload: bytes) -> None:
         raise ProtocolError(ErrorCode.PROTOCOL_ERROR, Reason.UNEXPECTED_FRAME, "push was never enabled")

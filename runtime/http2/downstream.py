@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from policies.head import Headers, Peer
 from runtime.http.exchange import Exchange
+from runtime.http.websocket import WEBSOCKET, Farewell
 from runtime.http2.error import ErrorCode, ProtocolError
 from runtime.http2.events import DataReceived, Event, RequestReceived, StreamReset, TrailersReceived, WindowOpened
 from runtime.http2.outbox import Outbox
@@ -31,13 +32,20 @@ DRAIN_GRACE_S = 1.0
 LINGER_S = 1.0
 """How long bytes are read and thrown away after the last write, so that the kernel does not reset it away."""
 UNSENT_LINGER_S = 30.0
+_SWITCHING, _OK = 101, 200
 
 
 class DownstreamStream:
-    """One request's downstream side. Owns its reply's unsent bytes, its owed acknowledgements, and its idle deadline."""
+    """One request's downstream side. Owns its reply's unsent bytes, its owed acknowledgements, and its idle deadline.
+
+    Extended CONNECT (RFC 8441) is what HTTP/1 calls an upgrade, and is decided on as such: a GET with ``upgrade``. What the client sends before
+    the upstream has agreed is held in ``_early``, at most a window of it.
+    """
 
     __slots__ = (
         "_connection",
+        "_early",
+        "_farewell",
         "_owed",
         "_paused",
         "_timer",
@@ -59,8 +67,12 @@ class DownstreamStream:
         self.fingerprint = connection.accepted.fingerprint
         self.protocol = "HTTP/2"
         self.content_length = request.content_length
-        self.complete = request.ended
-        self.upgrade = b""
+        self.upgrade = request.protocol
+        self.complete = request.ended or bool(self.upgrade)
+        self._early: list[DataReceived] | None = [] if self.upgrade else None
+        if self._early is not None and request.ended:
+            self._early.append(DataReceived(request.stream_id, b"", 0, ended=True))
+        self._farewell: Farewell | None = None
         self.exchange: Exchange | None = None
         self.outbox = Outbox(connection.codec, request.stream_id)
         self._owed = 0
@@ -76,6 +88,9 @@ class DownstreamStream:
             self._connection.codec.acknowledge(event.stream_id, event.flow_bytes)
             return
         self._owed += event.flow_bytes
+        if self._early is not None:
+            self._early.append(event)
+            return
         exchange.on_request_data(event.data)
         if not self._paused:
             self.resume()
@@ -84,6 +99,9 @@ class DownstreamStream:
 
     def end(self, trailers: Headers) -> None:
         """The request is complete."""
+        if self._early is not None:
+            self._early.append(DataReceived(self.stream_id, b"", 0, ended=True))
+            return
         self.complete = True
         if self.exchange is not None:
             self.exchange.on_request_end(trailers)
@@ -136,6 +154,8 @@ class DownstreamStream:
 
     def send_data(self, data: bytes) -> None:
         """See Downstream."""
+        if self._farewell is not None and not self._farewell.passes(data):
+            return
         self.outbox.add(data)
 
     def send_end(self, trailers: Headers) -> None:
@@ -143,10 +163,31 @@ class DownstreamStream:
         self.outbox.end(trailers)
 
     def start_tunnel(self, status: int, headers: Headers) -> None:
-        """See Downstream: CONNECT's tunnel is the stream's DATA both ways (RFC 9113 section 8.5)."""
+        """See Downstream: CONNECT's tunnel is the stream's DATA both ways (RFC 9113 section 8.5), and a 200 begins it (RFC 8441)."""
         self.complete = False
-        self.send_head(status, headers, content_length=None, end=False)
+        if self.upgrade == WEBSOCKET:
+            self._farewell = Farewell()
+        self.send_head(_OK if status == _SWITCHING else status, headers, content_length=None, end=False)
         self.flush()
+        if self._early is not None:
+            self._connection.plane.lane.soon(self._pass_early)
+
+    def _pass_early(self) -> None:
+        """What came before the tunnel was there, each piece as if it came now."""
+        early, self._early = self._early, None
+        for event in early or ():
+            self._owed -= event.flow_bytes
+            self.take(event)
+        if self.exchange is not None:
+            self.exchange.flush_upstream()
+
+    def say_farewell(self) -> bool:
+        """See Rebindable, for this stream."""
+        frame = self._farewell.say() if self._farewell is not None else b""
+        if frame:
+            self.outbox.add(frame)
+            self._connection.wants_to_write()
+        return bool(frame)
 
     def flush(self) -> None:
         """See Downstream."""
@@ -230,7 +271,9 @@ class Http2Downstream:
         self.plane = plane
         self.channel = channel
         self.accepted = accepted
-        self.codec = Http2Server(path_profile=generation.path_profile, limits=limits_of(generation.deadlines))
+        self.codec = Http2Server(
+            path_profile=generation.path_profile, limits=limits_of(generation.deadlines), extended_connect=True
+        )
         # What the client says about its scheme is not believed: the connection knows.
         self._scheme = "https" if accepted.peer.tls and not accepted.mesh else "http"
         self._streams: dict[int, DownstreamStream] = {}
@@ -296,6 +339,8 @@ class Http2Downstream:
             return
         head = request.head
         head.scheme = self._scheme
+        if request.protocol:
+            head.method = "GET"
         stream = DownstreamStream(self, request)
         self._streams[request.stream_id] = stream
         self._timer.due = NEVER
@@ -419,6 +464,11 @@ class Http2Downstream:
         else:
             self.accepted.chain = chain
             self.accepted.generation = generation
+
+    def say_farewell(self) -> bool:
+        """See Rebindable."""
+        told = [stream.say_farewell() for stream in list(self._streams.values())]
+        return any(told)
 
     def drain(self) -> None:
         """See Rebindable: the client is told, and no stream that it has opened by then is lost."""

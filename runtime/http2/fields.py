@@ -31,6 +31,7 @@ _NEVER_TRAILERS = _SPECIAL | {
     b"content-encoding",
     b"content-range",
 }
+_VERSIONS = frozenset({b"h2c", b"h2"})
 _REQUEST_PSEUDO = frozenset({b":method", b":scheme", b":authority", b":path", b":protocol"})
 _KNOWN_NAMES_KEPT = 4096
 _good_names: set[bytes] = set()
@@ -60,6 +61,11 @@ def read_request(headers: Headers, path_profile: str) -> tuple[RequestHead, int 
         return RequestHead("CONNECT", "http", authority, host, "", None, fields), None, b""
     if scheme not in {b"http", b"https"} or (protocol and method != b"CONNECT"):
         raise MalformedError(Reason.PSEUDO_HEADER)
+    if protocol:
+        protocol = protocol.lower()
+        # It may become a value of Upgrade, where a list or another version of HTTP would mean something else.
+        if _TOKEN.fullmatch(protocol) is None or protocol in _VERSIONS or length is not None:
+            raise MalformedError(Reason.PSEUDO_HEADER)
     path, query = _read_path(pseudo.get(b":path", b""), method, path_profile)
     head = RequestHead(method.decode(), scheme.decode(), authority, host, path, query, fields)
     return head, length, protocol

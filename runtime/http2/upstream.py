@@ -6,7 +6,7 @@ them, unless it has paused; then the upstream runs into that stream's window, an
 
 from __future__ import annotations
 
-from policies.head import Headers, RequestHead
+from policies.head import Headers, RequestHead, ResponseHead
 from runtime.http.pool import ConnectDeadline, Pool
 from runtime.http.stream import ExchangeSide, Waiter
 from runtime.http1 import ProtocolError as TargetError
@@ -29,14 +29,31 @@ from runtime.lane.tls_channel import TlsChannel, TlsFailedError
 from runtime.lane.wheel import NEVER, Timer
 from runtime.telemetry import Failure
 
-_OK = 200
+_SWITCHING, _OK, _MULTIPLE = 101, 200, 300
 _ALPN = frozenset({"h2", "istio-h2"})
 
 
 class Http2Stream:
-    """One exchange's upstream side. Owns its request's unsent bytes and its owed acknowledgements."""
+    """One exchange's upstream side. Owns its request's unsent bytes and its owed acknowledgements.
 
-    __slots__ = ("_connection", "_outbox", "_owed", "_paused", "exchange", "host", "local", "reused", "stream_id")
+    ``upgrade`` is the protocol that extended CONNECT asks for, b"" otherwise; ``tunnel`` says that the upstream has agreed. Until the
+    upstream's settings have come, which say whether it may be asked, ``stream_id`` is negative and the head waits in ``_asked``.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_connection",
+        "_outbox",
+        "_owed",
+        "_paused",
+        "exchange",
+        "host",
+        "local",
+        "reused",
+        "stream_id",
+        "tunnel",
+        "upgrade",
+    )
 
     def __init__(self, connection: Http2Upstream, exchange: ExchangeSide, *, reused: bool) -> None:
         self._connection = connection
@@ -48,6 +65,9 @@ class Http2Stream:
         self.local = connection.local
         self.reused = reused
         self.stream_id = 0
+        self.upgrade = b""
+        self.tunnel = False
+        self._asked: RequestHead | None = None
 
     # --- the request out -----------------------------------------------------------------------------------------------------
 
@@ -59,20 +79,47 @@ class Http2Stream:
     def send_request(
         self, head: RequestHead, *, content_length: int | None, end: bool, upgrade: bytes, checked: bool
     ) -> None:
-        """See UpstreamStream; raises ProtocolError where configuration made a target that cannot be sent.
-
-        HTTP/2 has no upgrades: one that is asked for is not passed on.
-        """
-        del upgrade, checked
+        """See UpstreamStream; raises ProtocolError where configuration made a target that cannot be sent. An upgrade is asked for by
+        extended CONNECT (RFC 8441)."""
+        del checked
         connection = self._connection
+        if upgrade and end:
+            self.upgrade = upgrade
+            if not connection.codec.settled:
+                self._asked = head
+                connection.defer(self)
+                return
+            if not connection.codec.peer_extended_connect:
+                connection.pool.plane.lane.soon(self._refuse)
+                return
+            end = False
         try:
-            self.stream_id = connection.codec.send_head(head, head.headers, content_length=content_length, end=end)
+            self.stream_id = connection.codec.send_head(
+                head, head.headers, content_length=content_length, end=end, protocol=self.upgrade
+            )
         except MalformedError as error:
             raise TargetError(TargetReason.TARGET, str(error)) from None
         self._outbox = Outbox(connection.codec, self.stream_id)
         connection.streams[self.stream_id] = self
-        if end:
+        if end or self.upgrade:
             connection.wants_to_write()
+
+    def begin(self) -> None:
+        """The upstream's settings have come: sends the head that waited for them."""
+        head, self._asked = self._asked, None
+        if head is None:
+            return
+        if self._connection.codec.capacity <= 0:
+            self.fail(Failure.UPSTREAM_RESET, "the upstream takes no streams")
+            return
+        try:
+            self.send_request(head, content_length=None, end=True, upgrade=self.upgrade, checked=False)
+        except TargetError as error:
+            self.fail(Failure.UPSTREAM_PROTOCOL, str(error))
+
+    def _refuse(self) -> None:
+        if self.exchange is not None:
+            self.fail(Failure.UPSTREAM_PROTOCOL, "the upstream takes no extended CONNECT")
 
     def send_data(self, data: bytes) -> None:
         """See UpstreamStream."""
@@ -97,10 +144,14 @@ class Http2Stream:
         outbox.pump()
         if was_full and not outbox.full and self.exchange is not None:
             self.exchange.on_upstream_drained()
+        if self.tunnel and self.exchange is None and outbox.done:
+            self.leave()
 
     def close_tunnel(self) -> None:
-        """See UpstreamStream: a tunnel never runs over HTTP/2, so there is nothing to let out."""
-        self.cancel()
+        """See UpstreamStream: what the windows have not taken yet goes out as they open."""
+        self.exchange = None
+        if self._outbox is None or self._outbox.done:
+            self.leave()
 
     def cancel(self) -> None:
         """See UpstreamStream."""
@@ -123,8 +174,21 @@ class Http2Stream:
         if event.ended:
             self.end([])
 
+    def begin_tunnel(self, event: ResponseReceived) -> None:
+        """The upstream agreed to the upgrade, which everybody else knows as HTTP/1's 101."""
+        exchange = self.exchange
+        assert exchange is not None
+        self.tunnel = True
+        exchange.on_tunnel(ResponseHead(_SWITCHING, event.head.headers))
+        if event.ended:
+            exchange.on_response_end([])
+
     def end(self, trailers: Headers) -> None:
-        """The response is complete; a request that is still being sent is not wanted any more."""
+        """The response is complete; a request that is still being sent is not wanted any more. A tunnel's other direction goes on."""
+        if self.tunnel:
+            if self.exchange is not None:
+                self.exchange.on_response_end([])
+            return
         exchange, self.exchange = self.exchange, None
         self._connection.codec.reset(self.stream_id, ErrorCode.NO_ERROR)
         self.leave()
@@ -204,6 +268,16 @@ class Http2Upstream:
         self.capacity = 0
         if not self.streams and self._connecting is None:
             self._close()
+
+    def defer(self, stream: Http2Stream) -> None:
+        """Keeps a stream whose head waits for the peer's settings."""
+        stream.stream_id = -self._requests
+        self.streams[stream.stream_id] = stream
+
+    def _begin_deferred(self) -> None:
+        for stream in [stream for number, stream in self.streams.items() if number < 0]:
+            del self.streams[stream.stream_id]
+            stream.begin()
 
     def forget(self, stream: Http2Stream) -> None:
         """A stream is over."""
@@ -299,6 +373,7 @@ class Http2Upstream:
                 self._close()
         elif not self._retired and self._connecting is None:
             self.capacity = self.codec.capacity
+            self._begin_deferred()
 
     def _pass_on(self, stream: Http2Stream, event: Event) -> None:
         if type(event) is ResponseReceived:
@@ -318,6 +393,9 @@ class Http2Upstream:
         assert exchange is not None
         if event.head.status < _OK:
             exchange.on_informational(event.head)
+            return
+        if stream.upgrade and event.head.status < _MULTIPLE:
+            stream.begin_tunnel(event)
             return
         if event.ended:
             stream.exchange = None

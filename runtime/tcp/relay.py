@@ -249,6 +249,10 @@ class TcpRelay:
     def drain(self) -> None:
         """See Rebindable: bytes have no boundary at which to stop; the drain's deadline ends the relay."""
 
+    def say_farewell(self) -> bool:
+        """See Rebindable."""
+        return False
+
     def abort(self) -> None:
         """See Rebindable and Source."""
         self._end("", abort=True)

@@ -1,0 +1,142 @@
+"""WebSocket through a whole data plane, HTTP/1 and HTTP/2 on either side; both ends are the websockets library's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from websockets.exceptions import InvalidStatus
+from websockets.frames import Opcode
+
+from snapshot.section import Section
+from tests.h2_peer import Answer, connected
+from tests.runtime.proxying import Running, proxying
+from tests.slices import cluster, gateway_listener, host_sections, route, table
+from tests.websocket_peer import Origin, Talker, ask_over_http2, close_code, over_http1, over_http2, serving
+
+pytestmark = pytest.mark.integration
+pairings = pytest.mark.parametrize("downstream", ["http1", "http2"])
+upstreams = pytest.mark.parametrize("upstream", ["http1", "http2"])
+
+
+def to(port: int, protocol: str) -> list[Section]:
+    """A gateway that sends everything to one origin."""
+    hosts = host_sections("all", ["*"], [route(None, "a")])
+    return [gateway_listener(), table(), *hosts, cluster("a", ("127.0.0.1", port), protocol=protocol)]
+
+
+@asynccontextmanager
+async def talking(port: int, downstream: str) -> AsyncIterator[Talker]:
+    """A client that has shaken hands through the proxy."""
+    if downstream == "http1":
+        async with over_http1(port) as talker:
+            yield talker
+    else:
+        async with connected(port) as client:
+            yield await over_http2(client)
+
+
+@asynccontextmanager
+async def through(downstream: str, origin: Origin) -> AsyncIterator[tuple[Running, Talker]]:
+    """An origin behind a proxy and a client before it."""
+    async with serving(origin), proxying(*to(origin.port, "http2" if origin.http2 else "http1")) as proxy:
+        async with talking(proxy.ports[80], downstream) as talker:
+            yield proxy, talker
+
+
+async def refused(port: int, downstream: str) -> int:
+    """The status with which a handshake fails."""
+    if downstream == "http2":
+        async with connected(port) as client:
+            return (await ask_over_http2(client))[1].status
+    try:
+        async with over_http1(port):
+            return 101
+    except InvalidStatus as error:
+        return error.response.status_code
+
+
+@pairings
+@upstreams
+async def test_messages_control_frames_and_the_close_pass_in_every_pairing(downstream: str, upstream: str) -> None:
+    origin = Origin(http2=upstream == "http2")
+    async with through(downstream, origin) as (_, talker):
+        await talker.say(b"hello")
+        assert await talker.message() == b"hello"
+        large = bytes(range(32, 127)) * 8000
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talker.say, large)
+            assert await talker.message() == large
+        talker.protocol.send_ping(b"alive?")
+        await talker.flush()
+        answer = await talker.hear()
+        assert (answer.opcode, answer.data) == (Opcode.PONG, b"alive?")
+        talker.protocol.send_close(1000, "done")
+        await talker.flush()
+        assert (await talker.hear()).opcode is Opcode.CLOSE
+        assert origin.paths == ["/ws"]
+        assert (origin.closed, close_code(talker.protocol)) == ([1000], 1000)
+
+
+@pairings
+@upstreams
+async def test_a_refused_handshake_is_an_ordinary_response(downstream: str, upstream: str) -> None:
+    async with serving(Origin(http2=upstream == "http2", refuses=True)) as origin:
+        async with proxying(*to(origin.port, upstream)) as proxy:
+            assert await refused(proxy.ports[80], downstream) == 403
+
+
+@pairings
+async def test_an_upstream_that_takes_no_extended_connect_is_never_asked(downstream: str) -> None:
+    async with serving(Origin(http2=True, offers=False)) as origin, proxying(*to(origin.port, "http2")) as proxy:
+        assert await refused(proxy.ports[80], downstream) == 502
+        assert origin.paths == []
+
+
+@upstreams
+async def test_what_a_client_sends_too_early_waits_until_the_upstream_has_agreed(upstream: str) -> None:
+    async with serving(Origin(http2=upstream == "http2")) as origin, proxying(*to(origin.port, upstream)) as proxy:
+        async with connected(proxy.ports[80]) as client:
+            while not client.h2.remote_settings.enable_connect_protocol:
+                await client.step()
+            stream = client.h2.get_next_available_stream_id()
+            client.answers[stream] = Answer()
+            head = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/ws")]
+            client.h2.send_headers(stream, [*head, (":authority", "a.test"), ("sec-websocket-version", "13")])
+            # A masked text frame, the mask all zeroes.
+            client.h2.send_data(stream, b"\x81\x85\0\0\0\0early")
+            await client.flush()
+            while client.answers[stream].body != b"\x81\x05early":
+                await client.step()
+
+
+@pairings
+@upstreams
+async def test_at_the_deadline_of_a_drain_a_websocket_is_told_that_the_server_goes_away(
+    downstream: str, upstream: str
+) -> None:
+    origin = Origin(http2=upstream == "http2")
+    async with through(downstream, origin) as (proxy, talker):
+        await talker.say(b"hello")
+        assert await talker.message() == b"hello"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(proxy.proxy.drain, 0.05)
+            assert (await talker.hear()).opcode is Opcode.CLOSE
+            assert close_code(talker.protocol) == 1001
+        # The client's answer was the closing handshake of the server, too.
+        assert origin.closed == [1001]
+        assert not proxy.proxy.plane.connections
+
+
+async def test_a_drain_waits_for_a_websocket_that_ends_by_itself() -> None:
+    async with through("http1", Origin()) as (proxy, talker):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(proxy.proxy.drain, 30.0)
+            await talker.say(b"still here")
+            assert await talker.message() == b"still here"
+            talker.protocol.send_close(1000)
+            await talker.flush()
+            assert (await talker.hear()).opcode is Opcode.CLOSE
+            assert close_code(talker.protocol) == 1000
