@@ -9,6 +9,7 @@ it names reaches. A store that does not read gives less, down to nothing, and ne
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from functools import lru_cache
 
@@ -26,6 +27,8 @@ KEPT_BYTES = 64 * 1024 * 1024
 
 KEPT_PARTS = 256
 KEPT_SNAPSHOTS = 8
+
+_UNREADABLE = (StoreError, FormatError, msgspec.DecodeError, UnicodeDecodeError, KeyError)
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -52,6 +55,13 @@ class _Record(msgspec.Struct, frozen=True):
     snapshot: str
 
 
+class Way(msgspec.Struct, frozen=True):
+    """From the timestamp to a channel's snapshot: the files, without the timestamp itself, and the snapshot's digest, "" where it does not read."""
+
+    files: Files
+    snapshot: str
+
+
 class Library:
     """Reads ahead in one store. It owns what it keeps of immutable files; safe to call from several threads."""
 
@@ -63,18 +73,24 @@ class Library:
         self._part = lru_cache(KEPT_PARTS)(self._read_part)
         self._snapshot = lru_cache(KEPT_SNAPSHOTS)(self._read_snapshot)
 
-    def files_for(self, wanted: Wanted) -> Files:
-        """The files on a proxy's way to the release of its channel, without those that it has. Blocks."""
+    def files_for(self, wanted: Wanted, way: Way | None = None) -> Files:
+        """The files on a proxy's way to the release of its channel (``way``, read now where none is given), without those that it has. Blocks."""
+        way = way or self.way_to(wanted.channel)
+        files = dict(way.files)
+        # The proxy reads what is not given by itself, and says what is wrong.
+        with contextlib.suppress(*_UNREADABLE):
+            self._add_slice(files, way.snapshot, wanted)
+        return files
+
+    def way_to(self, channel: str) -> Way:
+        """What every proxy of a channel reads on its way to the release, as it is now. Blocks."""
         files: Files = {}
         try:
             files |= self._roots()
-            signed, snapshot = self._signed(wanted.channel)
-            files |= signed
-            self._add_slice(files, snapshot, wanted)
-        except (StoreError, FormatError, msgspec.DecodeError, UnicodeDecodeError, KeyError):
-            # The proxy reads the rest by itself, and says what is wrong.
-            return files
-        return files
+            signed, snapshot = self._signed(channel)
+        except _UNREADABLE:
+            return Way(files, "")
+        return Way({**files, **signed}, snapshot)
 
     def _roots(self) -> Files:
         """Every root but the first, and the name of the one that is not there yet: asked anew each time, for a rotation changes no release."""
@@ -106,7 +122,7 @@ class Library:
         return files, record.snapshot
 
     def _add_slice(self, files: Files, snapshot: str, wanted: Wanted) -> None:
-        if snapshot == wanted.have:
+        if snapshot in ("", wanted.have):
             return
         held = self._reached(wanted.have, wanted.selector) if wanted.have else frozenset()
         entry = select(self._snapshot(snapshot), wanted.selector)

@@ -8,14 +8,17 @@ worth waiting for: ``GET /store/metadata/timestamp.json?wait=SECONDS`` answers w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import msgspec
 import trio
 
-from runtime.control.ahead import Library
+from runtime.control.ahead import Library, Way
 from runtime.control.board import Board
 from runtime.control.interface import MAX_WAIT_S, Reason
+from runtime.control.latest import Latest
 from runtime.control.refusal import Refused
 from runtime.control.routing import Access, Page, header, read_json, wait_of
 from runtime.service import ServiceRequest, ServiceResponse
@@ -41,6 +44,8 @@ class StorePages:
         self._changed = changed
         self._written = written
         self._library = Library(store)
+        self._timestamp: Latest[Found | None] = Latest(changed)
+        self._way: Latest[Way] = Latest(changed)
 
     def pages(self) -> list[Page]:
         """The routes of the store."""
@@ -67,37 +72,43 @@ class StorePages:
         while True:
             # Taken before the read: a change after it must not be slept over.
             seen = self._changed.version
-            found = await self._found(name, known)
+            found = await (self._found_latest(known) if wait_s > 0 else self._found(name, known))
             left_s = deadline - trio.current_time()
             if found is not None or left_s <= 0 or not await self._changed.wait_other(seen, wait_s=left_s):
                 return found
 
-    async def _found(self, name: str, known: str) -> Found | None:
-        def read() -> Found | None:
-            return self._store.read_unless(name, known, max_bytes=MAX_FILE_BYTES)
+    async def _found_latest(self, known: str) -> Found | None:
+        """The timestamp where its version is not ``known``, as it was after the last change; one reading for all who wait for it."""
+        with _refused(TIMESTAMP):
+            found = await self._timestamp.get(TIMESTAMP, partial(self._read_file, TIMESTAMP, ""))
+        return None if found is None or found.version == known else found
 
-        try:
-            return await trio.to_thread.run_sync(read)
-        except NotFound:
-            raise Refused(Reason.NOT_FOUND, f"the store has no {name[:200]}") from None
-        except StoreError as error:
-            raise Refused(Reason.UNAVAILABLE, f"the store cannot be read: {error}") from None
+    async def _found(self, name: str, known: str) -> Found | None:
+        with _refused(name):
+            return await trio.to_thread.run_sync(self._read_file, name, known)
+
+    def _read_file(self, name: str, known: str) -> Found | None:
+        return self._store.read_unless(name, known, max_bytes=MAX_FILE_BYTES)
 
     async def _read_ahead(self, request: ServiceRequest, _: str) -> ServiceResponse:
         wanted = read_json(request, Wanted)
         known = _version(header(request.headers, b"if-none-match"))
         headers = (_content_type("ahead"), LONG_POLL, AHEAD)
         if not known:
-            return ServiceResponse(headers=headers, body=await trio.to_thread.run_sync(self._pack, wanted))
+            return ServiceResponse(headers=headers, body=await self._pack(wanted))
         found = await self._found_other(TIMESTAMP, known, wait_of(request))
         if found is None:
             return _unchanged(known)
-        body = await trio.to_thread.run_sync(self._pack, wanted, found.content)
+        body = await self._pack(wanted, {TIMESTAMP: found.content})
         return ServiceResponse(headers=(*headers, _etag(found.version)), body=body)
 
-    def _pack(self, wanted: Wanted, timestamp: bytes = b"") -> bytes:
-        files: Files = {TIMESTAMP: timestamp} if timestamp else {}
-        return msgspec.msgpack.encode({**files, **self._library.files_for(wanted)})
+    async def _pack(self, wanted: Wanted, first: Files | None = None) -> bytes:
+        way = await self._way.get(wanted.channel, partial(self._library.way_to, wanted.channel))
+
+        def pack() -> bytes:
+            return msgspec.msgpack.encode({**(first or {}), **self._library.files_for(wanted, way)})
+
+        return await trio.to_thread.run_sync(pack)
 
     async def _write(self, request: ServiceRequest, name: str) -> ServiceResponse:
         _require_name(name)
@@ -128,6 +139,17 @@ class StorePages:
         found = self._store.read_unless(name, "", max_bytes=MAX_FILE_BYTES)
         assert found is not None, "an empty version always reads"
         return status, found.version
+
+
+@contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """Maps the store's errors to replies."""
+    try:
+        yield
+    except NotFound:
+        raise Refused(Reason.NOT_FOUND, f"the store has no {name[:200]}") from None
+    except StoreError as error:
+        raise Refused(Reason.UNAVAILABLE, f"the store cannot be read: {error}") from None
 
 
 def _require_name(name: str) -> None:
