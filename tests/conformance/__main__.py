@@ -29,6 +29,7 @@ CORPORA = (
     "spiffe",
     "authorization",
     "gateway",
+    "traffic",
     "status",
     "analyzer",
 )

@@ -26,7 +26,11 @@ PURE = (
 )
 
 
-@pytest.mark.parametrize("corpus", PURE)
+SERVING = ("gateway",)
+"""Those that run data planes and send them requests."""
+
+
+@pytest.mark.parametrize("corpus", [*PURE, *(pytest.param(name, marks=pytest.mark.integration) for name in SERVING)])
 def test_no_case_of_a_corpus_is_wrong(corpus: str) -> None:
     if not DATA.is_dir() and os.environ.get("WEFT_REQUIRE_ALL") != "1":
         pytest.skip("no conformance data: set WEFT_CONFORMANCE")
