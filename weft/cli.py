@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "dev": "Run the mesh of a work tree on this machine; every save is live at once.",
     "run": "Run one process with a sidecar around it.",
     "proxy": "Run a sidecar, an ingress or an egress gateway.",
+    "proxy-config": "Show what a running proxy is configured with.",
     "demo": "Run the bookshop demonstration on this machine.",
     "version": "Print weft's version and the slice format it reads.",
 }

@@ -1,0 +1,139 @@
+"""``weft proxy-config``: what one running proxy is configured with, from its admin port."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from weft.configured import rows
+from weft.configured.reading import dumped, read_page, read_text
+from weft.configured.rows import Row, Wanted
+from weft.configured.tables import resources, table, written
+from weft.help_text import ending
+
+CLUSTERS = ("ClustersConfigDump", {"static_clusters": "cluster", "dynamic_active_clusters": "cluster"})
+LISTENERS = ("ListenersConfigDump", {"static_listeners": "listener", "dynamic_listeners": "active_state.listener"})
+ROUTES = ("RoutesConfigDump", {"static_route_configs": "route_config", "dynamic_route_configs": "route_config"})
+SECRETS = ("SecretsConfigDump", {"static_secrets": "secret", "dynamic_active_secrets": "secret"})
+
+_FILTERS = {
+    "fqdn": "Only services whose name contains this.",
+    "name": "Only resources whose name contains this.",
+    "subset": "Only this subset.",
+    "direction": "inbound or outbound.",
+    "address": "Only this IP address.",
+    "cluster": "Only this cluster, by its whole name.",
+    "status": "HEALTHY or UNHEALTHY.",
+}
+
+
+def _address(address: str | None, admin: str | None) -> str:
+    if (address is None) == (admin is None):
+        raise click.UsageError("name one proxy's admin port: ADDRESS:PORT, as argument or with --admin")
+    found = address or admin or ""
+    if ":" not in found:
+        return f"{found}:15000"
+    return found
+
+
+def _asking(*filters: str, port: bool = False, output: bool = True) -> Callable[..., Any]:
+    """The proxy's address, these filters as ``wanted``, and the form of the output."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def read_first(*, proxy: str | None, admin: str | None, **given: Any) -> Any:
+            filters_given = {name: given.pop(name) or "" for name in filters}
+            number = given.pop("port", 0) or 0
+            wanted = Wanted(**filters_given, port=number)
+            return command(_address(proxy, admin), wanted, **given)
+
+        made: Any = read_first
+        if output:
+            forms = click.Choice(["table", "json", "yaml"])
+            made = click.option("-o", "--output", type=forms, default="table", show_default=True, help="The form.")(
+                made
+            )
+        if port:
+            made = click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Only this port.")(made)
+        for name in reversed(filters):
+            made = click.option(f"--{name}", metavar="TEXT", help=_FILTERS[name])(made)
+        made = click.option("--admin", metavar="ADDR:PORT", help="The admin port, instead of the argument.")(made)
+        whole: Callable[..., Any] = click.argument("proxy", metavar="[ADDRESS:PORT]", required=False)(made)
+        return whole
+
+    return decorate
+
+
+def _print(titles: tuple[str, ...], found: Iterable[Row], output: str) -> None:
+    kept = list(found)
+    click.echo(table(titles, kept) if output == "table" else resources(kept, output), nl=False)
+
+
+@click.group()
+def command() -> None:
+    """Show what one running proxy is configured with, whichever engine serves it."""
+
+
+@command.command(
+    "clusters", epilog=ending("weft proxy-config clusters 127.0.0.1:15000 --fqdn reviews --port 9080 -o yaml")
+)
+@_asking("fqdn", "name", "subset", "direction", port=True)
+def clusters(address: str, wanted: Wanted, output: str) -> None:
+    """Clusters: where requests can go."""
+    _print(rows.CLUSTER_TITLES, rows.clusters(dumped(address, *CLUSTERS), wanted), output)
+
+
+@command.command("listeners", epilog=ending("weft proxy-config listeners 127.0.0.1:15000 --port 15001"))
+@_asking("name", "address", "direction", port=True)
+def listeners(address: str, wanted: Wanted, output: str) -> None:
+    """Listeners: what is accepted where, and what each filter chain does with it."""
+    _print(rows.LISTENER_TITLES, rows.listeners(dumped(address, *LISTENERS), wanted), output)
+
+
+@command.command("routes", epilog=ending("weft proxy-config routes 127.0.0.1:15000 --name 9080 --fqdn reviews"))
+@_asking("name", "fqdn")
+def routes(address: str, wanted: Wanted, output: str) -> None:
+    """Routes, in the order in which they are asked, each with the resource in Git that made it."""
+    _print(rows.ROUTE_TITLES, rows.routes(dumped(address, *ROUTES), wanted), output)
+
+
+@command.command("endpoints", epilog=ending("weft proxy-config endpoints 127.0.0.1:15000 --status UNHEALTHY"))
+@_asking("fqdn", "address", "cluster", "status", port=True)
+def endpoints(address: str, wanted: Wanted, output: str) -> None:
+    """Endpoints as the proxy has them now, with their health."""
+    statuses = read_page(address, "/clusters", {"format": "json"}).get("cluster_statuses", [])
+    _print(rows.ENDPOINT_TITLES, rows.endpoints(statuses, wanted), output)
+
+
+@command.command("secret", epilog=ending("weft proxy-config secret 127.0.0.1:15000"))
+@_asking("name")
+def secret(address: str, wanted: Wanted, output: str) -> None:
+    """Certificates and trust bundles, with their times. Keys are never shown."""
+    _print(rows.SECRET_TITLES, rows.secrets(dumped(address, *SECRETS), wanted, time.time()), output)
+
+
+@command.command("bootstrap", epilog=ending("weft proxy-config bootstrap 127.0.0.1:15000 -o yaml"))
+@_asking()
+def bootstrap(address: str, wanted: Wanted, output: str) -> None:
+    """What the proxy was started with."""
+    del wanted
+    parts = read_page(address, "/config_dump").get("configs", [])
+    found: dict[str, Any] = next((one for one in parts if one.get("@type", "").endswith("BootstrapConfigDump")), {})
+    click.echo(written(found.get("bootstrap", {}), "json" if output == "table" else output), nl=False)
+
+
+@command.command("log", epilog=ending("weft proxy-config log 127.0.0.1:15000 --level weft.proxy:debug"))
+@_asking(output=False)
+@click.option("--level", metavar="LEVEL|NAME:LEVEL", multiple=True, help="Sets the level of all loggers, or of one.")
+def log(address: str, wanted: Wanted, level: tuple[str, ...]) -> None:
+    """How much each part of the proxy says; --level changes it, until the proxy ends."""
+    del wanted
+    query: dict[str, str] = {}
+    for one in level:
+        name, colon, value = one.rpartition(":")
+        query[name if colon else "level"] = value
+    click.echo(read_text(address, "/logging", query, method="POST"), nl=False)
