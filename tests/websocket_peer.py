@@ -104,7 +104,7 @@ async def over_http1(port: int, path: str = "/ws", *, host: str = "a.test") -> A
         yield talker
 
 
-async def ask_over_http2(client: Client, path: str = "/ws") -> tuple[int, Answer]:
+async def ask_over_http2(client: Client, path: str = "/ws", **more: str) -> tuple[int, Answer]:
     """Extended CONNECT (RFC 8441): the stream, and its answer as soon as there is a head."""
     while not client.h2.remote_settings.enable_connect_protocol:
         await client.step()
@@ -112,6 +112,7 @@ async def ask_over_http2(client: Client, path: str = "/ws") -> tuple[int, Answer
     answer = client.answers[stream] = Answer()
     head = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", path)]
     fields = [(":authority", "a.test"), ("sec-websocket-version", "13"), ("origin", "http://a.test")]
+    fields += [(name.replace("_", "-"), value) for name, value in more.items()]
     client.h2.send_headers(stream, head + fields)
     await client.flush()
     while not answer.status and answer.reset is None and not client.closed:
@@ -119,9 +120,9 @@ async def ask_over_http2(client: Client, path: str = "/ws") -> tuple[int, Answer
     return stream, answer
 
 
-async def over_http2(client: Client, path: str = "/ws") -> Talker:
+async def over_http2(client: Client, path: str = "/ws", **more: str) -> Talker:
     """A client on a stream of its own."""
-    stream, answer = await ask_over_http2(client, path)
+    stream, answer = await ask_over_http2(client, path, **more)
     assert answer.status == 200, answer
     return Talker(Protocol(Side.CLIENT, state=OPEN, max_size=1 << 24), Http2Tunnel(client, stream))
 

@@ -18,12 +18,17 @@ from runtime.envoy.secrets import BUNDLE, IDENTITY, authority, credential
 from snapshot.section import DownstreamTls, MeshTls, MeshUpstream, Proxy, ServerTls, TlsUpstream, UpstreamTls
 
 TLS = "envoy.transport_sockets.tls"
-MESH_HTTP_ALPN = ("istio-h2", "istio-http/1.1", "h2", "http/1.1")
+MESH_HTTP_ALPN = ("h2", "http/1.1")
+"""What an inbound chain agrees to, as in Istio: Envoy knows HTTP/2 by ``h2`` or, where nothing was agreed on, by its first bytes."""
 MESH_TCP_ALPN = ("istio-peer-exchange", "istio")
 NOBODY = "spiffe://nobody.invalid/no-identity-is-listed"
 """What an upstream must be where a cluster lists no identity: an empty list of names would accept everyone."""
 
-_CLIENT_ALPN = {"http1": ("istio-http/1.1",), "http2": ("istio-h2",), "tcp": MESH_TCP_ALPN}
+_CLIENT_ALPN = {
+    "http1": ("istio-http/1.1", "istio", "http/1.1"),
+    "http2": ("istio-h2", "istio", "h2"),
+    "tcp": MESH_TCP_ALPN,
+}
 _PLAIN_ALPN = {"http1": ("http/1.1",), "http2": ("h2",)}
 _CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",

@@ -18,7 +18,12 @@ from snapshot.section import DownstreamTls, MeshTls, MeshUpstream, ServerTls, Up
 
 MESH_ALPN = frozenset({"istio", "istio-peer-exchange", "istio-http/1.1", "istio-h2"})
 _MESH_SERVER_ALPN = ["istio-h2", "istio-http/1.1", "istio-peer-exchange", "istio", "h2", "http/1.1"]
-_MESH_CLIENT_ALPN = {"http1": ["istio-http/1.1"], "http2": ["istio-h2"], "tcp": ["istio-peer-exchange", "istio"]}
+# As Istio's sidecars say it: the mesh's names choose the chain, the plain ones are what an Envoy behind it agrees to.
+_MESH_CLIENT_ALPN = {
+    "http1": ["istio-http/1.1", "istio", "http/1.1"],
+    "http2": ["istio-h2", "istio", "h2"],
+    "tcp": ["istio-peer-exchange", "istio"],
+}
 _VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
 MESH_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 

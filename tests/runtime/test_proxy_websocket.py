@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
+from policies.match import PathPrefix
 from snapshot.section import Section
 from tests.h2_peer import Answer, connected
+from tests.runtime.envoying import envoying
 from tests.runtime.proxying import Running, proxying
 from tests.slices import cluster, gateway_listener, host_sections, route, table
 from tests.websocket_peer import Origin, Talker, ask_over_http2, close_code, over_http1, over_http2, serving
 
 pytestmark = pytest.mark.integration
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 pairings = pytest.mark.parametrize("downstream", ["http1", "http2"])
 upstreams = pytest.mark.parametrize("upstream", ["http1", "http2"])
 
@@ -140,3 +144,24 @@ async def test_a_drain_waits_for_a_websocket_that_ends_by_itself() -> None:
             await talker.flush()
             assert (await talker.hear()).opcode is Opcode.CLOSE
             assert close_code(talker.protocol) == 1000
+
+
+async def test_envoy_passes_websockets_from_http2_to_either_version(tmp_path: Path) -> None:
+    routes = [route(PathPrefix("/http1"), "http1"), route(PathPrefix("/http2"), "http2")]
+    async with serving(Origin()) as old, serving(Origin(http2=True)) as new:
+        clusters = [
+            cluster(f"http{number}", ("127.0.0.1", one.port), protocol=f"http{number}")
+            for number, one in ((1, old), (2, new))
+        ]
+        async with envoying(
+            tmp_path, gateway_listener(), table(), *host_sections("all", ["*"], routes), *clusters
+        ) as envoy:
+            for upstream, origin in (("http1", old), ("http2", new)):
+                async with connected(envoy.ports[80]) as client:
+                    talker = await over_http2(client, f"/{upstream}", sec_websocket_key=KEY)
+                    await talker.say(b"hello")
+                    assert await talker.message() == b"hello"
+                assert origin.paths == [f"/{upstream}"]
+            async with over_http1(envoy.ports[80], "/http1") as talker:
+                await talker.say(b"hello")
+                assert await talker.message() == b"hello"

@@ -1,0 +1,87 @@
+"""A real Envoy on hand-made sections, for tests that hold the two engines against each other by hand."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from runtime.bootstrap import Bootstrap, Ports
+from runtime.endpoints import LiveData
+from runtime.envoy.binary import require_envoy
+from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.secrets import of_credential, of_svid
+from runtime.envoy.static import plain, static_bootstrap
+from runtime.envoy.translate import translate
+from snapshot.index import Selector
+from snapshot.live import Credential, Svid
+from snapshot.section import Section
+from tests.slices import prepared_of
+
+START_S = 30.0
+
+
+class RunningEnvoy:
+    """One Envoy that serves. ``ports`` says which real port each of the slice's ports became."""
+
+    def __init__(self, process: trio.Process, ports: dict[int, int], log: Path) -> None:
+        self.process = process
+        self.ports = ports
+        self._log = log
+
+    def resident_bytes(self) -> int:
+        """What of the process is in memory now."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * 4096
+
+    async def wait_open(self) -> None:
+        """Returns when every listener accepts; an Envoy that ends instead fails the test with its own words."""
+        with trio.fail_after(START_S):
+            for port in self.ports.values():
+                while True:
+                    try:
+                        await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+                        break
+                    except OSError:
+                        assert self.process.returncode is None, self._log.read_text()[-2000:]
+                        await trio.sleep(0.01)
+
+
+@asynccontextmanager
+async def envoying(
+    folder: Path,
+    *sections: Section,
+    ports: tuple[int, ...] = (80,),
+    svid: Svid | None = None,
+    credentials: Sequence[Credential] = (),
+) -> AsyncIterator[RunningEnvoy]:
+    """Runs Envoy with these sections; ``ports`` are the slice's gateway or workload ports, each bound to any free one."""
+    real: dict[int, int] = {}
+    for port in ports:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            real[port] = sock.getsockname()[1]
+    own = Ports(admin=-1, outbound=-1, metrics=-1, merged_metrics=-1, readiness=-1)
+    port_map = {str(port): number for port, number in real.items()}
+    bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, ports=own)
+    prepared = prepared_of(*sections)
+    translated = translate(prepared, Placement(bootstrap, LiveData(bootstrap), Delivery.STATIC))
+    secrets = [one for credential in credentials for one in of_credential(credential)]
+    secrets += of_svid(svid) if svid is not None else []
+    wanted = [one for one in secrets if one.name in translated.secrets]
+    file, log = folder / "envoy.json", folder / "envoy.log"
+    file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy))))
+    command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
+    with log.open("wb") as out:
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=out)
+    try:
+        running = RunningEnvoy(process, real, log)
+        await running.wait_open()
+        yield running
+    finally:
+        process.kill()
+        await process.wait()
