@@ -13,7 +13,7 @@ from runtime.fetch.news import VerifiedSlice
 from runtime.fetch.saved import Restored, restore, save
 from snapshot.ahead import AheadStore, Files, ReadsAhead, Wanted
 from snapshot.store import Found, NotFound, Store, TooLarge
-from snapshot.trust.chain import Chain
+from snapshot.trust.chain import Chain, KnownRoots
 from snapshot.trust.client import fetch_release, remember
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
@@ -44,6 +44,7 @@ class Session:
         self._folder = folder
         self._seen = ""
         self._pinned = b""
+        self._roots = KnownRoots()
         self._last: Restored | None = None
 
     @property
@@ -105,7 +106,9 @@ class Session:
     def _fetch(self, timestamp: bytes, store: AheadStore) -> VerifiedSlice:
         bootstrap = self._bootstrap
         with _own_disk():
-            fetched = fetch_release(store, self._root(), self._folder, bootstrap.channel, timestamp=timestamp)
+            fetched = fetch_release(
+                store, self._root(), self._folder, bootstrap.channel, timestamp=timestamp, known=self._roots
+            )
         held = {**(self._last.blobs if self._last else {}), **store.blobs()}
         contents = fetch_slice(store, fetched.release, bootstrap.selector, held)
         same = self._last is not None and self._last.verified.release == fetched.release

@@ -61,10 +61,30 @@ class Chain(msgspec.Struct, frozen=True):
         return min(self.expires.values())
 
 
-def verify_chain(pinned_root: bytes, read: Read) -> Chain:
-    """Verifies from the pinned root to targets; raises Untrusted for what is not authentic and passes on what ``read`` raises."""
+class KnownRoots:
+    """Owns the roots that verified before, each by its bytes and those of the root that vouches for it, so that who follows a store
+    verifies a root once and not for every release. Other bytes in either place are another root. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._verified: dict[tuple[bytes, bytes], Metadata[Root]] = {}
+
+    def get(self, before: bytes, raw: bytes) -> Metadata[Root] | None:
+        """The root of those bytes where it verified as the successor of ``before`` (b"": as the pinned one)."""
+        return self._verified.get((before, raw))
+
+    def add(self, before: bytes, raw: bytes, root: Metadata[Root]) -> None:
+        """Remembers a root that has just verified; more than a store may have roots are never held."""
+        if len(self._verified) > MAX_ROOT_ROTATIONS:
+            self._verified.clear()
+        self._verified[before, raw] = root
+
+
+def verify_chain(pinned_root: bytes, read: Read, known: KnownRoots | None = None) -> Chain:
+    """Verifies from the pinned root to targets; raises Untrusted for what is not authentic and passes on what ``read`` raises.
+
+    Roots that are ``known`` are not verified again; those that verify now are added."""
     files: dict[str, bytes] = {}
-    roots = _follow_roots(pinned_root, read, files)
+    roots = _follow_roots(pinned_root, read, files, known or KnownRoots())
     root = roots[-1].signed
     timestamp = _verified(root, Timestamp, _require(read, TIMESTAMP, files), TIMESTAMP)
     snapshot = _pinned(root, Snapshot, timestamp.snapshot_meta, read, files)
@@ -84,7 +104,7 @@ def verify_chain(pinned_root: bytes, read: Read) -> Chain:
 
 def newest_root(pinned_root: bytes, read: Read) -> Metadata[Root]:
     """The newest root that the pinned one leads to, with its signatures; raises Untrusted. Needs nothing else to be published."""
-    return _follow_roots(pinned_root, read, {})[-1]
+    return _follow_roots(pinned_root, read, {}, KnownRoots())[-1]
 
 
 def earlier_roots(root: Root, read: Read) -> tuple[Root, ...]:
@@ -157,24 +177,32 @@ def verify_release(targets: Targets, channel: str, read: Read) -> tuple[Release,
     return release, raw
 
 
-def _follow_roots(pinned_root: bytes, read: Read, files: dict[str, bytes]) -> list[Metadata[Root]]:
-    root = _load(Root, pinned_root, PINNED, Reason.UNKNOWN_ROOT)
-    _require_signed(root.signed, root, PINNED)
+def _follow_roots(pinned_root: bytes, read: Read, files: dict[str, bytes], known: KnownRoots) -> list[Metadata[Root]]:
+    raw, root = pinned_root, known.get(b"", pinned_root)
+    if root is None:
+        root = _load(Root, raw, PINNED, Reason.UNKNOWN_ROOT)
+        _require_signed(root.signed, root, PINNED)
+        known.add(b"", raw, root)
     roots = [root]
     for _ in range(MAX_ROOT_ROTATIONS):
         name = metadata_name("root", root.signed.version + 1)
-        raw = read(name)
-        if raw is None:
+        newer = read(name)
+        if newer is None:
             break
-        newer = _load(Root, raw, name, Reason.UNKNOWN_ROOT)
-        if newer.signed.version != root.signed.version + 1:
-            raise Untrusted(Reason.ROLLBACK, f"{name} says that it is version {newer.signed.version}")
-        _require_signed(root.signed, newer, name)
-        _require_signed(newer.signed, newer, name)
-        files[name] = raw
-        root = newer
+        root = known.get(raw, newer) or _successor(root, newer, name)
+        known.add(raw, newer, root)
+        files[name] = raw = newer
         roots.append(root)
     return roots
+
+
+def _successor(root: Metadata[Root], raw: bytes, name: str) -> Metadata[Root]:
+    newer = _load(Root, raw, name, Reason.UNKNOWN_ROOT)
+    if newer.signed.version != root.signed.version + 1:
+        raise Untrusted(Reason.ROLLBACK, f"{name} says that it is version {newer.signed.version}")
+    _require_signed(root.signed, newer, name)
+    _require_signed(newer.signed, newer, name)
+    return newer
 
 
 def _pinned(root: Root, shape: type[T], meta: MetaFile, read: Read, files: dict[str, bytes]) -> T:

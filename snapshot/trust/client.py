@@ -20,7 +20,7 @@ from tuf.api.exceptions import (
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from snapshot.store import NotFound, Store, TooLarge
-from snapshot.trust.chain import Chain, Read, verify_chain, verify_release
+from snapshot.trust.chain import Chain, KnownRoots, Read, verify_chain, verify_release
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.layout import MAX_BYTES, MAX_ROOT_ROTATIONS, TIMESTAMP
 from snapshot.trust.release import Release
@@ -44,8 +44,11 @@ class Fetched(msgspec.Struct, frozen=True):
     chain: Chain
 
 
-def fetch_release(store: Store, pinned_root: bytes, folder: Path, channel: str, *, timestamp: bytes) -> Fetched:
-    """The channel's release now. ``timestamp`` is timestamp.json as the caller just read it; ``folder`` is the memory between calls.
+def fetch_release(
+    store: Store, pinned_root: bytes, folder: Path, channel: str, *, timestamp: bytes, known: KnownRoots | None = None
+) -> Fetched:
+    """The channel's release now. ``timestamp`` is timestamp.json as the caller just read it; ``folder`` is the Updater's memory between calls,
+    ``known`` the second verifier's.
 
     Raises Untrusted with its reason, StoreError where the store does not answer, OSError where the folder cannot be written.
     """
@@ -60,7 +63,7 @@ def fetch_release(store: Store, pinned_root: bytes, folder: Path, channel: str, 
         raise Untrusted(Reason.TOO_LARGE, str(error)) from None
     except RepositoryError as error:
         raise _explain(error, fetcher, pinned_root, remembered) from None
-    chain = verify_chain(pinned_root, remembered)
+    chain = verify_chain(pinned_root, remembered, known)
     release, record = verify_release(chain.targets, channel, read_from(store))
     return Fetched(release, record, chain)
 

@@ -8,7 +8,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root
 
-from snapshot.trust.chain import verify_chain, verify_release
+from snapshot.trust.chain import KnownRoots, verify_chain, verify_release
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.keys import SigningKeys, sign_root
 from snapshot.trust.layout import ROLES
@@ -134,3 +134,38 @@ def test_a_root_that_is_no_root_is_unknown() -> None:
     release_mesh(store, mesh("one"))
     assert refusal(store, b"not json") is Reason.UNKNOWN_ROOT
     assert refusal(store, store.files["metadata/timestamp.json"]) is Reason.UNKNOWN_ROOT
+
+
+def test_a_root_that_is_known_is_read_again_and_not_verified_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, known = MemoryStore(), KnownRoots()
+    release_mesh(store, mesh("one"))
+    store.files["metadata/2.root.json"] = rotated()
+    first = verify_chain(signing_keys().root, read_from(store), known)
+    asked = []
+    verify = Root.get_verification_result
+
+    def counted(root: Root, role: str, *rest: object) -> object:
+        asked.append(role)
+        return verify(root, role, *rest)
+
+    monkeypatch.setattr(Root, "get_verification_result", counted)
+    again = verify_chain(signing_keys().root, read_from(store), known)
+    assert (again.root, again.files) == (first.root, first.files)
+    assert sorted(asked) == ["snapshot", "targets", "timestamp"]
+
+
+def test_what_is_known_of_one_root_vouches_for_no_other() -> None:
+    store, known = MemoryStore(), KnownRoots()
+    release_mesh(store, mesh("one"))
+    store.files["metadata/2.root.json"] = rotated()
+    verify_chain(signing_keys().root, read_from(store), known)
+    # The same bytes after another root, a forged successor, and a successor that is gone: none of them is what verified.
+    with pytest.raises(Untrusted) as caught:
+        verify_chain(signing_keys("theirs").root, read_from(store), known)
+    assert caught.value.reason is Reason.UNKNOWN_ROOT
+    store.files["metadata/2.root.json"] = rotated(signed_by_old=False)
+    with pytest.raises(Untrusted) as caught:
+        verify_chain(signing_keys().root, read_from(store), known)
+    assert caught.value.reason is Reason.UNKNOWN_ROOT
+    del store.files["metadata/2.root.json"]
+    assert verify_chain(signing_keys().root, read_from(store), known).root.version == 1
