@@ -51,9 +51,10 @@ class Rewrite(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Redirect(msgspec.Struct, frozen=True, tag="redirect", omit_defaults=True):
-    """Answers with a Location. None keeps the request's own part; ``port`` 0 leaves the port out.
+    """Answers with a Location. None keeps the request's own part; ``port`` 0 leaves the port out, and one that is the scheme's own is not
+    written.
 
-    ``port_from_scheme`` drops or derives the port when only the scheme changes (Gateway API's rule).
+    ``port_from_scheme`` drops the request's port, so that the scheme's own holds (Gateway API's rule).
     """
 
     status: int = 301

@@ -51,16 +51,20 @@ def redirect_location(redirect: Redirect, match: PathMatch | None, head: Request
 
 
 def _authority(redirect: Redirect, head: RequestHead, scheme: str) -> str:
+    """The authority of a Location: what the redirect writes, else the request's own with the port as it came.
+
+    A port that is the new scheme's own is never written, only kept where the request says it (Istio). One that was the old scheme's own
+    goes with it (Envoy), so http://a:80 becomes https://a.
+    """
+    default = _DEFAULT_PORTS.get(scheme)
+    written = redirect.port if redirect.port != default else None
     if redirect.authority is not None:
-        host, port = _split(redirect.authority)
-    else:
-        host, port = _split(head.authority)
-        host = redirect.host or host
-        if redirect.port_from_scheme:
-            port = None
-    if redirect.port is not None:
-        port = redirect.port or None
-    return host if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{host}:{port}"
+        return f"{_split(redirect.authority)[0]}:{written}" if written else redirect.authority
+    host, port = _split(head.authority)
+    if redirect.port_from_scheme or written == 0 or (scheme != head.scheme and port == _DEFAULT_PORTS.get(head.scheme)):
+        port = None
+    port = written or port
+    return (redirect.host or host) + ("" if port is None else f":{port}")
 
 
 def _split(authority: str) -> tuple[str, int | None]:

@@ -89,11 +89,14 @@ def _refuses(filters: Filters) -> bool:
 
 
 def _redirect(redirect: Redirect, listener: ApiListener | None) -> Redirect:
-    """A redirect without scheme and port goes to the listener's port, which is left out where it is the protocol's own."""
-    if redirect.port is not None or redirect.scheme is not None or listener is None:
+    """A redirect without scheme and port goes to the listener's port; a port that is the protocol's own is left out, also the request's."""
+    if listener is None:
         return redirect
-    own = listener.port == _DEFAULT_PORTS.get(listener.protocol)
-    return msgspec.structs.replace(redirect, port=0 if own else listener.port)
+    protocol = redirect.scheme.upper() if redirect.scheme else listener.protocol
+    port = redirect.port
+    if port is None and redirect.scheme is None:
+        port = listener.port
+    return msgspec.structs.replace(redirect, port=0 if port == _DEFAULT_PORTS.get(protocol) else port)
 
 
 def _rewrite(rule: RouteRule) -> Rewrite | None:

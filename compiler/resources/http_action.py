@@ -59,9 +59,10 @@ def read_rewriting(rewrite: Cursor | None) -> Rewriting | None:
 
 
 def read_redirect(redirect: Cursor | None) -> Redirect | None:
-    """A VirtualService's ``redirect``; its authority replaces the host, the port is kept out unless one is written or derived.
+    """A VirtualService's ``redirect``; its authority replaces the host.
 
-    ``derivePort: FROM_REQUEST_PORT`` is the listener's port, which only link knows (``keeps_request_port``).
+    ``derivePort: FROM_REQUEST_PORT`` is the listener's port, which only link knows (``keeps_request_port``); FROM_PROTOCOL_DEFAULT is what
+    happens without it.
     """
     if redirect is None:
         return None
@@ -74,7 +75,6 @@ def read_redirect(redirect: Cursor | None) -> Redirect | None:
         port=redirect.number("port") or None,
         path=None if prefixed else uri,
         prefix=uri[len(PREFIX_PLACEHOLDER) :] if prefixed and uri else redirect.text("prefixRewrite") or None,
-        port_from_scheme=not keeps_request_port(redirect) and (redirect.has("derivePort") or redirect.has("scheme")),
     )
 
 

@@ -28,6 +28,9 @@ UNRESOLVED = "weft-unresolved"
 
 PROTOCOL = "envoy.filters.http.set_filter_state"
 
+_DEFAULT_PORTS = frozenset({("http", 80), ("https", 443)})
+_SCHEMES = {80: "http", 443: "https"}
+"""What a port is spoken by where a redirect keeps the request's scheme."""
 _REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
 _MISSING_CODES = {503: 0, 404: 1, 500: 2}
 _PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
@@ -158,11 +161,12 @@ def redirect(action: Redirect, path: PathMatch | None, source: SourceRef) -> Mes
     fields: dict[str, object] = {"response_code": code}
     host, port = action.host, action.port
     if action.authority is not None:
-        host, _, written = action.authority.partition(":")
-        port = int(written) if written.isdigit() and port is None else port
+        host = action.authority
+        if port:
+            host = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if host:
         fields["host_redirect"] = host
-    if port and (action.scheme, port) not in {("http", 80), ("https", 443)}:
+    if port and (action.scheme or _SCHEMES.get(port), port) not in _DEFAULT_PORTS:
         fields["port_redirect"] = port
     if action.scheme:
         fields["scheme_redirect"] = action.scheme

@@ -167,11 +167,11 @@ def test_header_operations_stay_on_their_level() -> None:
     [
         ("{uri: /b}", Redirect(path="/b")),
         ("{authority: c.example, redirectCode: 307}", Redirect(status=307, authority="c.example")),
-        ("{scheme: https}", Redirect(scheme="https", port_from_scheme=True)),
+        ("{scheme: https}", Redirect(scheme="https")),
         ("{uri: '%PREFIX()%/x'}", Redirect(prefix="/x")),
-        ("{port: 8443, scheme: https}", Redirect(scheme="https", port=8443, port_from_scheme=True)),
+        ("{port: 8443, scheme: https}", Redirect(scheme="https", port=8443)),
         ("{derivePort: FROM_REQUEST_PORT, scheme: https}", Redirect(scheme="https", port=80)),
-        ("{derivePort: FROM_PROTOCOL_DEFAULT}", Redirect(port_from_scheme=True)),
+        ("{derivePort: FROM_PROTOCOL_DEFAULT}", Redirect()),
     ],
 )
 def test_a_redirect_keeps_what_it_does_not_name(redirect: str, expected: Redirect) -> None:
