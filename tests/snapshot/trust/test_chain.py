@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Signature
 from tuf.api.metadata import Metadata, Root
 
 from snapshot.trust.chain import KnownRoots, verify_chain, verify_release
@@ -144,9 +144,9 @@ def test_a_root_that_is_known_is_read_again_and_not_verified_again(monkeypatch: 
     asked = []
     verify = Root.get_verification_result
 
-    def counted(root: Root, role: str, *rest: object) -> object:
+    def counted(root: Root, role: str, payload: bytes, signatures: dict[str, Signature]) -> object:
         asked.append(role)
-        return verify(root, role, *rest)
+        return verify(root, role, payload, signatures)
 
     monkeypatch.setattr(Root, "get_verification_result", counted)
     again = verify_chain(signing_keys().root, read_from(store), known)
