@@ -14,6 +14,8 @@ SERVER = (b"server", b"weft")
 TRACE = b"x-weft-trace"
 SNAPSHOT = b"x-weft-snapshot"
 _INTERNAL = b"x-envoy-"
+_CLIENT_CERTIFICATE = b"x-forwarded-client-cert"
+_ELEMENTS_KEPT = 1024
 _EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forwarded-proto", TRACE})
 
 _REPLACED = frozenset({b"content-length", b"x-envoy-upstream-service-time"})
@@ -21,6 +23,7 @@ _SERVICE_TIMES = {number: (b"x-envoy-upstream-service-time", b"%d" % number) for
 _FORWARDED_PROTO = {scheme: (b"x-forwarded-proto", scheme.encode()) for scheme in ("http", "https")}
 
 Fields = dict[bytes, bytes]
+Header = tuple[bytes, bytes]
 
 
 class RequestIds:
@@ -54,13 +57,15 @@ _ids = RequestIds()
 class Rules:
     """The rules of one chain. ``direction`` is the listener's; ``edge`` says that downstream is outside the mesh."""
 
-    __slots__ = ("_by", "_drop", "_drop_outside", "edge", "inbound", "overwrites_server")
+    __slots__ = ("_by", "_drop", "_drop_outside", "_elements", "_shows", "edge", "inbound", "overwrites_server")
 
     def __init__(self, *, direction: str, edge: bool, identity: str) -> None:
         self.edge = edge
         self.inbound = direction == "inbound"
         self.overwrites_server = not self.inbound
         self._by = identity
+        self._shows = edge or self.inbound
+        self._elements: dict[tuple[str, str], Header] = {}
         # The writer adds the length itself; the rest is this hop's to say.
         self._drop = _REPLACED | {b"server"} if self.overwrites_server else _REPLACED
         self._drop_outside = self._drop | {SNAPSHOT}
@@ -75,8 +80,13 @@ class Rules:
             headers.append((b"x-request-id", identifier))
         if b"x-forwarded-proto" not in fields:
             headers.append(_FORWARDED_PROTO[head.scheme])
-        if peer.identity or b"x-forwarded-client-cert" in fields:
-            headers = self._client_certificate(headers, fields, peer, fingerprint)
+        if _CLIENT_CERTIFICATE in fields:
+            headers = self._next_certificate(headers, fields, peer, fingerprint)
+        elif peer.identity and self._shows:
+            # Every request of one peer says the same.
+            headers.append(
+                self._elements.get((fingerprint, peer.identity)) or self._element(fingerprint, peer.identity)
+            )
         head.headers = headers
 
     def _from_outside(self, headers: Headers, fields: Fields, peer: Peer) -> Headers:
@@ -94,19 +104,24 @@ class Rules:
         headers.append((b"x-forwarded-for", source))
         return headers
 
-    def _client_certificate(self, headers: Headers, fields: Fields, peer: Peer, fingerprint: str) -> Headers:
-        """x-forwarded-client-cert: SANITIZE_SET at the edge, APPEND_FORWARD inbound, stripped outbound (the application may not claim it)."""
-        before = [value for name, value in headers if name == b"x-forwarded-client-cert"]
-        if before:
-            headers = [pair for pair in headers if pair[0] != b"x-forwarded-client-cert"]
-            fields.pop(b"x-forwarded-client-cert", None)
-        if not peer.identity or not (self.edge or self.inbound):
-            return headers
-        by = f"By={self._by};" if self._by else ""
-        element = f'{by}Hash={fingerprint};Subject="";URI={peer.identity}'.encode()
-        kept = before if self.inbound and not self.edge else []
-        headers.append((b"x-forwarded-client-cert", b",".join((*kept, element))))
+    def _next_certificate(self, headers: Headers, fields: Fields, peer: Peer, fingerprint: str) -> Headers:
+        """Where the header came in: SANITIZE_SET at the edge, APPEND_FORWARD inbound, stripped outbound (the application may not claim it)."""
+        before = [value for name, value in headers if name == _CLIENT_CERTIFICATE]
+        headers = [pair for pair in headers if pair[0] != _CLIENT_CERTIFICATE]
+        del fields[_CLIENT_CERTIFICATE]
+        if peer.identity and self._shows:
+            name, element = self._element(fingerprint, peer.identity)
+            headers.append((name, b",".join((*before, element)) if self.inbound and not self.edge else element))
         return headers
+
+    def _element(self, fingerprint: str, identity: str) -> Header:
+        """What this hop says of a peer; kept, in a table that is emptied when it is full."""
+        by = f"By={self._by};" if self._by else ""
+        element = (_CLIENT_CERTIFICATE, f'{by}Hash={fingerprint};Subject="";URI={identity}'.encode())
+        if len(self._elements) >= _ELEMENTS_KEPT:
+            self._elements.clear()
+        self._elements[fingerprint, identity] = element
+        return element
 
     def response(self, headers: Headers, fields: Fields, *, service_time_ms: int, stamp: bool) -> Headers:
         """The upstream's response headers as this hop passes them on. ``stamp``: hops may show their snapshots, also outside."""

@@ -33,7 +33,7 @@ class TlsChannel(Channel):
     ``vet`` is asked once, when the handshake is done and before the sink hears of it; it raises OSError to refuse the peer.
     """
 
-    __slots__ = ("_decrypting", "_established", "_incoming", "_outgoing", "_tls", "_vet", "alpn")
+    __slots__ = ("_decrypting", "_established", "_incoming", "_outgoing", "_records", "_tls", "_vet", "alpn")
 
     def __init__(
         self,
@@ -53,6 +53,8 @@ class TlsChannel(Channel):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name or None
         )
+        # The same object without its Python wrapper, whose frames cost as much as a small record.
+        self._records = getattr(self._tls, "_sslobj", self._tls)
         self._established = False
         self._decrypting = False
         self._vet = vet
@@ -129,7 +131,7 @@ class TlsChannel(Channel):
         try:
             while not self.closed and (self.reading or self._incoming.eof):
                 try:
-                    data = self._tls.read(_RECORD_BYTES)
+                    data = self._records.read(_RECORD_BYTES)
                 except ssl.SSLWantReadError:
                     break
                 except ssl.SSLZeroReturnError:
@@ -173,7 +175,7 @@ class TlsChannel(Channel):
         if self.closed or self.broken:
             return
         try:
-            sent = self._tls.write(data)
+            sent = self._records.write(data)
             if sent != len(data):
                 rest = memoryview(data)[sent:]
                 while rest:
