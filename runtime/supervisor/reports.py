@@ -13,10 +13,10 @@ from runtime.supervisor.facts import SliceFacts
 from runtime.supervisor.running import Running
 from snapshot.live import RegisteredWorkload, Svid
 
-LOOK_S = 0.1
-"""How soon a change is reported."""
-
+RETRY_S = 0.5
+"""How soon a report that failed is made again."""
 REPEAT_S = 5.0
+"""How often the same is said again; also how soon it is said that the store's signatures are past their time, which no event tells."""
 
 log = logging.getLogger("weft.proxy")
 
@@ -43,6 +43,7 @@ async def report_forever(control: ControlClient, bootstrap: Bootstrap, running: 
     said: ProxyStatus | None = None
     said_at = -REPEAT_S
     while True:
+        changed = running.changed
         status = _status(bootstrap, running)
         if status is not None and (status != said or trio.current_time() - said_at >= REPEAT_S):
             try:
@@ -51,8 +52,8 @@ async def report_forever(control: ControlClient, bootstrap: Bootstrap, running: 
             except ControlError as error:
                 log.debug("the status could not be reported: %s", error)
             said_at = trio.current_time()
-        # A look costs microseconds; an event per change would need every writer of Running to know of this reader.
-        await trio.sleep(LOOK_S if said is not None and status is not None else 5 * LOOK_S)
+        with trio.move_on_after(REPEAT_S if status == said else RETRY_S):
+            await changed.wait()
 
 
 def _status(bootstrap: Bootstrap, running: Running) -> ProxyStatus | None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import msgspec
+import trio
 
 from runtime.control.interface import ProxyStatus
 from runtime.fetch.news import FetchProblem, VerifiedSlice
@@ -36,7 +37,7 @@ class Deployed(msgspec.Struct, frozen=True):
 
 class Running:
     """Owns the state. ``problem`` is the store's last problem, None once news was good again; ``refused`` the last slice that could not be
-    prepared, None once one could."""
+    prepared, None once one could. ``changed`` is set, and replaced, at every change: take it before looking."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
@@ -47,6 +48,11 @@ class Running:
         self.svid: Svid | None = None
         self.expiries: dict[str, float] = {}
         self.instruments = Instruments()
+        self.changed = trio.Event()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = trio.Event()
 
     def took(self, verified: VerifiedSlice, facts: SliceFacts, *, took_ms: float, outcome: Outcome) -> None:
         """A slice serves."""
@@ -68,6 +74,7 @@ class Running:
         self.expiries = {"svid": svid.expires_at, "bundle": min(roots)}
         if len(chain) > 1:
             self.expiries["intermediate"] = min(chain[1:])
+        self._tell()
 
     def renewed(self, verified: VerifiedSlice) -> None:
         """The serving slice was verified again, or published again under another version."""
@@ -82,6 +89,7 @@ class Running:
         self.refused = Problem(reason, message, self.clock())
         self.instruments.add("weft_swap_total", "refused")
         self.instruments.add("weft_prepare_failed_total", reason)
+        self._tell()
         return known is None or known.message != message
 
     def fetch_failed(self, problem: FetchProblem) -> bool:
@@ -89,6 +97,7 @@ class Running:
         self.instruments.add("weft_fetch_problem_total", problem.reason.value)
         known = self.problem
         self.problem = Problem(problem.reason.value, problem.message, self.clock())
+        self._tell()
         return known is None or (known.reason, known.message) != (self.problem.reason, self.problem.message)
 
     def fresh(self) -> bool:
@@ -140,3 +149,4 @@ class Running:
         self.instruments.forget("weft_snapshot_info")
         labels = (verified.slice.snapshot, release.commit, release.channel, str(release.version))
         self.instruments.set("weft_snapshot_info", 1, *labels)
+        self._tell()
