@@ -6,8 +6,9 @@ not an object at all is noted, what is nearly one is an error, and what cannot b
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
@@ -25,8 +26,16 @@ def load_documents(tree: Tree) -> tuple[list[Document], list[Diagnostic]]:
     Documents with mistakes in their text (a duplicate key) are among them, so that their other mistakes are found in the same run.
     """
     loaded = [load_file(file, content) for file, content in tree.files()]
-    found = [*tree.refusals(), *(item for one in loaded for item in one.found), *skipped_kinds(loaded)]
+    found = [
+        *tree.refusals(),
+        *(item for one in loaded for item in one.found),
+        *skipped_kinds(one.skipped for one in loaded),
+    ]
     return [document for one in loaded for document in one.documents], found
+
+
+Skipped: TypeAlias = "abc.Mapping[tuple[str, str], abc.Sequence[Span]]"
+"""The objects of kinds that weft does not read, by apiVersion and kind."""
 
 
 class LoadedFile(NamedTuple):
@@ -44,11 +53,11 @@ def load_file(file: str, content: bytes) -> LoadedFile:
     return LoadedFile(loading.documents, loading.found, loading.skipped)
 
 
-def skipped_kinds(loaded: Iterable[LoadedFile]) -> Iterator[Diagnostic]:
-    """One note per kind that is not read, at its first object, and not one per object."""
+def skipped_kinds(files: Iterable[Skipped]) -> Iterator[Diagnostic]:
+    """One note per kind that is not read, at its first object, and not one per object. Each of ``files`` is what one file skipped."""
     skipped: dict[tuple[str, str], list[Span]] = {}
-    for one in loaded:
-        for kind_and_version, spans in one.skipped.items():
+    for one in files:
+        for kind_and_version, spans in one.items():
             skipped.setdefault(kind_and_version, []).extend(spans)
     for (api_version, kind), spans in skipped.items():
         times = "one document" if len(spans) == 1 else f"{len(spans)} documents"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from compiler.link.draft import LinkedPart, LinkedSlice
-from compiler.resources.cursor import Positions
-from policies.source import SourceRef
+from policies.source import Position, SourceRef
 from snapshot.encode import FEATURES, FORMAT, digest, encode
 from snapshot.index import (
     PartRef,
@@ -44,7 +43,7 @@ def encode_snapshot(encoded: Iterable[EncodedSlices], tree_digest: str) -> Snaps
 
 
 def encode_slices(
-    slices: Iterable[LinkedSlice], positions: Positions, provenance: dict[bytes, bytes] | None = None
+    slices: Iterable[LinkedSlice], positions: Mapping[SourceRef, Position], provenance: dict[bytes, bytes] | None = None
 ) -> EncodedSlices:
     """Slices to bytes. A part that several of them share is one blob, encoded once.
 
@@ -70,7 +69,7 @@ def _entry(item: LinkedSlice, store: _Blobs) -> SliceEntry:
 class _Blobs:
     """Owns the blobs. Parts that several slices share are one object, so each is encoded once."""
 
-    def __init__(self, positions: Positions, provenance: dict[bytes, bytes]) -> None:
+    def __init__(self, positions: Mapping[SourceRef, Position], provenance: dict[bytes, bytes]) -> None:
         self.blobs: dict[str, bytes] = {}
         self._provenance_of = provenance
         self._positions = positions
@@ -105,7 +104,8 @@ class _Blobs:
 
     def _provenance(self, section: Section) -> tuple[ProvenanceRow, ...]:
         sources = sorted(set(_sources(section)))
-        return tuple(ProvenanceRow(source, self._positions[source]) for source in sources if source in self._positions)
+        places = ((source, self._positions.get(source)) for source in sources)
+        return tuple(ProvenanceRow(source, place) for source, place in places if place is not None)
 
 
 def _sources(value: object) -> Iterable[SourceRef]:

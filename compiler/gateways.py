@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
-from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.gateway import Gateway, Server
 from compiler.resources.kubernetes import Workload
+from compiler.resources.mesh_config import MeshConfig
 
 
 class GatewayProxy(msgspec.Struct, frozen=True):
@@ -38,7 +40,22 @@ class GatewayProxy(msgspec.Struct, frozen=True):
         return dict(sorted(found.items()))
 
 
-def gateway_proxies(mesh: Mesh) -> list[GatewayProxy]:
+class GatewayMesh(Protocol):
+    """What of a mesh says which proxies are gateways."""
+
+    @property
+    def config(self) -> MeshConfig:
+        """The mesh's settings."""
+
+    @property
+    def gateways(self) -> dict[tuple[str, str], Gateway]:
+        """Istio's Gateways by namespace and name."""
+
+    def gateway_selected(self, gateway: Gateway) -> list[Workload]:
+        """The workloads that a Gateway selects, in order."""
+
+
+def gateway_proxies(mesh: GatewayMesh) -> list[GatewayProxy]:
     """All gateways that Istio Gateways configure, sorted by name."""
     by_workload: dict[tuple[str, str], tuple[Workload, list[Gateway]]] = {}
     by_selector: dict[Labels, list[Gateway]] = {}
@@ -65,7 +82,7 @@ def _of_workload(workload: Workload, gateways: list[Gateway]) -> GatewayProxy:
     )
 
 
-def _of_selector(mesh: Mesh, selector: Labels, gateways: list[Gateway]) -> GatewayProxy:
+def _of_selector(mesh: GatewayMesh, selector: Labels, gateways: list[Gateway]) -> GatewayProxy:
     istio = dict(selector).get("istio", "")
     return GatewayProxy(
         name=",".join(f"{key}={value}" for key, value in selector),

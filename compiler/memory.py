@@ -7,35 +7,43 @@ the first and the last outlive the process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
+from compiler.dates import Dates
+from compiler.diagnostic import Diagnostic
 from compiler.encode import EncodedSlices
 from compiler.examined import ExaminedFile, examine
+from compiler.files import FileOutline, HeldFile
 from compiler.guardrails import Guards
 from compiler.judges import judges
 from compiler.kept import Kept, cache_key
 from compiler.link import Scope
-from compiler.node import Document
 from compiler.repository import cache_folder
-from compiler.resources.load import Read, read_document
+from compiler.surroundings import Surroundings
 from compiler.tree import Tree, digest_of
 from snapshot.index import SliceEntry
 
-_FileKey = tuple[str, bytes]
+_T = TypeVar("_T")
 _examined = msgspec.msgpack.Decoder(ExaminedFile)
+_outline = msgspec.msgpack.Decoder(FileOutline)
+_found = msgspec.msgpack.Decoder(list[Diagnostic])
 
 
 class CompilerCache:
-    """The two folders that one place's compilations share. A value that cannot be read back is a value that is not there."""
+    """The folders that one place's compilations share. A value that cannot be read back is a value that is not there."""
 
-    def __init__(self, files: Kept, slices: Kept) -> None:
-        self._files = files
-        self._slices = slices
+    def __init__(self, folder: Callable[[str], Kept]) -> None:
+        self._outlines = folder("outlines")
+        self._files = folder("files")
+        self._findings = folder("found")
+        self._slices = folder("slices")
 
     @classmethod
     def of(cls, path: Path) -> CompilerCache | None:
@@ -45,28 +53,39 @@ class CompilerCache:
             return None
         place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
         folder = cache_folder(path)
-        return cls(Kept(folder / f"files-{place}", key), Kept(folder / f"slices-{place}", key))
+        return cls(lambda name: Kept(folder / f"{name}-{place}", key))
 
-    def file(self, file: str, content: bytes, guardrails: str) -> ExaminedFile | None:
-        """What a file showed by itself under these guardrails."""
-        raw = self._files.get(self._file_name(file, content, guardrails))
-        try:
-            return None if raw is None else _examined.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
+    def outline(self, key: bytes) -> FileOutline | None:
+        """What is known of a file without opening its documents."""
+        return self._decoded(self._outlines, key, _outline)
 
-    def keep_file(self, file: str, content: bytes, guardrails: str, examined: ExaminedFile) -> None:
+    def file(self, key: bytes) -> ExaminedFile | None:
+        """What a file showed by itself."""
+        return self._decoded(self._files, key, _examined)
+
+    def keep_file(self, key: bytes, outline: FileOutline, examined: ExaminedFile) -> None:
         """Keeps what a file showed, where that can be written down."""
         try:
             raw = msgspec.msgpack.encode(examined)
+            short = msgspec.msgpack.encode(outline)
         except (UnicodeEncodeError, OverflowError, RecursionError):
             # A path that is no text, a number that no other reader would hold.
             return
-        self._files.put(self._file_name(file, content, guardrails), raw)
+        self._files.put(self._name(key), raw)
+        self._outlines.put(self._name(key), short)
+
+    def findings(self, fingerprint: bytes) -> list[Diagnostic] | None:
+        """What was found in surroundings of this fingerprint."""
+        return self._decoded(self._findings, fingerprint, _found)
+
+    def keep_findings(self, fingerprint: bytes, found: list[Diagnostic]) -> None:
+        """Keeps what was found."""
+        with contextlib.suppress(UnicodeEncodeError):
+            self._findings.put(self._name(fingerprint), msgspec.msgpack.encode(found))
 
     def slices(self, fingerprint: bytes) -> EncodedSlices | None:
         """The slices that a scope of this fingerprint came to."""
-        raw = self._slices.get(self._slices_name(fingerprint))
+        raw = self._slices.get(self._name(fingerprint))
         try:
             pinned = None if raw is None else msgspec.msgpack.decode(raw, type=_PinnedSlices)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -87,18 +106,22 @@ class CompilerCache:
         for name, blob in zip(names, encoded.blobs.values(), strict=True):
             self._slices.put(name, blob)
         pinned = _PinnedSlices(encoded.entries, tuple(names))
-        self._slices.put(self._slices_name(fingerprint), msgspec.msgpack.encode(pinned))
+        self._slices.put(self._name(fingerprint), msgspec.msgpack.encode(pinned))
 
     def save(self) -> None:
         """Writes what is new, and lets go what was not asked for."""
-        self._files.save()
-        self._slices.save()
+        for kept in (self._outlines, self._files, self._findings, self._slices):
+            kept.save()
 
-    def _file_name(self, file: str, content: bytes, guardrails: str) -> bytes:
-        return _digest(self._judges, guardrails.encode(), file.encode("utf-8", "surrogateescape"), content)
+    def _decoded(self, kept: Kept, key: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T | None:
+        raw = kept.get(self._name(key))
+        try:
+            return None if raw is None else decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
-    def _slices_name(self, fingerprint: bytes) -> bytes:
-        return _digest(self._judges, fingerprint)
+    def _name(self, key: bytes) -> bytes:
+        return _digest(self._judges, key)
 
     @cached_property
     def _judges(self) -> bytes:
@@ -113,42 +136,48 @@ class _PinnedSlices(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Memory:
-    """Owns the examined files of the last tree, by path and content, the resources in them, and the slices of its namespaces.
+    """Owns the files of the last tree, and the findings and slices of its namespaces, each by a digest of all that it follows from.
 
     What the next tree does not have is let go. ``cache`` is asked, and told, what this memory does not hold itself.
     """
 
     def __init__(self, cache: CompilerCache | None = None) -> None:
         self._cache = cache
-        self._held: dict[_FileKey, ExaminedFile] = {}
-        self._read: dict[Document, Read | None] = {}
+        self._held: dict[bytes, HeldFile] = {}
+        self._findings: dict[bytes, list[Diagnostic]] = {}
         self._slices: dict[bytes, EncodedSlices] = {}
-        self._guardrails = ""
 
-    def examine(
-        self, tree: Tree, guards: Guards, *, examine: Callable[..., ExaminedFile] = examine
-    ) -> list[ExaminedFile]:
+    def survey(self, tree: Tree, guards: Guards, *, examine: Callable[..., ExaminedFile] = examine) -> list[HeldFile]:
         """The files of a tree, of which only those are looked at that are new or have changed."""
-        guardrails = digest_of(tree.guardrails())
-        before = self._held if guardrails == self._guardrails else {}
-        now: dict[_FileKey, ExaminedFile] = {}
+        guardrails = digest_of(tree.guardrails()).encode()
+        now: dict[bytes, HeldFile] = {}
         for file, content in tree.files():
-            key = file, hashlib.sha256(content).digest()
-            now[key] = (
-                before.get(key)
-                or self._recall(file, content, guardrails)
-                or self._learn(file, content, guardrails, examine(file, content, guards))
-            )
-        self._held, self._guardrails = now, guardrails
-        alive = (document for file in now.values() for document in file.loaded.documents)
-        self._read = {document: self._read[document] for document in alive if document in self._read}
+            key = _digest(guardrails, file.encode("utf-8", "surrogateescape"), hashlib.sha256(content).digest())
+            known = self._held.get(key) or self._recall(key, partial(examine, file, content, guards))
+            now[key] = known or self._learn(key, examine(file, content, guards))
+        self._held = now
         return list(now.values())
 
-    def read(self, document: Document) -> Read | None:
-        """The resource of a document of the last tree, read once for as long as its file stays."""
-        if document not in self._read:
-            self._read[document] = read_document(document)
-        return self._read[document]
+    def findings(self, parts: list[Surroundings], dates: Dates | None) -> list[Diagnostic]:
+        """What analysis finds in a mesh, part by part; only what surrounds a change is looked at again."""
+        now: dict[bytes, list[Diagnostic]] = {}
+        found: list[Diagnostic] = []
+        for part in parts:
+            if dates is not None and part.depends_on_date:
+                found += part.findings(dates)
+                continue
+            name = part.fingerprint
+            known = self._findings.get(name)
+            if known is None and self._cache is not None:
+                known = self._cache.findings(name)
+            if known is None:
+                known = part.findings(dates)
+                if self._cache is not None:
+                    self._cache.keep_findings(name, known)
+            now[name] = known
+            found += known
+        self._findings = now
+        return found
 
     def slices(self, scopes: list[Scope], encoded: Callable[[Scope], EncodedSlices]) -> list[EncodedSlices]:
         """The slices of every scope, linked and encoded where no equal scope is remembered."""
@@ -169,13 +198,18 @@ class Memory:
         if self._cache is not None:
             self._cache.save()
 
-    def _recall(self, file: str, content: bytes, guardrails: str) -> ExaminedFile | None:
-        return self._cache.file(file, content, guardrails) if self._cache else None
+    def _recall(self, key: bytes, examined: Callable[[], ExaminedFile]) -> HeldFile | None:
+        cache = self._cache
+        known = cache.outline(key) if cache is not None else None
+        if cache is None or known is None:
+            return None
+        return HeldFile(key, known, lambda: cache.file(key) or examined())
 
-    def _learn(self, file: str, content: bytes, guardrails: str, examined: ExaminedFile) -> ExaminedFile:
+    def _learn(self, key: bytes, examined: ExaminedFile) -> HeldFile:
+        held = HeldFile.examined(key, examined)
         if self._cache is not None:
-            self._cache.keep_file(file, content, guardrails, examined)
-        return examined
+            self._cache.keep_file(key, held.outline, examined)
+        return held
 
 
 def _digest(*parts: bytes) -> bytes:

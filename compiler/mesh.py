@@ -69,11 +69,24 @@ class MeshService(msgspec.Struct, frozen=True):
         return next((port for port in self.origin.ports if port.number == number), None)
 
 
+class Outside(msgspec.Struct, frozen=True):
+    """What is known of a mesh of which only a part is looked at: the part that findings about ``home`` depend on.
+
+    ``namespaces`` are those of the whole mesh, ``kinds`` what kinds of documents it has, and ``gateways`` which workloads are gateways.
+    """
+
+    home: str
+    namespaces: dict[str, Namespace]
+    kinds: frozenset[str]
+    gateways: frozenset[tuple[str, str]]
+
+
 class Mesh:
     """All resources of a tree, indexed. Owns the indexes; never changed after construction.
 
     ``dates`` are only for checks that depend on the date (certificates near their end); None leaves those out. ``gateway_workloads`` are
-    given where the resources are only a part of a mesh, whose gateways are not all among them.
+    given where the resources are only a part of a mesh, whose gateways are not all among them, ``outside`` where findings about a part
+    are asked for.
     """
 
     def __init__(
@@ -82,13 +95,16 @@ class Mesh:
         *,
         dates: Dates | None = None,
         gateway_workloads: frozenset[tuple[str, str]] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         configs = resources.all(MeshConfig)
         self.config: MeshConfig = configs[0] if configs else MeshConfig()
         self.configs = configs
         self.positions: Positions = resources.positions
         self.digests = resources.digests
-        self.namespaces = {item.meta.name: item for item in resources.all(Namespace)}
+        self.namespaces = (
+            {item.meta.name: item for item in resources.all(Namespace)} if outside is None else outside.namespaces
+        )
         self.accounts = {(item.meta.namespace, item.meta.name) for item in resources.all(ServiceAccount)}
         self.secrets = {(item.meta.namespace, item.meta.name): item for item in resources.all(Secret)}
         self.workloads = resources.all(Workload)
@@ -109,7 +125,21 @@ class Mesh:
         self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}
-        self._gateway_workloads = gateway_workloads
+        self._outside = outside
+        self._gateway_workloads = gateway_workloads if outside is None else outside.gateways
+
+    def is_asked_about(self, meta: Meta) -> bool:
+        """Whether findings about a resource are asked for; those about others come from their own namespace's part of the mesh."""
+        return self._outside is None or meta.namespace == self._outside.home
+
+    def has_any(self, *kinds: str) -> bool:
+        """Whether the whole mesh has a document of one of these kinds."""
+        known = self._documents.keys() if self._outside is None else self._outside.kinds
+        return not known.isdisjoint(kinds)
+
+    def gateways_asked_about(self) -> list[Gateway]:
+        """The Istio Gateways that findings are asked about."""
+        return [item for item in self.gateways.values() if self.is_asked_about(item.meta)]
 
     @cached_property
     def listener_sets(self) -> list[ListenerSet]:

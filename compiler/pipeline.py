@@ -1,6 +1,6 @@
 """The spine of the compiler: a tree becomes documents, resources, a mesh, findings, slices and a snapshot.
 
-    load -> validate -> guard -> resources -> mesh -> analyze -> link -> encode
+    load -> validate -> guard -> resources -> inventory -> analyze -> link -> encode
 
 Each stage reports all that it finds; the pipeline stops before the first stage whose input an error has made meaningless.
 """
@@ -11,20 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from compiler.analysis import analyze
 from compiler.carried import NOT_CARRIED
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.documents import skipped_kinds
 from compiler.encode import EncodedSlices, encode_slices, encode_snapshot
 from compiler.guardrails import Guards, load_guardrails, waive
+from compiler.inventory import Inventory, PositionsOf
 from compiler.link import Scope, Scopes, link
 from compiler.memory import Memory
 from compiler.mesh import Mesh
-from compiler.node import Document
-from compiler.resources import load_resources
-from compiler.resources.load import Read, read_document
-from compiler.stand_ins import StandIns, stand_ins
+from compiler.stand_ins import is_within
+from compiler.surroundings import Neighbours
 from compiler.tree import Tree
 from snapshot.index import Snapshot
 
@@ -63,7 +61,8 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
 
 def understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
     """The mesh of a tree, None where an error has made it meaningless, and everything that is wrong, as ``check`` reports it."""
-    mesh, found, _ = _understand(tree, dates, Memory())
+    inventory, found, _ = _understand(tree, dates, Memory())
+    mesh = None if inventory is None else Mesh(inventory.resources(range(len(inventory.outlines))), dates=dates)
     return mesh, found
 
 
@@ -75,25 +74,26 @@ def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | No
     read and linked anew; the result is the same.
     """
     memory = memory or Memory()
-    mesh, found, answered = _understand(tree, None, memory)
+    inventory, found, answered = _understand(tree, None, memory)
     if not allow_partial:
         found = [_forbidding(item) for item in found]
     forbidden = any(
         item.severity is Severity.ERROR and not (allow_partial and (item.code in EXPLICIT | UNREAD or item in answered))
         for item in found
     )
-    snapshot = None if mesh is None or forbidden else _snapshot(mesh, tree.digest, memory)
+    snapshot = None if inventory is None or forbidden else _snapshot(inventory, tree.digest, memory)
     memory.save()
     return Compilation(snapshot, tuple(found))
 
 
-def _snapshot(mesh: Mesh, tree_digest: str, memory: Memory) -> Snapshot:
+def _snapshot(inventory: Inventory, tree_digest: str, memory: Memory) -> Snapshot:
     provenance: dict[bytes, bytes] = {}
+    positions = PositionsOf(inventory)
 
     def encoded(scope: Scope) -> EncodedSlices:
-        return encode_slices(link(scope), mesh.positions, provenance)
+        return encode_slices(link(scope), positions, provenance)
 
-    return encode_snapshot(memory.slices(list(Scopes(mesh).all()), encoded), tree_digest)
+    return encode_snapshot(memory.slices(list(Scopes(inventory).all()), encoded), tree_digest)
 
 
 def _forbidding(finding: Diagnostic) -> Diagnostic:
@@ -102,9 +102,9 @@ def _forbidding(finding: Diagnostic) -> Diagnostic:
 
 
 class _Understood(NamedTuple):
-    """The mesh (None where an error has made it meaningless), all findings, and those that a stand-in answers."""
+    """What the tree holds (None where an error has made it meaningless), all findings, and those that a stand-in answers."""
 
-    mesh: Mesh | None
+    inventory: Inventory | None
     found: list[Diagnostic]
     answered: frozenset[Diagnostic] = frozenset()
 
@@ -112,28 +112,23 @@ class _Understood(NamedTuple):
 def _understand(tree: Tree, dates: Dates | None, memory: Memory) -> _Understood:
     guardrails, broken = load_guardrails(tree)
     guards = Guards(guardrails)
-    files = memory.examine(tree, guards)
-    documents = [document for file in files for document in file.loaded.documents]
-    waivers = [waiver for file in files for waiver in file.waivers]
-    found = [*tree.refusals(), *skipped_kinds(file.loaded for file in files)]
+    files = memory.survey(tree, guards)
+    waivers = [waiver for file in files for waiver in file.outline.waivers]
+    refused = list(tree.refusals())
+    found = [*refused, *skipped_kinds(file.outline.skipped_spans for file in files if file.outline.skipped)]
     for file in files:
-        found += file.loaded.found
-        found += file.wrong
-        broken += file.broken
+        found += file.outline.found
+        broken += file.outline.broken
     errors = frozenset(item for item in found if item.severity is Severity.ERROR)
-    standing = stand_ins(documents, errors)
-    if standing is None:
+    if any(item in errors for item in refused) or not all(file.outline.stands for file in files):
         return _Understood(None, sorted(waive([*found, *broken], waivers, complete=False), key=_place))
-    resources, repeated = load_resources(standing.documents, lambda document: _read(document, standing, memory))
-    mesh = Mesh(resources, dates=dates)
-    found += repeated
-    found += (item for item in analyze(mesh) if _forbids(item) or not standing.replaces(item))
-    broken += guards.check_mesh(standing.documents)
-    return _Understood(mesh, sorted(waive([*found, *broken], waivers, complete=not errors), key=_place), errors)
-
-
-def _read(document: Document, standing: StandIns, memory: Memory) -> Read | None:
-    return read_document(document, fails=True) if document in standing.failing else memory.read(document)
+    inventory = Inventory(files)
+    replaced = [place for file in files for place in file.outline.replaced]
+    found += inventory.repeated
+    analyzed = memory.findings(Neighbours(inventory).all(), dates)
+    found += (item for item in analyzed if _forbids(item) or not is_within(item, replaced))
+    broken += guards.check_mesh(inventory.documents())
+    return _Understood(inventory, sorted(waive([*found, *broken], waivers, complete=not errors), key=_place), errors)
 
 
 def _forbids(finding: Diagnostic) -> bool:

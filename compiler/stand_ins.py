@@ -39,10 +39,6 @@ class StandIns(msgspec.Struct, frozen=True):
     failing: frozenset[Document]
     places: tuple[Span, ...]
 
-    def replaces(self, finding: Diagnostic) -> bool:
-        """Whether a finding is about something that a stand-in has replaced."""
-        return any(_inside(finding.span, place) for place in self.places)
-
 
 def stand_ins(documents: Iterable[Document], errors: Iterable[Diagnostic]) -> StandIns | None:
     """The documents with a stand-in for each that an error stands in, or None where some error has none."""
@@ -68,6 +64,11 @@ def stand_ins(documents: Iterable[Document], errors: Iterable[Diagnostic]) -> St
         failing.append(replaced)
         places.append(document.root.span)
     return None if left else StandIns(made, frozenset(failing), tuple(places))
+
+
+def is_within(finding: Diagnostic, places: Iterable[Span]) -> bool:
+    """Whether a finding is about something that a stand-in has replaced at one of these places."""
+    return any(_inside(finding.span, place) for place in places)
 
 
 class _Broken:

@@ -27,7 +27,7 @@ _CERTIFICATE, _KEY = ("tls.crt", "cert"), ("tls.key", "key")
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0161, WFT0130 and WFT0131 at the credential's name; where Git has no such Secret, or one without data, nothing is said."""
     secrets = {(item.meta.namespace, item.meta.name): item for item in mesh.written("Secret")} if mesh.gateways else {}
-    for gateway in mesh.gateways.values() if secrets else ():
+    for gateway in mesh.gateways_asked_about() if secrets else ():
         namespaces = {pod.meta.namespace for pod in mesh.pods if pod.has_labels(gateway.selector)}
         for server in gateway.servers:
             for reference in server.tls.credentials if server.tls else ():

@@ -11,9 +11,9 @@ from compiler.mesh import Mesh
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0101, a warning: the key itself never comes from Git."""
-    if not mesh.secrets:
+    if not mesh.has_any("Secret"):
         return
-    for gateway in mesh.gateways.values():
+    for gateway in mesh.gateways_asked_about():
         namespaces = {workload.meta.namespace for workload in mesh.gateway_selected(gateway)}
         for server in gateway.servers:
             for reference in server.tls.credentials if server.tls else ():

@@ -22,6 +22,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 users.setdefault(identity, []).append((item, tls))
     for shared in users.values():
         for item, tls in shared if len(shared) > 1 else ():
+            if not mesh.is_asked_about(item.meta):
+                continue
             own = set(item.spec.labels("selector"))
             for other, place in shared:
                 if other is not item and own <= set(other.spec.labels("selector")):

@@ -19,6 +19,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             placed.setdefault((gateway.selector, server.number), []).append((gateway, server))
     for rivals in placed.values():
         for gateway, server in rivals:
+            if not mesh.is_asked_about(gateway.meta):
+                continue
             other = next((item for item in rivals if item[0] is not gateway and _share(server, item[1])), None)
             if other is not None:
                 yield diagnostic(

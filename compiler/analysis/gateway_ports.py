@@ -15,7 +15,7 @@ from compiler.resources.written import PodTemplate
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0101 (a note: gateways are often deployed from elsewhere) at the gateway, IST0162 at the server."""
     services = [service.origin for service in mesh.services if isinstance(service.origin, Service)]
-    for gateway in mesh.gateways.values():
+    for gateway in mesh.gateways_asked_about():
         pods = [pod for pod in mesh.pods if pod.has_labels(gateway.selector)]
         if not pods:
             wanted = ", ".join(f"{key}={value}" for key, value in gateway.selector)

@@ -19,7 +19,7 @@ AMBIENT = ("istio.io/dataplane-mode", "ambient")
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0102, IST0123 and IST0148 at the namespace, IST0103 at the pod (a note where the Pod has not run yet)."""
     injected = set()
-    labelled = any(INJECTION_LABEL in dict(item.meta.labels) for item in mesh.written("Namespace"))
+    labelled = any(INJECTION_LABEL in dict(item.meta.labels) for item in mesh.namespaces.values())
     for item in mesh.written("Namespace"):
         if item.meta.name in SYSTEM_NAMESPACES or item.meta.name == mesh.config.root_namespace:
             continue

@@ -8,13 +8,13 @@ from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Severity
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Located
-from compiler.resources.written import Written
+from compiler.resources.written import WORKLOAD_KINDS, Written
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0127 where Git has workloads and none is selected, IST0101 (a warning) where Git has namespaces and none has the name."""
     for item in mesh.written("AuthorizationPolicy"):
-        if mesh.pods:
+        if mesh.has_any(*WORKLOAD_KINDS):
             yield from _selected(mesh, item)
         if mesh.namespaces:
             for rule in item.spec.each("rules"):

@@ -10,6 +10,7 @@ from compiler.hosts import full_host
 from compiler.mesh import Mesh
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.kubernetes import Service
+from compiler.resources.written import WORKLOAD_KINDS
 
 OF_NODES = frozenset(
     {
@@ -34,7 +35,7 @@ def _subsets(mesh: Mesh, rule: DestinationRule) -> Iterator[Diagnostic]:
         return
     workloads = mesh.selected(service.namespace, service.selector)
     severity = Severity.WARNING if workloads else Severity.NOTE
-    for subset in rule.subsets if mesh.workloads else ():
+    for subset in rule.subsets if mesh.has_any(*WORKLOAD_KINDS) else ():
         asked = {(key, value) for key, value in subset.labels if not (value and key in OF_NODES)}
         if asked and not any(asked <= set(workload.labels) for workload in workloads):
             labels = ", ".join(f"{key}={value}" for key, value in subset.labels)

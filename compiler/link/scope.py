@@ -8,201 +8,154 @@ read has to be kept right by hand. A resource that is left out here by mistake i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator
 from functools import cached_property
-from typing import Generic, TypeVar
 
-from compiler.diagnostic import ResourceId
-from compiler.gateways import GatewayProxy, gateway_proxies
+from compiler.gateways import GatewayProxy
 from compiler.hosts import is_visible
+from compiler.inventory import Inventory
 from compiler.mesh import Mesh
-from compiler.resources.connection_route import ConnectionRoute
-from compiler.resources.destination_rule import DestinationRule
-from compiler.resources.http_route import HttpRoute, RouteRule
-from compiler.resources.kubernetes import Service
-from compiler.resources.load import Resource, Resources
-from compiler.resources.service_entry import ServiceEntry
-from compiler.resources.virtual_service import VirtualService
+from compiler.outline import ADDRESSED, Outline, Place
+from compiler.resources.load import Resources
+from compiler.resources.meta import GATEWAY_API
+from compiler.resources.written import WORKLOAD_KINDS
 from snapshot.encode import encode
 
-_R = TypeVar("_R", bound=Resource)
-_E = TypeVar("_E", Service, ServiceEntry, VirtualService, Service | ServiceEntry)
+API_GATEWAY = f"Gateway.{GATEWAY_API}"
+DECLARING = ("Service", "ServiceEntry")
+ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
+AROUND = ("WorkloadEntry", "Endpoints", "EndpointSlice")
+"""Kinds that matter to whoever sees a service of their namespace."""
+OVER = ("PeerAuthentication", "DestinationRule")
+"""Kinds that matter to whoever sees a service of their namespace, and to all in the root namespace."""
+OWN = ("Sidecar", "AuthorizationPolicy")
+"""Kinds that hold for the proxies of their namespace, and for all in the root namespace."""
 
 
 class Scope:
-    """One namespace's scope. Owns nothing: the resources are the whole mesh's. ``proxies`` are the Istio gateways that stand in it."""
+    """One namespace's scope. Owns nothing: the resources are the inventory's. ``proxies`` are the Istio gateways that stand in it."""
 
-    def __init__(
-        self,
-        namespace: str,
-        resources: list[Resource],
-        proxies: list[GatewayProxy],
-        gateway_workloads: frozenset[tuple[str, str]],
-        digests: Mapping[ResourceId, bytes],
-    ) -> None:
+    def __init__(self, namespace: str, numbers: Iterable[int], inventory: Inventory) -> None:
         self.namespace = namespace
-        self.proxies = proxies
-        self._resources = resources
-        self._gateway_workloads = gateway_workloads
-        self._digests = digests
+        self.proxies: list[GatewayProxy] = inventory.proxies.get(namespace, [])
+        self._numbers = sorted(numbers)
+        self._inventory = inventory
 
     def mesh(self) -> Mesh:
         """The mesh of these resources alone."""
-        return Mesh(Resources(self._resources, {}), gateway_workloads=self._gateway_workloads)
+        found = [self._inventory.resource(number) for number in self._numbers]
+        return Mesh(Resources(found, {}), gateway_workloads=self._gateways)
+
+    @cached_property
+    def _gateways(self) -> frozenset[Place]:
+        """Which of its workloads are gateways."""
+        gateways = self._inventory.gateway_workloads
+        if not gateways:
+            return gateways
+        outlines = (self._inventory.outlines[number] for number in self._numbers)
+        return gateways & {(item.namespace, item.name) for item in outlines if item.kind in WORKLOAD_KINDS}
 
     @cached_property
     def fingerprint(self) -> bytes:
         """A digest of everything that is in the scope. Equal fingerprints have equal slices, positions included."""
-        whole, digests = hashlib.sha256(encode([self.namespace, sorted(self._gateway_workloads)])), self._digests
-        for resource in self._resources:
-            assert resource.meta is not None, "only settings that nobody wrote have no name, and they are in no scope"
-            whole.update(digests[resource.meta.id])
+        whole = hashlib.sha256(encode([self.namespace, sorted(self._gateways)]))
+        outlines = self._inventory.outlines
+        whole.update(b"".join([outlines[number].digest for number in self._numbers]))
         for proxy in self.proxies:
             whole.update(encode([proxy.name, proxy.account, len(proxy.gateways)]))
-            whole.update(digests[proxy.workload.meta.id] if proxy.workload else b"none")
-            for gateway in proxy.gateways:
-                whole.update(digests[gateway.meta.id])
+            named = [proxy.workload.meta.id] if proxy.workload else []
+            for item in (*named, *(gateway.meta.id for gateway in proxy.gateways)):
+                whole.update(outlines[self._inventory.by_place[item.kind, item.namespace, item.name]].digest)
         return whole.digest()
 
 
 class Scopes:
-    """The scopes of a mesh. Owns its resources by namespace, so that a scope costs what is in it."""
+    """The scopes of a mesh. Owns the indexes that only they need, so that a scope costs what is in it."""
 
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-        self._proxies: dict[str, list[GatewayProxy]] = {}
-        for proxy in gateway_proxies(mesh):
-            self._proxies.setdefault(proxy.namespace, []).append(proxy)
-        self._services = _Services(mesh)
-        self._virtual_services = _Exported(mesh.virtual_services)
-        self._workloads = _by_namespace(mesh.workloads)
-        self._entries = _by_namespace(mesh.workload_entries)
-        self._endpoints = _by_namespace(mesh.service_endpoints)
-        self._authentications = _by_namespace(mesh.peer_authentications)
-        self._access = _by_namespace(mesh.access_rules)
-        self._sidecars = _by_namespace(mesh.sidecars)
-        self._destination_rules = _by_namespace(mesh.destination_rules)
-        self._api_gateways = _by_namespace(mesh.api_gateways.values())
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._root = inventory.config.root_namespace
+        self._services = _Exported(inventory, inventory.of_kinds(*DECLARING))
+        self._virtual_services = _Exported(inventory, inventory.of_kinds("VirtualService"))
+        self._routes = [(number, inventory.outlines[number]) for number in inventory.of_kinds(*ROUTES)]
         # An EndpointSlice may list a pod of any namespace.
-        self._addressed = [item for item in mesh.workloads if item.address]
+        self._addressed = [n for n in inventory.workloads if ADDRESSED in inventory.outlines[n].facts.traits]
 
     def all(self) -> Iterator[Scope]:
         """A scope for each namespace that has a proxy."""
-        namespaces = {*self._workloads, *self._proxies, *self._api_gateways}
-        for namespace in sorted(namespaces):
-            yield self._scope(namespace)
+        outlines = self._inventory.outlines
+        gateways = self._inventory.by_kind.get(API_GATEWAY, ())
+        namespaces = {outlines[number].namespace for number in (*self._inventory.workloads, *gateways)}
+        for namespace in sorted(namespaces | self._inventory.proxies.keys()):
+            yield Scope(namespace, self._numbers(namespace), self._inventory)
 
-    def _scope(self, namespace: str) -> Scope:
-        mesh = self._mesh
-        services = self._services.seen_from(namespace)
-        around = dict.fromkeys((namespace, *(service.meta.namespace for service in services)))
-        routes: list[HttpRoute | ConnectionRoute] = []
-        routes += [route for route in mesh.http_routes if _concerns(route, namespace, around)]
-        routes += [route for route in mesh.connection_routes if _concerns(route, namespace, around)]
-        services += self._services.behind(routes, services)
-        around |= dict.fromkeys(service.meta.namespace for service in services)
-        workloads = [
-            *_among(self._workloads, around),
-            *(item for item in self._addressed if item.meta.namespace not in around),
-        ]
-        found: list[Resource] = [mesh.config] if mesh.config.meta else []
-        found += [*services, *workloads, *self._rules_over(namespace, around), *routes]
-        if routes or namespace in self._api_gateways:
-            found += mesh.grants
-        if namespace in self._api_gateways:
-            found += [*self._api_gateways[namespace], *mesh.classes.values(), *mesh.namespaces.values()]
-            found += self._certificates(namespace)
-        places = {(item.meta.namespace, item.meta.name) for item in workloads} if mesh.gateway_workloads else set()
-        gateways = mesh.gateway_workloads & places
-        return Scope(namespace, found, self._proxies.get(namespace, []), gateways, mesh.digests)
-
-    def _certificates(self, namespace: str) -> list[Resource]:
-        """The Secrets in the tree that Gateways of a namespace name."""
-        listeners = [listener for gateway in self._api_gateways[namespace] for listener in gateway.listeners]
-        places = dict.fromkeys((ref.namespace, ref.name) for item in listeners for ref in item.certificates)
-        return [self._mesh.secrets[place] for place in places if place in self._mesh.secrets]
-
-    def _rules_over(self, namespace: str, around: Iterable[str]) -> list[Resource]:
-        """What else holds for a namespace that sees services of the namespaces around."""
-        mesh = self._mesh
-        root = mesh.config.root_namespace
-        ruling = dict.fromkeys((*around, root))
-        found: list[Resource] = []
-        found += _among(self._entries, around)
-        found += _among(self._endpoints, around)
-        found += self._virtual_services.seen_from(namespace)
-        found += _among(self._sidecars, dict.fromkeys((namespace, root)))
-        found += [item for item in _among(self._destination_rules, ruling) if _reaches(item, namespace)]
-        found += _among(self._authentications, ruling)
-        found += _among(self._access, dict.fromkeys((namespace, root)))
+    def _numbers(self, namespace: str) -> set[int]:
+        inventory = self._inventory
+        services = {*self._services.seen_from(namespace), *inventory.in_home(namespace, *DECLARING)}
+        around = {namespace, *(inventory.outlines[number].namespace for number in services)}
+        routes = [(number, route) for number, route in self._routes if _concerns(route, namespace, around)]
+        services.update(self._behind(route for _, route in routes))
+        around.update(inventory.outlines[number].namespace for number in services)
+        found = {*services, *self._addressed, *(number for number, _ in routes)}
+        found.update(self._virtual_services.seen_from(namespace))
+        found.update(self._rules_over(namespace, around))
+        found.update(self._at_gateways(namespace, with_routes=bool(routes)))
+        if inventory.config_number is not None:
+            found.add(inventory.config_number)
         return found
 
+    def _rules_over(self, namespace: str, around: Iterable[str]) -> Iterator[int]:
+        """What else holds for a namespace that sees services of the namespaces around."""
+        inventory, root = self._inventory, self._root
+        for home in around:
+            yield from inventory.in_home(home, *WORKLOAD_KINDS, *AROUND)
+        for home in {*around, root}:
+            yield from (number for number in inventory.in_home(home, *OVER) if self._reaches(number, namespace))
+        for home in {namespace, root}:
+            yield from inventory.in_home(home, *OWN)
 
-class _Exported(Generic[_E]):
-    """Resources by the namespaces that they are exported to. Owns the lists."""
+    def _at_gateways(self, namespace: str, *, with_routes: bool) -> Iterator[int]:
+        """What the Gateways of Gateway API in a namespace depend on, and routes anywhere."""
+        inventory = self._inventory
+        own = inventory.in_home(namespace, API_GATEWAY)
+        if own or with_routes:
+            yield from inventory.by_kind.get("ReferenceGrant", ())
+        if own:
+            yield from own
+            for kind in ("GatewayClass", "Namespace"):
+                yield from inventory.by_kind.get(kind, ())
+        for place in {place for number in own for place in inventory.outlines[number].facts.refs}:
+            held = inventory.by_place.get(("Secret", *place))
+            if held is not None:
+                yield held
 
-    def __init__(self, items: Iterable[_E]) -> None:
-        self._seen: dict[str, dict[int, _E]] = {}
-        for place, item in enumerate(items):
-            for scope in item.export_to:
-                self._seen.setdefault(item.meta.namespace if scope == "." else scope, {})[place] = item
+    def _behind(self, routes: Iterable[Outline]) -> Iterator[int]:
+        """The Services that are backends of these routes, seen or not."""
+        for place in {place for route in routes for place in route.facts.refs}:
+            number = self._inventory.by_place.get(("Service", *place))
+            if number is not None:
+                yield number
 
-    def seen_from(self, namespace: str) -> list[_E]:
-        """What is exported to a namespace, in order. Costs what is seen, not what there is."""
-        found = self._seen.get("*", {}) | self._seen.get(namespace, {})
-        return [found[place] for place in sorted(found)]
-
-
-class _Services:
-    """Services and ServiceEntries by who sees them. Owns the lists."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-        origins = {service.meta.id: service.origin for service in mesh.services}
-        self._exported = _Exported(origins.values())
-        self._own = _by_namespace(origins.values())
-
-    def seen_from(self, namespace: str) -> list[Service | ServiceEntry]:
-        """What is exported to a namespace, and what it declares, whoever sees that."""
-        seen = {item.meta.id: item for item in self._exported.seen_from(namespace)}
-        hidden = [item for item in self._own.get(namespace, ()) if item.meta.id not in seen]
-        return [*seen.values(), *hidden]
-
-    def behind(
-        self, routes: Iterable[HttpRoute | ConnectionRoute], known: Iterable[Service | ServiceEntry]
-    ) -> list[Service | ServiceEntry]:
-        """The Services that are backends of these routes, seen or not, without the known ones."""
-        had = {item.meta.id for item in known}
-        found: dict[ResourceId, Service | ServiceEntry] = {}
-        for route in routes:
-            for rule in route.rules:
-                mirrors = rule.filters.mirrors if isinstance(rule, RouteRule) else ()
-                for target in (*(item.target for item in rule.backends), *(item.target for item in mirrors)):
-                    service = self._mesh.kubernetes_service(target.namespace, target.name)
-                    if service is not None and service.meta.id not in had:
-                        found[service.meta.id] = service.origin
-        return list(found.values())
+    def _reaches(self, number: int, namespace: str) -> bool:
+        item = self._inventory.outlines[number]
+        return item.kind != "DestinationRule" or is_visible(item.facts.exports, item.namespace, namespace)
 
 
-def _concerns(route: HttpRoute | ConnectionRoute, namespace: str, around: Container[str]) -> bool:
+class _Exported:
+    """Documents by the namespaces that they are exported to. Owns the sets."""
+
+    def __init__(self, inventory: Inventory, numbers: Iterable[int]) -> None:
+        self._seen: dict[str, set[int]] = {}
+        for number in numbers:
+            item = inventory.outlines[number]
+            for scope in item.facts.exports:
+                self._seen.setdefault(item.namespace if scope == "." else scope, set()).add(number)
+
+    def seen_from(self, namespace: str) -> set[int]:
+        """What is exported to a namespace. Costs what is seen, not what there is."""
+        return self._seen.get("*", set()) | self._seen.get(namespace, set())
+
+
+def _concerns(route: Outline, namespace: str, around: Container[str]) -> bool:
     """Whether a route is for a Gateway of the namespace, or for a Service of those around it."""
-    return any(
-        parent.target.namespace == namespace if parent.target.kind == "Gateway" else parent.target.namespace in around
-        for parent in route.parents
-    )
-
-
-def _reaches(item: DestinationRule, namespace: str) -> bool:
-    return is_visible(item.export_to, item.meta.namespace, namespace)
-
-
-def _by_namespace(items: Iterable[_R]) -> dict[str, list[_R]]:
-    found: dict[str, list[_R]] = {}
-    for item in items:
-        assert item.meta is not None
-        found.setdefault(item.meta.namespace, []).append(item)
-    return found
-
-
-def _among(found: Mapping[str, Sequence[_R]], namespaces: Iterable[str]) -> list[_R]:
-    return [item for namespace in namespaces for item in found.get(namespace, ())]
+    return any(owner == namespace if kind == "Gateway" else owner in around for kind, owner in route.facts.parents)

@@ -32,7 +32,7 @@ def test_only_files_that_changed_are_examined_again() -> None:
 
     memory = Memory()
     for files in ({"a.yaml": GOOD, "b.yaml": BAD}, {"a.yaml": GOOD, "b.yaml": GOOD}, {"a.yaml": GOOD, "c.yaml": BAD}):
-        memory.examine(MemoryTree(files), Guards(()), examine=counted)
+        memory.survey(MemoryTree(files), Guards(()), examine=counted)
     assert seen == ["a.yaml", "b.yaml", "b.yaml", "c.yaml"]
 
 

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from compiler.analysis import analyze
+from compiler.dates import Dates
 from compiler.encode import encode_slices
-from compiler.gateways import gateway_proxies
 from compiler.guardrails import Guards
+from compiler.inventory import Inventory, PositionsOf
 from compiler.kept import Kept
 from compiler.link import Scope, Scopes, link
 from compiler.memory import CompilerCache, Memory
 from compiler.mesh import Mesh
 from compiler.pipeline import Compilation, compile_tree
-from compiler.resources.load import Resources, load_resources
+from compiler.surroundings import Neighbours
 from compiler.tree import MemoryTree
 from snapshot.encode import decode
 from snapshot.index import SectionRef, SliceIndex, joined
 from tests.compiler.meshes import Files, edited, meshes, written
 
 KEY = b"k" * 32
+DATES = Dates(datetime(2026, 1, 1, tzinfo=UTC))
 EXAMPLES = int(os.environ.get("WEFT_INCREMENTAL_EXAMPLES", "15"))
 THOROUGHLY = settings(
     max_examples=EXAMPLES,
@@ -40,7 +44,7 @@ def compiled(files: Files, memory: Memory | None = None) -> Compilation:
 
 def cached(folder: str) -> Memory:
     """The memory of a new process that finds an older one's cache."""
-    return Memory(CompilerCache(Kept(Path(folder) / "files", KEY), Kept(Path(folder) / "slices", KEY)))
+    return Memory(CompilerCache(lambda name: Kept(Path(folder) / name, KEY)))
 
 
 def require_equal(found: Compilation, full: Compilation) -> None:
@@ -68,19 +72,29 @@ def test_after_any_edits_memory_and_cache_give_what_a_full_compilation_gives(dat
 @THOROUGHLY
 @given(meshes())
 def test_a_scope_lacks_nothing_that_its_slices_depend_on(files: Files) -> None:
-    mesh = Mesh(read(files))
-    scopes = list(Scopes(mesh).all())
-    for scope in scopes:
-        proxies = [proxy for proxy in gateway_proxies(mesh) if proxy.namespace == scope.namespace]
-        whole = WholeMesh(scope.namespace, [], proxies, mesh.gateway_workloads, mesh.digests)
-        whole.all = mesh
-        assert sections(scope, mesh) == sections(whole, mesh)
+    inventory = read(files)
+    mesh = whole(inventory)
+    positions = PositionsOf(inventory)
+    for scope in Scopes(inventory).all():
+        everything = WholeMesh(scope.namespace, (), inventory)
+        everything.all = mesh
+        assert sections(scope, positions) == sections(everything, positions)
 
 
-def read(files: Files) -> Resources:
-    examined = Memory().examine(MemoryTree(written(files)), Guards(()))
-    valid = [document for file in examined for document in file.loaded.documents if not file.wrong]
-    return load_resources(valid)[0]
+@THOROUGHLY
+@given(meshes())
+def test_surroundings_lack_nothing_that_findings_depend_on(files: Files) -> None:
+    inventory = read(files)
+    found = [item for part in Neighbours(inventory).all() for item in part.findings(DATES)]
+    assert sorted(found, key=repr) == sorted(analyze(whole(inventory, DATES)), key=repr)
+
+
+def read(files: Files) -> Inventory:
+    return Inventory(file for file in Memory().survey(MemoryTree(written(files)), Guards(())) if file.outline.stands)
+
+
+def whole(inventory: Inventory, dates: Dates | None = None) -> Mesh:
+    return Mesh(inventory.resources(range(len(inventory.outlines))), dates=dates)
 
 
 class WholeMesh(Scope):
@@ -92,9 +106,9 @@ class WholeMesh(Scope):
         return self.all
 
 
-def sections(scope: Scope, mesh: Mesh) -> dict[str, tuple[SectionRef, ...]]:
+def sections(scope: Scope, positions: PositionsOf) -> dict[str, tuple[SectionRef, ...]]:
     """The sections of the slices of a scope's own namespace, which pin all their bytes, by the slice's name."""
-    encoded = encode_slices(link(scope), mesh.positions)
+    encoded = encode_slices(link(scope), positions)
     own = [entry for entry in encoded.entries if entry.namespace == scope.namespace]
     indexes = {entry.name: decode(encoded.blobs[entry.index], SliceIndex) for entry in own}
     return {name: joined(index, encoded.blobs).sections for name, index in indexes.items()}

@@ -1,0 +1,217 @@
+"""All documents of a tree by their outlines, and each opened only when somebody asks for it.
+
+Documents are numbered in the order of files and lines. What is put together from several of them, a namespace's surroundings or scope, is a set
+of such numbers, so that equal sets hold the same documents in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+from compiler.catalog import diagnostic
+from compiler.diagnostic import Diagnostic, Related
+from compiler.files import HeldFile
+from compiler.gateways import GatewayProxy, gateway_proxies
+from compiler.node import Document
+from compiler.outline import Outline, Place
+from compiler.resources.cursor import Labels, Positions
+from compiler.resources.gateway import Gateway
+from compiler.resources.kubernetes import Workload
+from compiler.resources.load import Resource, Resources
+from compiler.resources.mesh_config import MeshConfig
+from compiler.resources.written import WORKLOAD_KINDS
+from policies.source import Position, SourceRef
+
+Numbers = Iterable[int]
+
+
+class Inventory:
+    """Owns the indexes over the outlines of some files. Of two documents that define the same resource only the first is in it.
+
+    ``repeated`` says which the others are.
+    """
+
+    def __init__(self, files: Iterable[HeldFile]) -> None:
+        self.outlines: list[Outline] = []
+        self.repeated: list[Diagnostic] = []
+        self._files: list[HeldFile] = []
+        self.by_kind: dict[str, list[int]] = {}
+        self.by_home: dict[str, list[int]] = {}
+        seen: dict[tuple[str, str, str], Outline] = {}
+        for file in files:
+            for item in file.outline.documents:
+                if item.digest:
+                    first = seen.setdefault((item.kind, item.namespace, item.name), item)
+                    if first is not item:
+                        self.repeated.append(_repeated(item, first))
+                        continue
+                self._add(file, item)
+
+    def _add(self, file: HeldFile, item: Outline) -> None:
+        number = len(self.outlines)
+        self.outlines.append(item)
+        self._files.append(file)
+        self.by_kind.setdefault(item.kind, []).append(number)
+        self.by_home.setdefault(item.home, []).append(number)
+
+    def of_kinds(self, *kinds: str) -> list[int]:
+        """The documents of some kinds, in the order between competitors (as ``Resources`` has it)."""
+        found = [number for kind in kinds for number in self.by_kind.get(kind, ())]
+        # Of equal ones that which stands first comes first, whatever its kind.
+        return sorted(found, key=lambda number: (self.outlines[number].order, number))
+
+    def state(self, number: int) -> bytes:
+        """What tells two states of a document apart, positions and all that it says included."""
+        file, item = self._files[number], self.outlines[number]
+        return file.key + b"%d" % item.number
+
+    def document(self, number: int) -> Document:
+        """The document itself."""
+        return self._files[number].document(self.outlines[number].number)
+
+    def resource(self, number: int) -> Resource:
+        """The resource in a document of a kind that has one."""
+        read = self._files[number].read(self.outlines[number].number)
+        assert read is not None, "only kinds of resources are asked for"
+        return read.resource
+
+    def positions(self, numbers: Numbers) -> Positions:
+        """Where the named parts of some resources stand."""
+        found: Positions = {}
+        for number in numbers:
+            found.update(self.positions_in(number))
+        return found
+
+    def positions_in(self, number: int) -> Positions:
+        """Where the named parts of one resource stand."""
+        read = self._files[number].read(self.outlines[number].number)
+        return {} if read is None else read.positions
+
+    def documents(self) -> Iterator[Document]:
+        """All documents, those of repeated definitions not."""
+        return (self.document(number) for number in range(len(self.outlines)))
+
+    def resources(self, numbers: Sequence[int], documents: Numbers | None = None) -> Resources:
+        """The resources of some documents, with these documents, or others where given."""
+        found = [self.resource(number) for number in numbers if self.outlines[number].digest]
+        opened = [self.document(number) for number in (numbers if documents is None else documents)]
+        digests = {self.outlines[number].id: self.outlines[number].digest for number in numbers}
+        return Resources(found, {}, opened, digests)
+
+    @cached_property
+    def config_number(self) -> int | None:
+        """Which document has the mesh's settings; None where nobody wrote any."""
+        return next(iter(self.of_kinds("MeshConfig")), None)
+
+    @cached_property
+    def config(self) -> MeshConfig:
+        """The mesh's settings."""
+        found = MeshConfig() if self.config_number is None else self.resource(self.config_number)
+        assert isinstance(found, MeshConfig)
+        return found
+
+    @cached_property
+    def workloads(self) -> list[int]:
+        """All workloads, in order."""
+        return self.of_kinds(*WORKLOAD_KINDS)
+
+    @cached_property
+    def by_declared_host(self) -> dict[str, list[int]]:
+        """Services and ServiceEntries by host."""
+        return self._by_host("Service", "ServiceEntry")
+
+    @cached_property
+    def by_place(self) -> dict[tuple[str, str, str], int]:
+        """The documents by kind, namespace and name; of several the first."""
+        found: dict[tuple[str, str, str], int] = {}
+        for number, item in enumerate(self.outlines):
+            found.setdefault((item.kind, item.namespace, item.name), number)
+        return found
+
+    def _by_host(self, *kinds: str) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for number in self.of_kinds(*kinds):
+            for host in self.outlines[number].facts.hosts:
+                found.setdefault(host, []).append(number)
+        return found
+
+    @cached_property
+    def by_ruled_host(self) -> dict[str, list[int]]:
+        """DestinationRules by host."""
+        return self._by_host("DestinationRule")
+
+    @cached_property
+    def by_routed_host(self) -> dict[str, list[int]]:
+        """VirtualServices by host."""
+        return self._by_host("VirtualService")
+
+    def in_home(self, home: str, *kinds: str) -> list[int]:
+        """The documents of some kinds in a namespace, in the order of files."""
+        return [number for number in self.by_home.get(home, ()) if self.outlines[number].kind in kinds]
+
+    def with_labels(self, selector: Labels) -> list[int]:
+        """The workloads of all namespaces whose pods have all labels of a selector; an empty one has them all."""
+        wanted = set(selector)
+        return [number for number in self.workloads if wanted.issubset(self.outlines[number].facts.labels)]
+
+    @cached_property
+    def gateways(self) -> dict[Place, Gateway]:
+        """Istio's Gateways by namespace and name, in order."""
+        found: dict[Place, Gateway] = {}
+        for number in self.of_kinds("Gateway"):
+            item = self.resource(number)
+            assert isinstance(item, Gateway)
+            found[item.meta.namespace, item.meta.name] = item
+        return found
+
+    def gateway_selected(self, gateway: Gateway) -> list[Workload]:
+        """The workloads that a Gateway selects, as ``Mesh.gateway_selected`` has them."""
+        found = [self.resource(number) for number in self.with_labels(gateway.selector)] if gateway.selector else []
+        return [item for item in found if isinstance(item, Workload)]
+
+    @cached_property
+    def gateway_workloads(self) -> frozenset[Place]:
+        """Namespace and name of every workload that is a gateway."""
+        return frozenset(
+            (workload.meta.namespace, workload.meta.name)
+            for gateway in self.gateways.values()
+            for workload in self.gateway_selected(gateway)
+        )
+
+    @cached_property
+    def proxies(self) -> dict[str, list[GatewayProxy]]:
+        """The gateways that Istio's Gateways configure, by namespace."""
+        found: dict[str, list[GatewayProxy]] = {}
+        for proxy in gateway_proxies(self):
+            found.setdefault(proxy.namespace, []).append(proxy)
+        return found
+
+
+class PositionsOf(Mapping[SourceRef, Position]):
+    """Where every named part of every resource stands; a resource is opened when it is asked for one of its parts."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def __getitem__(self, source: SourceRef) -> Position:
+        number = self._inventory.by_place.get((source.kind, source.namespace, source.name))
+        if number is None:
+            raise KeyError(source)
+        return self._inventory.positions_in(number)[source]
+
+    def __iter__(self) -> Iterator[SourceRef]:
+        return iter(self._inventory.positions(range(len(self._inventory.outlines))))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _repeated(item: Outline, first: Outline) -> Diagnostic:
+    return diagnostic(
+        "WFT0100",
+        f"{item.id} is defined twice; only one of them can hold",
+        item.span,
+        resource=item.id,
+        related=(Related(first.span, "the first definition"),),
+    )
