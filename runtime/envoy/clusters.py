@@ -143,12 +143,12 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
     options = kind(common_http_protocol_options=protocol_pb2.HttpProtocolOptions(**common))
     match section.protocol:
         case "same":
-            options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+            options.use_downstream_protocol_config.http_protocol_options.enable_trailers = True
             options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
         case "http2":
             options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
         case _:
-            options.explicit_http_config.http_protocol_options.SetInParent()
+            options.explicit_http_config.http_protocol_options.enable_trailers = True
     return options
 
 

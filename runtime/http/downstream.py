@@ -115,6 +115,8 @@ class Http1Downstream:
                     if codec.buffered:
                         self.channel.pause()
                     return
+                if codec.expect_continue and not codec.buffered:
+                    self._invite_body()
             elif event is NEED_DATA:
                 break
             elif event is PAUSED:
@@ -128,7 +130,7 @@ class Http1Downstream:
                     break
                 self._exchange.on_request_data(event)
                 if codec.complete:
-                    self._end_request([])
+                    self._end_request(codec.trailers)
                     return
             elif isinstance(event, EndOfMessage):
                 self._end_request(event.trailers)
@@ -163,6 +165,14 @@ class Http1Downstream:
             plane.lane.wheel.set(timer, plane.lane.now, generation.stream_idle_s)
         self._exchange = exchange = Exchange(plane, generation, chain, self, head, codec.fields)
         exchange.start()
+
+    def _invite_body(self) -> None:
+        """Meets the expectation of a client that waits for 100 before its body. An upstream is not asked: one that does not answer to
+        expectations would keep the client waiting."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.code:
+            self.send_informational(100, [])
+            self.flush()
 
     def _end_request(self, trailers: Headers) -> None:
         self.complete = True

@@ -39,6 +39,7 @@ MAX_HELD = 65_536
 """How much of a request's body is kept for a retry; beyond, the request is sent once."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_NO_TRAILERS: Headers = []
 _BODILESS = frozenset({204, 304})
 _ATTEMPTS = {
     Failure.CONNECT_FAILED: "connect-failure",
@@ -77,6 +78,7 @@ class Exchange:
     _tried: tuple[Endpoint, ...] = ()
     _held: list[bytes] | None = None
     _held_bytes = 0
+    _trailers: Headers = _NO_TRAILERS
     _replayable = True
     _fresh_try = False
     _tunnel = False
@@ -177,7 +179,7 @@ class Exchange:
         forwarded = self.forwarded
         held = self._held
         # Without ``held`` there is no body, or one that has been passed on: a retry would not be allowed then.
-        end = held is None or (downstream.complete and not held)
+        end = held is None or (downstream.complete and not held and not self._trailers)
         try:
             stream.send_request(
                 forwarded,
@@ -197,8 +199,8 @@ class Exchange:
     def _send_held(self, stream: UpstreamStream, held: list[bytes]) -> None:
         for data in held:
             stream.send_data(data)
-        if self.downstream.complete and held:
-            stream.send_end([])
+        if self.downstream.complete and (held or self._trailers):
+            stream.send_end(self._trailers)
         if self.plan.decision.retry is None:
             self._held = None
             self._replayable = False
@@ -315,6 +317,9 @@ class Exchange:
 
     def on_request_end(self, trailers: Headers) -> None:
         """See ExchangeSide."""
+        if trailers:
+            # A stream that is only to come, or a retry, must end as this one does.
+            self._trailers = trailers
         if self._upstream is not None:
             self._upstream.send_end(trailers)
         for shadow in self._shadows:

@@ -35,7 +35,7 @@ class Framing(msgspec.Struct, gc=False):
 
 
 def read_framing(headers: Headers, fields: dict[bytes, bytes], *, http_1_1: bool) -> Framing:
-    """Reads the connection's fields and leaves them out; content-length and expect stay, since policies may match them.
+    """Reads the connection's fields and leaves them out, and an expectation, which this hop meets; content-length stays: policies may match it.
 
     ``fields`` is ``dict(headers)``, which the caller has made anyway, and may be changed. Raises ProtocolError for every
     ambiguity about where the body ends (RFC 9112 section 6; security.md, request smuggling).
@@ -46,6 +46,8 @@ def read_framing(headers: Headers, fields: dict[bytes, bytes], *, http_1_1: bool
     expect = fields.get(b"expect")
     if expect is not None and split_list(expect) != [b"100-continue"]:
         raise ProtocolError(Reason.EXPECTATION)
+    if expect is not None:
+        headers = [pair for pair in headers if pair[0] != b"expect"]
     if HOP_BY_HOP.isdisjoint(fields):
         return Framing(headers, length, chunked, http_1_1, http_1_1 and expect is not None, b"")
     options = split_list(fields.get(b"connection", b""))

@@ -346,8 +346,16 @@ class Http2Downstream:
         self._timer.due = NEVER
         stream.touch()
         generation, chain = self.accepted.pinned(plane.generation)
-        stream.exchange = exchange = Exchange(plane, generation, chain, stream, head, dict(head.headers))
+        fields = dict(head.headers)
+        expects = not request.ended and fields.pop(b"expect", b"").lower() == b"100-continue"
+        if expects:
+            head.headers = [pair for pair in head.headers if pair[0] != b"expect"]
+        stream.exchange = exchange = Exchange(plane, generation, chain, stream, head, fields)
         exchange.start()
+        if expects and not exchange.code:
+            # As over HTTP/1: the hop invites the body, since not every upstream would.
+            stream.send_informational(100, [])
+            self.wants_to_write()
 
     def on_eof(self) -> None:
         """See Sink. A client that closes its side has left, also where it waits for replies."""
