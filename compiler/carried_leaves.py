@@ -34,12 +34,14 @@ _POLICY_CARRIED = """
     connectionPool.http.(http1MaxPendingRequests|http2MaxRequests|maxRequestsPerConnection|idleTimeout)
     connectionPool.http.(h2UpgradePolicy|useClientProtocol)
     tls.(mode|credentialName|subjectAltNames[]|sni|insecureSkipVerify)
+    outlierDetection.(consecutiveErrors|consecutive5xxErrors|consecutiveGatewayErrors|consecutiveLocalOriginFailures)
+    outlierDetection.(splitExternalLocalOriginErrors|outlierDetectionHttpErrorCodes[])
+    outlierDetection.(interval|baseEjectionTime|maxEjectionPercent|minHealthPercent)
 """
 _POLICY_REFUSED = """
     loadBalancer.(consistentHash.maglev|localityLbSetting|backendUtilization|zoneAwareLbSetting|warmupDurationSecs|warmup)
     connectionPool.tcp.(tcpKeepalive|maxConnectionDuration)
     connectionPool.http.(maxRetries|maxConcurrentStreams|http2KeepAlive)
-    outlierDetection
     tls.(clientCertificate|privateKey|caCertificates|caCrl)
 """
 _POLICY_LEVELS = (

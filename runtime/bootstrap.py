@@ -37,11 +37,11 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``address`` is the workload's (or gateway's) address in the mesh, on which the proxy accepts; ``application`` is the address where
     the application behind a sidecar listens. ``port_map`` maps a slice's listener port (as text) to the port really bound, and
     ``application_ports`` a target port to the application's real one. ``services`` gives ``host:port`` of a mesh service an
-    ``address:port`` to listen on (listener per service). ``control`` is the control plane's URL ("" for none), trusted by
-    ``control_ca`` (PEM file); ``join_token`` is a file.
-    ``credentials`` is a directory of ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified
-    slice and the SVID. ``stamp`` adds an x-weft-snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be.
-    ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
+    ``address:port`` to listen on (listener per service), and moves a listener that a Sidecar binds to ``address:port``. ``control`` is the
+    control plane's URL ("" for none), trusted by ``control_ca`` (PEM file); ``join_token`` is a file. ``credentials`` is a directory of
+    ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified slice and the SVID. ``stamp`` adds an x-weft-
+    snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be. ``locality`` is where this machine stands,
+    ``region/zone/subzone``, by which near endpoints are preferred. ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
     """
 
     selector: Selector
@@ -62,6 +62,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poll_s: float = 0.5
     channel: str = "stable"
     stamp: bool = False
+    locality: str = ""
     engine: Literal["trio", "envoy"] = "trio"
 
     def resolve(self, bind: Bind) -> tuple[str, int] | None:

@@ -13,8 +13,9 @@ import msgspec
 
 from policies.head import Peer, RequestHead
 from policies.traffic import Destination
-from runtime.endpoints import LiveData, endpoints_of
-from runtime.http.pool import Pool, PoolKey, Pools
+from runtime.balance.cluster import LiveCluster
+from runtime.endpoints import LiveData
+from runtime.http.pool import PoolKey
 from runtime.http.rules import Rules
 from runtime.lane.wheel import NEVER, slack
 from runtime.telemetry import RequestSeries, WorkloadFacts
@@ -22,10 +23,9 @@ from runtime.telemetry.labels import facts_of_workload
 from runtime.tls.contexts import TlsMaterial
 from snapshot.authenticate import authenticate
 from snapshot.decide import decide, target_port
-from snapshot.decision import Decision
-from snapshot.hashing import Ring
+from snapshot.decision import Decision, Spread
 from snapshot.prepared import PreparedChain, PreparedSlice
-from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint, OriginalDestination
+from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint
 
 if TYPE_CHECKING:
     from runtime.plane import Plane
@@ -57,66 +57,6 @@ class Chain:
         self.prepared = prepared
         self.direction = prepared.listener.direction
         self.rules = Rules(direction=self.direction, edge=prepared.edge, identity=identity)
-
-
-class LiveCluster:
-    """One cluster of one generation. Owns its endpoints (live), its pools' look-up and its metric series."""
-
-    __slots__ = ("_pools", "_store", "_turn", "endpoints", "ring", "section", "series")
-
-    def __init__(self, section: Cluster, pools: Pools, live: LiveData) -> None:
-        self.section = section
-        self.endpoints = endpoints_of(section, live)
-        self.ring: Ring | None = Ring(section.hashing, self.endpoints) if section.hashing is not None else None
-        self.series: dict[tuple[object, ...], RequestSeries] = {}
-        self._store = pools
-        self._pools: dict[tuple[str, int, str, bool], Pool] = {}
-        self._turn = 0
-
-    def refresh(self, live: LiveData) -> None:
-        """Takes in what the live data now says; pools to addresses that are gone are let go."""
-        endpoints = endpoints_of(self.section, live)
-        if endpoints == self.endpoints:
-            return
-        self.endpoints = endpoints
-        if self.section.hashing is not None:
-            self.ring = Ring(self.section.hashing, endpoints)
-        self._pools.clear()
-        self.series.clear()
-
-    def pool(self, endpoint: Endpoint, downstream_protocol: str, *, tunnel: bool = False) -> Pool:
-        """The pool for one request. ``same`` speaks what the downstream speaks; a tunnel speaks nothing."""
-        key = (endpoint.address, endpoint.port, downstream_protocol, tunnel)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = self._store.get(self.section, endpoint, self._protocol(downstream_protocol, key))
-        return pool
-
-    def _protocol(self, downstream_protocol: str, key: tuple[str, int, str, bool]) -> str:
-        if key[3]:
-            return "tcp"
-        if self.section.protocol == "same":
-            return "http2" if downstream_protocol == "HTTP/2" else "http1"
-        return "http1" if self.section.protocol == "tcp" else self.section.protocol
-
-    def active(self, endpoint: Endpoint) -> int:
-        """Requests in flight to an endpoint."""
-        pools = {pool for key, pool in self._pools.items() if key[0] == endpoint.address and key[1] == endpoint.port}
-        return sum(pool.active for pool in pools)
-
-    def take_turn(self) -> int:
-        """The next round-robin number."""
-        self._turn += 1
-        return self._turn - 1
-
-    def uses(self, key: PoolKey) -> bool:
-        """Whether a pool is still one of this cluster's: the same way to reach one of its endpoints."""
-        source = self.section.endpoints
-        if isinstance(source, OriginalDestination):
-            return True
-        if key.tls is not None and key.tls != self.section.tls:
-            return False
-        return any(key.address == one.address and key.port == one.port for one in self.endpoints)
 
 
 class Generation:
@@ -155,7 +95,8 @@ class Generation:
             self.chains[key] = Chain(key, chain, self.identity)
         yield
         for name, section in self.prepared.clusters.items():
-            self.clusters[name] = LiveCluster(section, self._plane.pools, self.live)
+            cluster = self.clusters[name] = LiveCluster(section, self._plane, self.live)
+            yield from cluster.build()
             if not section.subset and name.startswith("outbound|"):
                 self._name_cluster(section)
             yield
@@ -211,9 +152,13 @@ class Generation:
 
     def balance(self, cluster: str) -> str:
         """See Live."""
-        return self.clusters[cluster].section.balance
+        return self.clusters[cluster].balance
 
-    def ring(self, cluster: str) -> Ring | None:
+    def spread(self, cluster: str) -> Spread | None:
+        """See Live."""
+        return self.clusters[cluster].spread
+
+    def owner(self, cluster: str, key: tuple[bytes, ...], draw: float) -> Endpoint | None:
         """See Live."""
         return self.clusters[cluster].ring
 

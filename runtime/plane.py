@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from runtime.balance.watch import Watches
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.loop import Lane
 from runtime.report import Reporter
@@ -75,6 +76,7 @@ class Plane:
         "wall_offset",
     )
 
+        "watches",
     def __init__(self, lane: Lane, *, resolve_name: Resolve, stamp: bool = False, source_ip: str = "") -> None:
         self.lane = lane
         self.draws = RandomDraws()
@@ -95,6 +97,7 @@ class Plane:
 
     def set_clock(self) -> None:
         """Relates the wall clock to Trio's; asked again now and then, because the wall clock is corrected and Trio's is not."""
+        self.watches = Watches(lane, self.instruments)
         self.wall_offset = time.time() - trio.current_time()
 
     def park(self, wait: Callable[[], Awaitable[Callable[[], None]]]) -> None:

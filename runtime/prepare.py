@@ -6,26 +6,18 @@ to a waiting connection it is a pause like any other.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
-
-import trio
 
 from runtime.bootstrap import Bootstrap
 from runtime.endpoints import LiveData
 from runtime.generation import Generation
+from runtime.pacing import paced
 from runtime.plane import Plane
 from runtime.tls.contexts import MaterialError, TlsMaterial
 from snapshot.index import Slice
 from snapshot.prepared import PreparedSlice, PrepareError, prepare_steps
 from snapshot.section import FilterChain, HttpChain, Listener, MeshTls
-
-Result = TypeVar("Result")
-
-STEP_S = 0.001
-"""Pieces are gathered until they took this long; a checkpoint for each of ten thousand would cost more than they do."""
 
 
 async def prepare(
@@ -39,28 +31,13 @@ async def prepare(
     live: LiveData,
 ) -> Generation:
     """Makes a Generation; raises FormatError or PrepareError, and then nothing has changed."""
-    prepared = await paced(plane, prepare_steps(slice_, previous))
+    prepared = await paced(plane.lane, prepare_steps(slice_, previous))
     _check_listeners(prepared, bootstrap, sockets)
     _check_log(prepared)
     generation = Generation(plane, prepared, material, live)
-    await paced(plane, generation.fill())
-    await paced(plane, _contexts(generation, material))
+    await paced(plane.lane, generation.fill())
+    await paced(plane.lane, _contexts(generation, material))
     return generation
-
-
-async def paced(plane: Plane, steps: Generator[None, None, Result]) -> Result:
-    """Drives steps to their result, giving way whenever STEP_S have passed."""
-    clock = time.perf_counter
-    while True:
-        with plane.lane.pause():
-            begin = clock()
-            try:
-                while clock() - begin < STEP_S:
-                    next(steps)
-            except StopIteration as done:
-                result: Result = done.value
-                return result
-        await trio.lowlevel.checkpoint()
 
 
 def address_of(listener: Listener, bootstrap: Bootstrap) -> str | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Protocol
+from itertools import accumulate
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -95,12 +97,29 @@ class Draws(Protocol):
     def draw(self, name: str) -> float:
         """A number in [0, 1) for this purpose.
 
-        The purposes: ``fault.delay``, ``fault.abort``, ``mirror``, ``destination``, ``endpoint.1``, ``endpoint.2``, ``backoff``.
+        The purposes: ``fault.delay``, ``fault.abort``, ``mirror``, ``destination``, ``locality``, ``endpoint.1``, ``endpoint.2``, ``backoff``.
         """
 
 
 class Live(Protocol):
     """The live data that fills a slice's slots, as resolve sees it."""
+class Spread(NamedTuple):
+    """Groups of endpoints that share a cluster's requests. ``bounds`` are the running sums of their shares, ``balance`` chooses in a group."""
+
+    bounds: tuple[float, ...]
+    groups: tuple[tuple[Endpoint, ...], ...]
+    balance: str
+
+    @classmethod
+    def of(cls, shares: Sequence[tuple[float, tuple[Endpoint, ...]]], balance: str) -> Spread:
+        """From shares, which together are 1."""
+        return cls(tuple(accumulate(share for share, _ in shares)), tuple(group for _, group in shares), balance)
+
+    def group(self, draw: float) -> tuple[Endpoint, ...]:
+        """The group of a number in [0, 1)."""
+        return self.groups[min(bisect_right(self.bounds, draw), len(self.groups) - 1)]
+
+
 
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         """The endpoints of a cluster that may be used now (healthy, weight over 0), in a stable order; empty where there are none."""
@@ -109,10 +128,13 @@ class Live(Protocol):
         """How many requests are in flight to this endpoint from this worker."""
 
     def balance(self, cluster: str) -> str:
-        """How the cluster chooses: ``least_request``, ``round_robin``, ``random`` or ``ring_hash``."""
+        """How the cluster chooses: ``least_request``, ``round_robin``, ``random``, ``ring_hash``, ``maglev``, or ``spread``."""
 
-    def ring(self, cluster: str) -> Ring | None:
-        """The ring over a cluster's endpoints as they now are; None where it hashes nothing."""
+    def spread(self, cluster: str) -> Spread | None:
+        """The groups that share the cluster's requests, where its balance is ``spread``."""
+
+    def owner(self, cluster: str, key: tuple[bytes, ...], draw: float) -> Endpoint | None:
+        """The endpoint that owns a key, or ``draw`` where there is no key; None where there is none."""
 
     def hashing(self, cluster: str) -> ConsistentHash | None:
         """What a cluster hashes; None where it hashes nothing."""

@@ -1,19 +1,23 @@
 """From what the slice says to what happens now: faults drawn, a destination by weight, an endpoint by the cluster's balance.
 
-Every draw has a name and is taken only where its outcome matters, in one order: fault.delay, fault.abort, destination, endpoint.1,
-endpoint.2. So a recorded sequence replays the same Action.
+Every draw has a name and is taken only where its outcome matters, in one order: fault.delay, fault.abort, destination, locality,
+endpoint.1, endpoint.2. So a recorded sequence replays the same Action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import gcd
 
 from policies.head import Peer, RequestHead
 from policies.traffic import PER_MILLION, Destination, FaultAbort
 from snapshot.decision import Action, Decision, Draws, Live, LocalReply
-from snapshot.hashing import KEYS, key_of, place_of
+from snapshot.hashing import key_of
 from snapshot.section import Endpoint
 
+_GOLDEN = 0.6180339887498949
+_HASHED = frozenset({"ring_hash", "maglev"})
 NO_CLUSTER = LocalReply(503, flag="NC", details="cluster_not_found")
 NO_HEALTHY_UPSTREAM = LocalReply(
     503, body=b"no healthy upstream", flag="UH", details="no_healthy_upstream", grpc_status=14
@@ -88,13 +92,24 @@ def choose_endpoint(
     if len(endpoints) < 2:
         return endpoints[0] if endpoints else None
     balance = live.balance(cluster)
-    if balance == "ring_hash":
-        return _hashed(cluster, live, draws, head, peer)
+    if balance in _HASHED:
+        hashing = live.hashing(cluster)
+        key = key_of(hashing, head, peer) if hashing is not None and peer is not None else ()
+        return live.owner(cluster, key, 0.0 if key else draws.draw("endpoint.1"))
+    spread = live.spread(cluster) if balance == "spread" else None
+    if spread is not None:
+        everyone, endpoints, balance = endpoints, spread.group(draws.draw("locality")), spread.balance
+        if tried and all(endpoint in tried for endpoint in endpoints):
+            endpoints = everyone
     if tried:
         fresh = [endpoint for endpoint in endpoints if endpoint not in tried]
         endpoints = fresh or endpoints
     if len(endpoints) < 2:
         return endpoints[0] if endpoints else None
+    return _balanced(cluster, endpoints, balance, live, draws)
+
+
+def _balanced(cluster: str, endpoints: Sequence[Endpoint], balance: str, live: Live, draws: Draws) -> Endpoint:
     match balance:
         case "round_robin":
             return _in_turn(endpoints, live.turn(cluster))
@@ -108,14 +123,6 @@ def choose_endpoint(
             return second if busier else first
 
 
-def _hashed(cluster: str, live: Live, draws: Draws, head: RequestHead | None, peer: Peer | None) -> Endpoint | None:
-    ring, hashing = live.ring(cluster), live.hashing(cluster)
-    assert ring is not None
-    assert hashing is not None
-    key = key_of(hashing, head, peer) if peer is not None else None
-    return ring.owner(place_of(key) if key is not None else int(draws.draw("endpoint.1") * KEYS))
-
-
 def _hit(draws: Draws, name: str, per_million: int) -> bool:
     return per_million >= PER_MILLION or (per_million > 0 and draws.draw(name) * PER_MILLION < per_million)
 
@@ -127,15 +134,25 @@ def _aborted(abort: FaultAbort) -> LocalReply:
 
 
 def _in_turn(endpoints: Sequence[Endpoint], turn: int) -> Endpoint:
+    """Each endpoint as often as its weight in a row of turns, and not one after the other: turns step through the weights by a golden ratio."""
     total = sum(endpoint.weight for endpoint in endpoints)
     if total == len(endpoints):
         return endpoints[turn % total]
-    place = turn % total
+    place = turn * _stride(total) % total
     for endpoint in endpoints:
         place -= endpoint.weight
         if place < 0:
             return endpoint
     return endpoints[-1]
+
+
+@lru_cache(maxsize=1024)
+def _stride(total: int) -> int:
+    """The step nearest to ``total`` over the golden ratio that meets every place once in ``total`` turns."""
+    step = max(round(total * _GOLDEN), 1)
+    while gcd(step, total) != 1:
+        step += 1
+    return step
 
 
 def _drawn(endpoints: Sequence[Endpoint], draw: float) -> Endpoint:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import msgspec
 
 from policies.authorization import AuthorizationPolicy
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from policies.limits import RateLimit
 from policies.match import RouteMatch
 from policies.source import SourceRef
 from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
@@ -270,7 +272,12 @@ UpstreamTls = MeshUpstream | TlsUpstream
 
 
 class PoolLimits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Connection pool limits per cluster and proxy, with Istio's defaults (semantics.md section 6). 0 means no limit."""
+    """Connection pool limits per cluster and proxy, with Istio's defaults (semantics.md section 6). 0 means no limit.
+
+    ``tcp_idle_ms`` is for connections that carry bytes as they come; 0 leaves it to the proxy's deadlines. ``max_duration_ms`` is how long
+    a connection may live, ``max_streams`` how many requests it carries at once; ``ping_ms`` is how often an HTTP/2 connection is asked
+    whether it is alive, and ``ping_timeout_ms`` how long it has to answer.
+    """
 
     max_connections: int = 0
     max_pending_requests: int = 0
@@ -290,7 +297,8 @@ class ServiceName(msgspec.Struct, frozen=True, array_like=True):
 
 class ConsistentHash(msgspec.Struct, frozen=True, omit_defaults=True):
     """What of a request decides its endpoint: ``on`` is ``header``, ``cookie``, ``query`` or ``source_ip``, ``name`` names it (a header in
-    lower case). A cookie that is absent is generated where ``ttl_ms`` is not None; 0 makes it last for the session."""
+    lower case). A cookie that is absent is generated where ``ttl_ms`` is not None; 0 makes it last for the session. ``table_size`` is
+    Maglev's, a prime number."""
 
     on: str
     name: str = ""
@@ -302,9 +310,17 @@ class ConsistentHash(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", omit_defaults=True):
     """A set of equal endpoints and how to reach them.
+    tcp_idle_ms: int = 0
+    max_retries: int = 0
+    max_duration_ms: int = 0
+    max_streams: int = 0
+    ping_ms: int = 0
+    ping_timeout_ms: int = 0
+    keep_alive: KeepAlive | None = None
+    retry_budget: RetryBudget | None = None
 
     ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
-    ``random``, or ``ring_hash`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
+    ``random``, or ``ring_hash`` or ``maglev`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
     """
 
     name: str
@@ -322,6 +338,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
 
 # --- policies and the proxy's own settings -----------------------------------------------------------------------------------
 
+    table_size: int = 65_537
 
 class PolicySet(msgspec.Struct, frozen=True, tag="policies", tag_field="section"):
     """The authorization policies that hold for one chain, DENY and ALLOW together."""
@@ -342,6 +359,9 @@ class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
 
     head_ms: int = 10_000
     idle_ms: int = 3_600_000
+    outlier: OutlierDetection | None = None
+    locality: LocalityLoad | None = None
+    warmup: Warmup | None = None
     stream_idle_ms: int = 300_000
     tls_handshake_ms: int = 10_000
     drain_ms: int = 30_000

@@ -10,6 +10,7 @@ from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import ClientTls, Subset, TrafficPolicy
 from compiler.resources.endpoints import WorkloadEntry
 from compiler.resources.kubernetes import Port, Service, Workload
+from compiler.resources.load_balancer import LoadBalancer
 from compiler.resources.protocol import TLS, cluster_protocol, is_http
 from compiler.resources.service_entry import EntryEndpoint, ServiceEntry
 from policies.source import SourceRef
@@ -45,7 +46,8 @@ def build_cluster(
     """The cluster of one port of a service as clients in ``namespace`` use it."""
     tls = upstream_tls(mesh, namespace, service, port, subset, policy.tls)
     endpoints = endpoint_source(mesh, service, port, subset.labels if subset else ())
-    balance = policy.balance or "least_request"
+    balancer = policy.balancer or LoadBalancer()
+    balance = balancer.balance
     if balance == "passthrough":
         endpoints, balance = OriginalDestination(), "round_robin"
     return Cluster(
@@ -58,8 +60,9 @@ def build_cluster(
         protocol=_protocol(port, tls, policy),
         balance=balance,
         tls=tls,
-        limits=_limits(mesh, policy),
-        hashing=policy.hashing,
+        limits=pool_limits(mesh, policy.pool),
+        hashing=balancer.hashing,
+        outlier=policy.outlier,
     )
 
 

@@ -7,21 +7,11 @@ import msgspec
 from compiler.diagnostic import Span
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
+from compiler.resources.load_balancer import LoadBalancer, read_load_balancer, read_outlier
 from compiler.resources.meta import Meta, open_document
+from policies.balancing import OutlierDetection
 from policies.source import SourceRef
-from snapshot.section import ConsistentHash, PoolLimits
-
-DEFAULT_RING_SIZE = 1024
-"""Istio's, where the rule gives none."""
-
-BALANCES = {
-    "UNSPECIFIED": "least_request",
-    "LEAST_CONN": "least_request",
-    "LEAST_REQUEST": "least_request",
-    "ROUND_ROBIN": "round_robin",
-    "RANDOM": "random",
-    "PASSTHROUGH": "passthrough",
-}
+from snapshot.section import PoolLimits
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -46,8 +36,8 @@ class ConnectionPool(msgspec.Struct, frozen=True):
 class TrafficPolicy(msgspec.Struct, frozen=True):
     """``trafficPolicy``; None is not written. ``ports`` replace the rest for one port each, inheriting nothing (Istio)."""
 
-    balance: str | None = None
-    hashing: ConsistentHash | None = None
+    balancer: LoadBalancer | None = None
+    outlier: OutlierDetection | None = None
     pool: ConnectionPool | None = None
     tls: ClientTls | None = None
     ports: tuple[tuple[int, TrafficPolicy], ...] = ()
@@ -57,8 +47,8 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
         if outer is None:
             return self
         return TrafficPolicy(
-            balance=self.balance or outer.balance,
-            hashing=self.hashing if self.balance else outer.hashing,
+            balancer=self.balancer or outer.balancer,
+            outlier=self.outlier or outer.outlier,
             pool=self.pool or outer.pool,
             tls=self.tls or outer.tls,
             ports=self.ports or outer.ports,
@@ -118,51 +108,22 @@ def read_destination_rule(document: Document, positions: Positions) -> Destinati
 def _policy(policy: Cursor | None) -> TrafficPolicy | None:
     if policy is None:
         return None
-    balancer = policy.at("loadBalancer")
     ports = []
     for level in policy.each("portLevelSettings"):
         port, settings = level.at("port"), _policy(level)
         if port is not None and settings is not None:
             ports.append((port.number("number"), settings))
     return TrafficPolicy(
-        balance=_balance(balancer) if balancer else None,
-        hashing=_hashing(balancer.at("consistentHash")) if balancer else None,
-        pool=_pool(policy.at("connectionPool")),
+        balancer=read_load_balancer(policy.at("loadBalancer")),
+        outlier=read_outlier(policy.at("outlierDetection")),
+        pool=read_pool(policy.at("connectionPool")),
         tls=_tls(policy.at("tls")),
         ports=tuple(ports),
     )
 
 
-def _balance(balancer: Cursor) -> str | None:
-    """A consistent hash that names nothing to hash is no hash (Istio then leaves the default)."""
-    if _hashing(balancer.at("consistentHash")) is not None:
-        return "ring_hash"
-    return BALANCES.get(balancer.text("simple", "UNSPECIFIED"))
-
-
-def _hashing(written: Cursor | None) -> ConsistentHash | None:
-    if written is None:
-        return None
-    ring = written.at("ringHash") or written
-    size = ring.number("minimumRingSize") or DEFAULT_RING_SIZE
-    cookie = written.at("httpCookie")
-    if cookie is not None:
-        return ConsistentHash(
-            "cookie",
-            cookie.text("name"),
-            cookie.text("path"),
-            cookie.duration_ms("ttl"),
-            tuple((one.text("name"), one.text("value")) for one in cookie.each("attributes")),
-            size,
-        )
-    if written.has("httpHeaderName"):
-        return ConsistentHash("header", written.text("httpHeaderName").lower(), minimum_ring_size=size)
-    if written.has("httpQueryParameterName"):
-        return ConsistentHash("query", written.text("httpQueryParameterName"), minimum_ring_size=size)
-    return ConsistentHash("source_ip", minimum_ring_size=size) if written.flag("useSourceIp") else None
-
-
-def _pool(pool: Cursor | None) -> ConnectionPool | None:
+def read_pool(pool: Cursor | None) -> ConnectionPool | None:
+    """``connectionPool``, of a traffic policy or of a Sidecar."""
     if pool is None:
         return None
     tcp, http = pool.at("tcp"), pool.at("http")

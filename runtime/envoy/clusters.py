@@ -13,9 +13,8 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
 
-from runtime.endpoints import endpoints_of
-from runtime.envoy.failure import TranslationError
-from runtime.envoy.messages import Message, address, config_source, extension, milliseconds, packed
+from runtime.envoy.balancing import balance, failures, hash_policy, localities, member
+from runtime.envoy.messages import Message, config_source, extension, milliseconds, packed
 from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.tls import upstream
 from snapshot.section import (
@@ -55,13 +54,7 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
         **_source(section, place),
     )
     if not made.HasField("cluster_type"):
-        balance = _BALANCE.get(section.balance)
-        if balance is None:
-            source = section.sources[0] if section.sources else None
-            raise TranslationError(f"the load balancing {section.balance!r} has no form in Envoy yet", source)
-        made.lb_policy = balance
-        # An outage of all endpoints is answered, not hidden by sending to those that are known to be gone.
-        made.common_lb_config.healthy_panic_threshold.value = 0
+        balance(made, section, place)
     _transport(made, section, proxy, place)
     return made
 
@@ -90,20 +83,12 @@ def _source(section: Cluster, place: Placement) -> dict[str, object]:
 
 def load_assignment(section: Cluster, place: Placement) -> Message:
     """The endpoints of a cluster now."""
-    return assignment(section.name, list(endpoints_of(section, place.live)))
+    return endpoint_pb2.ClusterLoadAssignment(cluster_name=section.name, endpoints=localities(section, place))
 
 
 def assignment(name: str, endpoints: list[Endpoint]) -> Message:
-    """Endpoints as Envoy takes them. Those that speak mesh TLS say so in metadata, by which ``auto`` clusters choose."""
-    members = []
-    for one in endpoints:
-        member = endpoint_components_pb2.LbEndpoint(
-            endpoint=endpoint_components_pb2.Endpoint(address=address(one.address, one.port)),
-            load_balancing_weight={"value": one.weight},
-        )
-        if one.mesh:
-            member.metadata.filter_metadata[_MATCH].update(_MESH)
-        members.append(member)
+    """Endpoints as Envoy takes them, all equally near."""
+    members = [member(endpoint) for endpoint in endpoints]
     group = endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=members)
     return endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=[group] if members else [])
 
@@ -136,6 +121,10 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
     common: dict[str, object] = {}
     if limits.idle_timeout_ms:
         common["idle_timeout"] = milliseconds(limits.idle_timeout_ms)
+    if section.hashing is not None:
+        options.hash_policy.append(hash_policy(section.hashing))
+    if section.outlier is not None and section.outlier.statuses:
+        options.outlier_detection.error_matcher.CopyFrom(failures(section.outlier.statuses))
     if limits.max_requests_per_connection:
         common["max_requests_per_connection"] = {"value": limits.max_requests_per_connection}
     http2 = http2_options(deadlines)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from policies.authorization import AuthorizationPolicy, Clause, Rule
+from policies.balancing import LocalityLoad, OutlierDetection, Warmup
 from policies.match import (
     Exact,
     HeaderMatch,
@@ -47,6 +48,7 @@ from snapshot.section import (
     ApplicationEndpoint,
     Cluster,
     CredentialSlot,
+    ConsistentHash,
     Deadlines,
     DnsEndpoints,
     Endpoint,
@@ -102,7 +104,12 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     PoolLimits: "max_connections max_pending_requests max_requests max_requests_per_connection connect_timeout_ms "
     "idle_timeout_ms",
     ServiceName: "host name namespace",
-    Cluster: "name service endpoints sources port subset protocol balance tls limits",
+    Cluster: "name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup",
+    ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",
+    OutlierDetection: "consecutive_5xx consecutive_gateway split consecutive_local interval_ms base_ejection_ms max_ejection_percent "
+    "min_health_percent statuses",
+    LocalityLoad: "distribute failover priority fails_over",
+    Warmup: "duration_ms minimum_percent aggression_percent",
     PolicySet: "name policies",
     AccessLog: "path encoding",
     Deadlines: "head_ms idle_ms stream_idle_ms tls_handshake_ms drain_ms max_head_bytes max_headers max_streams "

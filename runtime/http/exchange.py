@@ -30,7 +30,8 @@ from snapshot.response import on_response
 
 if TYPE_CHECKING:
     from policies.traffic import Destination
-    from runtime.generation import Chain, Generation, LiveCluster, Plan
+    from runtime.balance.cluster import LiveCluster
+    from runtime.generation import Chain, Generation, Plan
     from runtime.http.pool import Pool
     from runtime.plane import Plane
     from snapshot.section import Endpoint
@@ -241,6 +242,7 @@ class Exchange:
             return
         reply = REPLIES[failure]
         retry = self.plan.decision.retry
+        self._tell_watch(failure)
         if self.number > 1 and retry is not None and self.number > retry.attempts:
             self.flags = (*self.flags, "URX")
         self.reply(reply)
@@ -381,6 +383,9 @@ class Exchange:
         self.code = status = head.status
         if self.number > 1:
             retry = self.plan.decision.retry
+        cluster = self.cluster
+        if cluster is not None and cluster.watch is not None:
+            cluster.watch.on_head(self, head.status, fields.get(b"grpc-status"))
             if retry is not None and self.number > retry.attempts and status in retry.statuses:
                 self.flags = (*self.flags, "URX")
         headers = self._response_headers(head.headers, fields)
@@ -401,7 +406,7 @@ class Exchange:
         if self._stamp:
             headers.append((SNAPSHOT, self.generation.stamp))
         cluster = self.cluster
-        if cluster is not None and cluster.ring is not None:
+        if cluster is not None and cluster.table is not None:
             add_cookie(cluster, self.head, self.downstream.peer, headers)
         return headers
 
@@ -542,7 +547,12 @@ class Exchange:
 
     def _on_try_timeout(self) -> None:
         self._give_up_attempt()
+    def _tell_watch(self, failure: Failure) -> None:
+        if self.cluster is not None and self.cluster.watch is not None:
+            self.cluster.watch.on_failure(self.endpoint, failure)
+
         self._attempt_failed(Failure.PER_TRY_TIMEOUT, "")
+        self._tell_watch(Failure.UPSTREAM_TIMEOUT)
 
     def _set(self, name: str, after_ms: int, on_due: Callable[[], None]) -> None:
         if self._deadlines is None:

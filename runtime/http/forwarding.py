@@ -11,7 +11,8 @@ from snapshot.hashing import set_cookie
 
 if TYPE_CHECKING:
     from policies.traffic import Destination
-    from runtime.generation import LiveCluster, Plan
+    from runtime.balance.cluster import LiveCluster
+    from runtime.generation import Plan
 
 
 def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | None) -> RequestHead:

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from runtime.generation import Generation, LiveCluster
+from runtime.balance.cluster import LiveCluster
+from runtime.generation import Generation
 from snapshot.section import Endpoint
 
 UNLIMITED = 4_294_967_295
@@ -64,7 +65,7 @@ def _status(name: str, cluster: LiveCluster) -> ClusterStatus:
             "max_pending_requests": limits.max_pending_requests or UNLIMITED,
             "max_requests": limits.max_requests or UNLIMITED,
         },
-        [_host(cluster, endpoint) for endpoint in cluster.endpoints],
+        [_host(cluster, endpoint) for endpoint in cluster.known],
     )
 
 
@@ -77,6 +78,7 @@ def _host(cluster: LiveCluster, endpoint: Endpoint) -> HostStatus:
         endpoint.locality,
         endpoint.workload,
         endpoint.identity,
+        cluster.is_up(endpoint),
     )
 
 

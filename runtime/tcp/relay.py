@@ -18,7 +18,8 @@ from snapshot.section import TcpChain
 
 if TYPE_CHECKING:
     from runtime.accepting import Accepted
-    from runtime.generation import Generation, LiveCluster
+    from runtime.balance.cluster import LiveCluster
+    from runtime.generation import Generation
     from runtime.http.pool import Pool
     from snapshot.section import Endpoint
 

@@ -145,6 +145,48 @@ DECLARED: dict[str, Declaration] = {
 
 class Instruments:
     """The ``weft_*`` values of one process. A name that is not declared, or a wrong number of labels, is a bug (KeyError, AssertionError)."""
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_active",
+            "gauge",
+            "Endpoints that outlier detection leaves out now.",
+            ("cluster_name",),
+            "max",
+        ),
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_enforced_total",
+            "counter",
+            "Endpoints that outlier detection has left out, for any cause.",
+            ("cluster_name",),
+            "sum",
+        ),
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_enforced_consecutive_5xx",
+            "counter",
+            "Endpoints left out for 5xx in a row.",
+            ("cluster_name",),
+            "sum",
+        ),
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_enforced_consecutive_gateway_failure",
+            "counter",
+            "Endpoints left out for 502, 503 and 504 in a row.",
+            ("cluster_name",),
+            "sum",
+        ),
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_enforced_consecutive_local_origin_failure",
+            "counter",
+            "Endpoints left out for connections that failed in a row.",
+            ("cluster_name",),
+            "sum",
+        ),
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_overflow",
+            "counter",
+            "Endpoints that stayed in use because too many were left out already.",
+            ("cluster_name",),
+            "sum",
+        ),
 
     __slots__ = ("_values",)
 

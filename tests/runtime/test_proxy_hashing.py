@@ -5,8 +5,6 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from runtime.envoy.failure import TranslationError
-from runtime.envoy.fields import require_known
 from snapshot.section import ConsistentHash, Section
 from tests.echo import Echo, running
 from tests.runtime.proxying import proxying
@@ -56,8 +54,3 @@ async def test_a_client_without_the_cookie_gets_one_that_brings_it_back_over_ano
                 second = await client.get(proxy.url(), headers={"cookie": pair})
             assert second.json()["service"] == first.json()["service"]
             assert "set-cookie" not in second.headers
-
-
-def test_a_slice_that_hashes_does_not_run_on_envoy_yet_and_says_so() -> None:
-    with pytest.raises(TranslationError, match=r"Cluster\.hashing is not translated"):
-        require_known(cluster("a", balance="ring_hash", hashing=ConsistentHash("source_ip")))

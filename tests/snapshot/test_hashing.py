@@ -7,13 +7,14 @@ from collections import Counter
 import pytest
 
 from policies.head import Peer, RequestHead
-from snapshot.hashing import Ring, key_of, place_of, set_cookie
+from snapshot.hashing import key_of, place_of, set_cookie
+from snapshot.ring import Maglev, Ring, built, evenly, table_of
 from snapshot.section import ConsistentHash, Endpoint
 
 PEER = Peer("10.0.0.9", 4000, "10.0.0.1", 80)
 HASHING = ConsistentHash("header", "x-user")
 COOKIE = ConsistentHash("cookie", "user", "/shop", 90_500)
-PLACES = [place_of(str(number).encode()) for number in range(5000)]
+PLACES = [place_of((str(number).encode(),)) for number in range(5000)]
 
 
 def head(*headers: tuple[bytes, bytes], query: str | None = None) -> RequestHead:
@@ -24,43 +25,54 @@ def endpoints(count: int) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(f"10.1.0.{number}", 80) for number in range(count))
 
 
+def table(endpoints: tuple[Endpoint, ...], balance: str = "ring_hash") -> Ring | Maglev:
+    made = built(table_of(balance, HASHING, evenly(endpoints)))
+    assert isinstance(made, Ring | Maglev)
+    return made
+
+
+@pytest.mark.parametrize("balance", ["ring_hash", "maglev"])
 @pytest.mark.parametrize("count", [2, 3, 10, 40])
-def test_when_one_of_n_endpoints_leaves_at_most_its_share_and_five_percent_move(count: int) -> None:
-    before, after = Ring(HASHING, endpoints(count)), Ring(HASHING, endpoints(count)[1:])
+def test_when_one_of_n_endpoints_leaves_at_most_its_share_and_five_percent_move(balance: str, count: int) -> None:
+    before, after = table(endpoints(count), balance), table(endpoints(count)[1:], balance)
     moved = sum(before.owner(place) != after.owner(place) for place in PLACES)
     assert moved / len(PLACES) <= 1 / count + 0.05
 
 
-def test_an_endpoint_owns_keys_by_its_weight() -> None:
+@pytest.mark.parametrize("balance", ["ring_hash", "maglev"])
+def test_an_endpoint_owns_keys_by_its_weight(balance: str) -> None:
     light, heavy = Endpoint("10.1.0.1", 80), Endpoint("10.1.0.2", 80, weight=3)
-    owned = Counter(Ring(HASHING, (light, heavy)).owner(place) for place in PLACES)
+    made = table((light, heavy), balance)
+    owned = Counter(made.owner(place) for place in PLACES)
     assert abs(owned[heavy] / len(PLACES) - 0.75) < 0.04
 
 
-def test_the_order_of_endpoints_moves_no_key() -> None:
-    one, other = Ring(HASHING, endpoints(5)), Ring(HASHING, endpoints(5)[::-1])
+@pytest.mark.parametrize("balance", ["ring_hash", "maglev"])
+def test_the_order_of_endpoints_moves_no_key(balance: str) -> None:
+    one, other = table(endpoints(5), balance), table(endpoints(5)[::-1], balance)
     assert all(one.owner(place) == other.owner(place) for place in PLACES)
 
 
-def test_a_ring_without_endpoints_owns_nothing() -> None:
-    assert Ring(HASHING, ()).owner(7) is None
+@pytest.mark.parametrize("balance", ["ring_hash", "maglev"])
+def test_a_table_without_endpoints_owns_nothing(balance: str) -> None:
+    assert table((), balance).owner(7) is None
 
 
 @pytest.mark.parametrize(
     ("hashing", "request_head", "key"),
     [
-        (HASHING, head((b"x-user", b"b"), (b"x-user", b"a")), b"a\0b"),
-        (HASHING, head(), None),
-        (HASHING, None, None),
-        (ConsistentHash("query", "user"), head(query="a=1&user=a%20b"), b"a b"),
-        (ConsistentHash("query", "user"), head(), None),
-        (ConsistentHash("source_ip"), None, b"10.0.0.9"),
-        (COOKIE, head((b"cookie", b'a=1; user="ann"')), b"ann"),
-        (ConsistentHash("cookie", "user"), head(), None),
+        (HASHING, head((b"x-user", b"b"), (b"x-user", b"a")), (b"a", b"b")),
+        (HASHING, head(), ()),
+        (HASHING, None, ()),
+        (ConsistentHash("query", "user"), head(query="a=1&user=a%20b"), (b"a%20b",)),
+        (ConsistentHash("query", "user"), head(), ()),
+        (ConsistentHash("source_ip"), None, (b"10.0.0.9",)),
+        (COOKIE, head((b"cookie", b'a=1; user="ann"')), (b"ann",)),
+        (ConsistentHash("cookie", "user"), head(), ()),
     ],
 )
 def test_the_key_is_what_the_rule_names(
-    hashing: ConsistentHash, request_head: RequestHead | None, key: bytes | None
+    hashing: ConsistentHash, request_head: RequestHead | None, key: tuple[bytes, ...]
 ) -> None:
     assert key_of(hashing, request_head, PEER) == key
 

@@ -10,8 +10,7 @@ import pytest
 
 from policies.head import ResponseHead
 from policies.traffic import Destination, Fault, FaultAbort, FaultDelay, HeaderEdits, Retry
-from snapshot.decision import Attempt, Decision, Edits, LocalReply, RetryAfter
-from snapshot.hashing import Ring
+from snapshot.decision import Attempt, Decision, Edits, LocalReply, RetryAfter, Spread
 from snapshot.resolve import choose_endpoint, resolve
 from snapshot.response import on_response
 from snapshot.section import ConsistentHash, Endpoint
@@ -49,7 +48,10 @@ class Pool:
     def balance(self, cluster: str) -> str:
         return self.how
 
-    def ring(self, cluster: str) -> Ring | None:
+    def spread(self, cluster: str) -> Spread | None:
+        return None
+
+    def owner(self, cluster: str, key: tuple[bytes, ...], draw: float) -> Endpoint | None:
         return None
 
     def hashing(self, cluster: str) -> ConsistentHash | None:

@@ -1,0 +1,222 @@
+"""What a worker remembers of a cluster's endpoints from one generation to the next: who failed, and who is new.
+
+A cluster whose outlier detection and warm-up did not change has the same Watch in every generation, so a swap forgives nobody. It has
+none where it uses neither: such a cluster costs its requests nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet, WeakValueDictionary
+
+import msgspec
+
+from policies.balancing import OutlierDetection, Warmup
+from runtime.balance.outlier import Address, Outliers
+from runtime.lane.loop import Lane
+from runtime.lane.wheel import NEVER, Timer
+from runtime.telemetry import Failure
+from runtime.telemetry.instruments import Instruments
+from snapshot.section import Cluster, Endpoint
+
+if TYPE_CHECKING:
+    from runtime.http.exchange import Exchange
+
+WARM_STEPS = 50
+"""How often the weights of a warm-up are set anew."""
+SHORTEST_STEP_S = 0.1
+
+_LOCAL = frozenset({Failure.CONNECT_FAILED, Failure.CONNECT_TIMEOUT, Failure.UPSTREAM_TLS, Failure.UPSTREAM_IDENTITY})
+_RESET = frozenset({Failure.UPSTREAM_CLOSED, Failure.UPSTREAM_RESET, Failure.UPSTREAM_PROTOCOL})
+_TIMED_OUT = frozenset({Failure.UPSTREAM_TIMEOUT, Failure.PER_TRY_TIMEOUT})
+_HTTP_OF_GRPC = {
+    "0": 200,
+    "1": 499,
+    "3": 400,
+    "4": 504,
+    "5": 404,
+    "6": 409,
+    "7": 403,
+    "8": 429,
+    "9": 400,
+    "10": 409,
+    "11": 400,
+    "12": 501,
+    "14": 503,
+    "16": 401,
+}
+"""What a gRPC status counts as (Envoy); 500 for the others."""
+
+
+class Watched(Protocol):
+    """A generation's cluster, which is told when an endpoint goes or comes back, or weighs more than before."""
+
+    def reselect(self) -> None:
+        """Choose anew what is used."""
+
+
+class Watch:
+    """One cluster's memory. Owns its outliers, when each endpoint was first seen, and the timers of both."""
+
+    __slots__ = (
+        "__weakref__",
+        "_instruments",
+        "_lane",
+        "_name",
+        "_seen",
+        "_sweep",
+        "_sweep_s",
+        "_warm",
+        "_warmup",
+        "_watched",
+        "outliers",
+    )
+
+    def __init__(self, cluster: Cluster, lane: Lane, instruments: Instruments) -> None:
+        settings = cluster.outlier
+        self.outliers = Outliers(settings) if settings is not None else None
+        self._name = cluster.name
+        self._warmup = cluster.warmup
+        self._lane = lane
+        self._instruments = instruments
+        self._seen: dict[Address, float] = {}
+        self._watched: WeakSet[Watched] = WeakSet()
+        self._sweep_s = settings.interval_ms / 1000 if settings is not None else 0.0
+        self._sweep = Timer(self._interval)
+        self._warm = Timer(self._warmer)
+
+    # --- the cluster's endpoints ---------------------------------------------------------------------------------------------
+
+    def join(self, watched: Watched) -> None:
+        """Tells this cluster of changes as long as it lives."""
+        self._watched.add(watched)
+
+    def keep(self, endpoints: Iterable[Endpoint]) -> None:
+        """The cluster's endpoints are now these."""
+        addresses = [(endpoint.address, endpoint.port) for endpoint in endpoints]
+        now = self._lane.now
+        self._seen = {address: self._seen.get(address, now) for address in addresses}
+        if self.outliers is not None:
+            self.outliers.keep(addresses)
+            self._gauge()
+
+    def is_up(self, endpoint: Endpoint) -> bool:
+        """Whether an endpoint may be chosen."""
+        outliers = self.outliers
+        return outliers is None or (endpoint.address, endpoint.port) not in outliers.ejected
+
+    # --- what requests came to -----------------------------------------------------------------------------------------------
+
+    def on_head(self, exchange: Exchange, status: int, grpc_status: bytes | None) -> None:
+        """An upstream answered."""
+        outliers, endpoint = self.outliers, exchange.endpoint
+        if outliers is None or endpoint is None:
+            return
+        if exchange.grpc_status is not None and grpc_status is not None:
+            status = _HTTP_OF_GRPC.get(grpc_status.decode("ascii", "replace"), 500)
+        if outliers.on_response((endpoint.address, endpoint.port), status, self._lane.now):
+            self._changed()
+
+    def on_failure(self, endpoint: Endpoint | None, failure: Failure) -> None:
+        """An upstream did not answer. What is not its doing (a limit of ours, a downstream that left) is nothing here."""
+        outliers = self.outliers
+        if outliers is None or endpoint is None:
+            return
+        if failure in _LOCAL or failure in _RESET or failure in _TIMED_OUT:
+            changed = outliers.on_failure(
+                (endpoint.address, endpoint.port),
+                self._lane.now,
+                timed_out=failure in _TIMED_OUT,
+                connected=failure in _RESET,
+            )
+            if changed:
+                self._changed()
+
+    def on_connected(self, endpoint: Endpoint | None) -> None:
+        """A connection for plain bytes was made."""
+        if self.outliers is not None and endpoint is not None:
+            self.outliers.on_connected((endpoint.address, endpoint.port))
+
+    def _changed(self) -> None:
+        """An endpoint was ejected: the clusters choose without it, and the interval that may bring it back starts."""
+        assert self.outliers is not None
+        for cause, count in self.outliers.enforced.items():
+            self._instruments.set(
+                f"envoy_cluster_outlier_detection_ejections_enforced_{cause.value}", count, self._name
+            )
+        total = sum(self.outliers.enforced.values())
+        self._instruments.set("envoy_cluster_outlier_detection_ejections_enforced_total", total, self._name)
+        self._tell()
+        if self._sweep.due == NEVER:
+            self._lane.wheel.set(self._sweep, self._lane.now, self._sweep_s)
+
+    def _interval(self) -> None:
+        outliers = self.outliers
+        assert outliers is not None
+        if outliers.sweep(self._lane.now):
+            self._tell()
+        if outliers.watching and self._watched:
+            self._lane.wheel.set(self._sweep, self._lane.now, self._sweep_s)
+
+    def _tell(self) -> None:
+        self._gauge()
+        for watched in list(self._watched):
+            watched.reselect()
+
+    def _gauge(self) -> None:
+        assert self.outliers is not None
+        active, overflowed = len(self.outliers.ejected), self.outliers.overflowed
+        self._instruments.set("envoy_cluster_outlier_detection_ejections_active", active, self._name)
+        self._instruments.set("envoy_cluster_outlier_detection_ejections_overflow", overflowed, self._name)
+
+    # --- warming up ----------------------------------------------------------------------------------------------------------
+
+    def warmed(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """The endpoints with the weights that they have so far. Where all are equally warm they are as they were."""
+        warmup = self._warmup
+        if warmup is None:
+            return endpoints
+        now = self._lane.now
+        warmth = [_warmth(now - self._seen.get((one.address, one.port), now), warmup) for one in endpoints]
+        if any(share < 1 for share in warmth) and self._warm.due == NEVER:
+            step_s = max(warmup.duration_ms / 1000 / WARM_STEPS, SHORTEST_STEP_S)
+            self._lane.wheel.set(self._warm, now, step_s)
+        if len(set(warmth)) < 2:
+            return endpoints
+        return tuple(
+            msgspec.structs.replace(one, weight=max(round(one.weight * share * 100), 1))
+            for one, share in zip(endpoints, warmth, strict=True)
+        )
+
+    def _warmer(self) -> None:
+        for watched in list(self._watched):
+            watched.reselect()
+
+
+def _warmth(age_s: float, warmup: Warmup) -> float:
+    """The share of its weight that an endpoint of an age has (Envoy's slow start)."""
+    passed = min(max(age_s, 0.001) * 1000 / warmup.duration_ms, 1.0)
+    return max(math.pow(passed, 100 / warmup.aggression_percent), warmup.minimum_percent / 100)
+
+
+class Watches:
+    """All Watches of a worker, each as long as a generation uses it."""
+
+    def __init__(self, lane: Lane, instruments: Instruments) -> None:
+        self._lane = lane
+        self._instruments = instruments
+        self._known: WeakValueDictionary[tuple[str, OutlierDetection | None, Warmup | None], Watch] = (
+            WeakValueDictionary()
+        )
+
+    def of(self, cluster: Cluster) -> Watch | None:
+        """The memory of a cluster; None where it needs none."""
+        if cluster.outlier is None and cluster.warmup is None:
+            return None
+        key = (cluster.name, cluster.outlier, cluster.warmup)
+        watch = self._known.get(key)
+        if watch is None:
+            watch = self._known[key] = Watch(cluster, self._lane, self._instruments)
+        return watch
