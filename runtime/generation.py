@@ -160,7 +160,7 @@ class Generation:
 
     def owner(self, cluster: str, key: tuple[bytes, ...], draw: float) -> Endpoint | None:
         """See Live."""
-        return self.clusters[cluster].ring
+        return self.clusters[cluster].owner(key, draw)
 
     def hashing(self, cluster: str) -> ConsistentHash | None:
         """See Live."""

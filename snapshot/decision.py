@@ -101,8 +101,6 @@ class Draws(Protocol):
         """
 
 
-class Live(Protocol):
-    """The live data that fills a slice's slots, as resolve sees it."""
 class Spread(NamedTuple):
     """Groups of endpoints that share a cluster's requests. ``bounds`` are the running sums of their shares, ``balance`` chooses in a group."""
 
@@ -120,6 +118,8 @@ class Spread(NamedTuple):
         return self.groups[min(bisect_right(self.bounds, draw), len(self.groups) - 1)]
 
 
+class Live(Protocol):
+    """The live data that fills a slice's slots, as resolve sees it."""
 
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         """The endpoints of a cluster that may be used now (healthy, weight over 0), in a stable order; empty where there are none."""

@@ -285,6 +285,14 @@ class PoolLimits(msgspec.Struct, frozen=True, omit_defaults=True):
     max_requests_per_connection: int = 0
     connect_timeout_ms: int = 10_000
     idle_timeout_ms: int = 3_600_000
+    tcp_idle_ms: int = 0
+    max_retries: int = 0
+    max_duration_ms: int = 0
+    max_streams: int = 0
+    ping_ms: int = 0
+    ping_timeout_ms: int = 0
+    keep_alive: KeepAlive | None = None
+    retry_budget: RetryBudget | None = None
 
 
 class ServiceName(msgspec.Struct, frozen=True, array_like=True):
@@ -306,18 +314,11 @@ class ConsistentHash(msgspec.Struct, frozen=True, omit_defaults=True):
     ttl_ms: int | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     minimum_ring_size: int = 1024
+    table_size: int = 65_537
 
 
 class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", omit_defaults=True):
     """A set of equal endpoints and how to reach them.
-    tcp_idle_ms: int = 0
-    max_retries: int = 0
-    max_duration_ms: int = 0
-    max_streams: int = 0
-    ping_ms: int = 0
-    ping_timeout_ms: int = 0
-    keep_alive: KeepAlive | None = None
-    retry_budget: RetryBudget | None = None
 
     ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
     ``random``, or ``ring_hash`` or ``maglev`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
@@ -334,11 +335,13 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     tls: UpstreamTls | None = None
     limits: PoolLimits = PoolLimits()
     hashing: ConsistentHash | None = None
+    outlier: OutlierDetection | None = None
+    locality: LocalityLoad | None = None
+    warmup: Warmup | None = None
 
 
 # --- policies and the proxy's own settings -----------------------------------------------------------------------------------
 
-    table_size: int = 65_537
 
 class PolicySet(msgspec.Struct, frozen=True, tag="policies", tag_field="section"):
     """The authorization policies that hold for one chain, DENY and ALLOW together."""
@@ -359,9 +362,6 @@ class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
 
     head_ms: int = 10_000
     idle_ms: int = 3_600_000
-    outlier: OutlierDetection | None = None
-    locality: LocalityLoad | None = None
-    warmup: Warmup | None = None
     stream_idle_ms: int = 300_000
     tls_handshake_ms: int = 10_000
     drain_ms: int = 30_000

@@ -33,11 +33,6 @@ from snapshot.section import (
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NO_LIMIT = 0xFFFFFFFF
-_BALANCE = {
-    "least_request": cluster_pb2.Cluster.LEAST_REQUEST,
-    "round_robin": cluster_pb2.Cluster.ROUND_ROBIN,
-    "random": cluster_pb2.Cluster.RANDOM,
-}
 _MATCH = "envoy.transport_socket_match"
 _MESH = {"tlsMode": "istio"}
 
@@ -121,15 +116,15 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
     common: dict[str, object] = {}
     if limits.idle_timeout_ms:
         common["idle_timeout"] = milliseconds(limits.idle_timeout_ms)
-    if section.hashing is not None:
-        options.hash_policy.append(hash_policy(section.hashing))
-    if section.outlier is not None and section.outlier.statuses:
-        options.outlier_detection.error_matcher.CopyFrom(failures(section.outlier.statuses))
     if limits.max_requests_per_connection:
         common["max_requests_per_connection"] = {"value": limits.max_requests_per_connection}
     http2 = http2_options(deadlines)
     kind = http_protocol_options_pb2.HttpProtocolOptions
     options = kind(common_http_protocol_options=protocol_pb2.HttpProtocolOptions(**common))
+    if section.hashing is not None:
+        options.hash_policy.append(hash_policy(section.hashing))
+    if section.outlier is not None and section.outlier.statuses:
+        options.outlier_detection.error_matcher.CopyFrom(failures(section.outlier.statuses))
     match section.protocol:
         case "same":
             options.use_downstream_protocol_config.http_protocol_options.enable_trailers = True

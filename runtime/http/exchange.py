@@ -234,6 +234,7 @@ class Exchange:
 
     def _attempt_failed(self, failure: Failure, reason: str) -> None:
         self.transport_failure = reason
+        self._tell_watch(failure)
         if failure is Failure.OVERFLOW:
             self.reply(REPLIES[failure])
             return
@@ -242,7 +243,6 @@ class Exchange:
             return
         reply = REPLIES[failure]
         retry = self.plan.decision.retry
-        self._tell_watch(failure)
         if self.number > 1 and retry is not None and self.number > retry.attempts:
             self.flags = (*self.flags, "URX")
         self.reply(reply)
@@ -375,6 +375,9 @@ class Exchange:
 
     def _accept_response(self, head: ResponseHead, fields: Fields) -> Headers | None:
         """The headers to pass on, or None where the request is tried again instead."""
+        cluster = self.cluster
+        if cluster is not None and cluster.watch is not None:
+            cluster.watch.on_head(self, head.status, fields.get(b"grpc-status"))
         edits = self._ask("", head)
         if edits is None:
             return None
@@ -383,9 +386,6 @@ class Exchange:
         self.code = status = head.status
         if self.number > 1:
             retry = self.plan.decision.retry
-        cluster = self.cluster
-        if cluster is not None and cluster.watch is not None:
-            cluster.watch.on_head(self, head.status, fields.get(b"grpc-status"))
             if retry is not None and self.number > retry.attempts and status in retry.statuses:
                 self.flags = (*self.flags, "URX")
         headers = self._response_headers(head.headers, fields)
@@ -539,7 +539,12 @@ class Exchange:
         if timeout_ms and not self.done:
             self._set("route", timeout_ms, self._on_timeout)
 
+    def _tell_watch(self, failure: Failure) -> None:
+        if self.cluster is not None and self.cluster.watch is not None:
+            self.cluster.watch.on_failure(self.endpoint, failure)
+
     def _on_timeout(self) -> None:
+        self._tell_watch(Failure.UPSTREAM_TIMEOUT)
         if self.code:
             self._cut_off(REPLIES[Failure.UPSTREAM_TIMEOUT])
         else:
@@ -547,12 +552,7 @@ class Exchange:
 
     def _on_try_timeout(self) -> None:
         self._give_up_attempt()
-    def _tell_watch(self, failure: Failure) -> None:
-        if self.cluster is not None and self.cluster.watch is not None:
-            self.cluster.watch.on_failure(self.endpoint, failure)
-
         self._attempt_failed(Failure.PER_TRY_TIMEOUT, "")
-        self._tell_watch(Failure.UPSTREAM_TIMEOUT)
 
     def _set(self, name: str, after_ms: int, on_due: Callable[[], None]) -> None:
         if self._deadlines is None:
