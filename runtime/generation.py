@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 def _plain(decision: Decision, *, as_is: bool) -> bool:
-    return as_is and not decision.timeout_ms and not decision.passthrough and not decision.mirrors
+    return as_is and not decision.timeout_ms and not decision.passthrough and not decision.mirrors and not decision.limits
 
 
 class Chain:

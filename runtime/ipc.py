@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import trio
 
+from policies.limits import RateLimit
 from runtime.bootstrap import Bootstrap
 from snapshot.index import Slice, SliceEntry, SliceIndex, slice_blobs
 from snapshot.live import Credential, Registry, Resolved, Svid
@@ -100,6 +101,16 @@ class Ask(msgspec.Struct, frozen=True, tag="ask"):
     page: str
 
 
+class Lent(msgspec.Struct, frozen=True, tag="lent"):
+    """The answer to a Borrow: tokens to spend within ``valid_s``; ``remaining`` are left for all, and ``wait_s`` passes until there is one."""
+
+    number: int
+    tokens: int
+    remaining: int
+    wait_s: float
+    valid_s: float
+
+
 class Drain(msgspec.Struct, frozen=True, tag="drain"):
     """Stop accepting, finish what is in flight, close at the deadline at the latest; answered by Drained."""
 
@@ -137,12 +148,21 @@ class Answer(msgspec.Struct, frozen=True, tag="answer"):
     body: bytes
 
 
+class Borrow(msgspec.Struct, frozen=True, tag="borrow"):
+    """Wants tokens of a rate limit for one key, at least ``wanted``; answered by Lent with the same number."""
+
+    number: int
+    limit: RateLimit
+    key: tuple[str, ...]
+    wanted: int
+
+
 class Drained(msgspec.Struct, frozen=True, tag="drained"):
     """Nothing is in flight any more, or the deadline came."""
 
 
-Order = Start | Listeners | Blobs | Prepare | Swap | Abandon | LiveUpdate | Ask | Drain
-Report = Ready | Prepared | Swapped | Answer | Drained
+Order = Start | Listeners | Blobs | Prepare | Swap | Abandon | LiveUpdate | Ask | Lent | Drain
+Report = Ready | Prepared | Swapped | Answer | Borrow | Drained
 Frame = Order | Report
 
 

@@ -12,6 +12,7 @@ import trio
 from runtime.balance.watch import Watches
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.loop import Lane
+from runtime.limits.limiter import Limiter
 from runtime.report import Reporter
 from runtime.telemetry import Instruments, TrafficMetrics
 
@@ -65,6 +66,7 @@ class Plane:
         "generation",
         "instruments",
         "lane",
+        "limiter",
         "metrics",
         "nursery",
         "pools",
@@ -74,9 +76,9 @@ class Plane:
         "stamp",
         "upstream_machines",
         "wall_offset",
+        "watches",
     )
 
-        "watches",
     def __init__(self, lane: Lane, *, resolve_name: Resolve, stamp: bool = False, source_ip: str = "") -> None:
         self.lane = lane
         self.draws = RandomDraws()
@@ -87,6 +89,7 @@ class Plane:
         self.metrics = TrafficMetrics()
         self.instruments = Instruments()
         self.reporter = Reporter(self)
+        self.limiter = Limiter(self)
         self.resolve_name = resolve_name
         self.nursery: trio.Nursery | None = None
         self.wall_offset = 0.0
@@ -94,10 +97,10 @@ class Plane:
         self.downstream_machines: dict[str, Callable[[Plane, Channel, Accepted], Sink]] = {}
         self.generation: Generation
         self.pools: Pools
+        self.watches = Watches(lane, self.instruments)
 
     def set_clock(self) -> None:
         """Relates the wall clock to Trio's; asked again now and then, because the wall clock is corrected and Trio's is not."""
-        self.watches = Watches(lane, self.instruments)
         self.wall_offset = time.time() - trio.current_time()
 
     def park(self, wait: Callable[[], Awaitable[Callable[[], None]]]) -> None:

@@ -27,6 +27,7 @@ from runtime.endpoints import LiveData
 from runtime.generation import Generation
 from runtime.http.pool import Pools
 from runtime.lane.loop import Lane
+from runtime.limits.limiter import Borrowing
 from runtime.machines import install
 from runtime.names import NameCache
 from runtime.pages.clusters import of_generation
@@ -161,6 +162,10 @@ class Proxy:
             self.lane.call(lambda: self.plane.pools.keep(generation.uses))
 
     # --- live data -----------------------------------------------------------------------------------------------------------
+
+    def share_limits(self, borrow: Borrowing, workers: int) -> None:
+        """Says that other workers share the rate limits, and where tokens are borrowed."""
+        self.plane.limiter.borrow, self.plane.limiter.workers = borrow, workers
 
     def set_registry(self, registry: Registry) -> None:
         """Takes the registered workloads; endpoints change in place."""

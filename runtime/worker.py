@@ -13,10 +13,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol, assert_never
 
+import msgspec
 import trio
 
 from runtime.bootstrap import Bootstrap
@@ -25,11 +26,13 @@ from runtime.ipc import (
     Answer,
     Ask,
     Blobs,
+    Borrow,
     Channel,
     ChannelClosedError,
     Drain,
     Drained,
     Frame,
+    Lent,
     Listeners,
     LiveUpdate,
     Prepare,
@@ -45,6 +48,10 @@ from snapshot.encode import FormatError
 from snapshot.index import Slice, slice_blobs
 from snapshot.live import Credential, Registry, Resolved, Svid
 from snapshot.prepared import PrepareError
+
+MAX_ORDERS = 256
+BORROW_S = 0.25
+"""How long a request waits for a token before its worker counts by itself."""
 
 log = logging.getLogger("weft.worker")
 
@@ -66,6 +73,9 @@ class DataPlane(Protocol):
 
     def swap(self, generation: Any) -> None:
         """Makes a generation the serving one, without waiting."""
+
+    def share_limits(self, borrow: Callable[[Borrow], Awaitable[Lent | None]], workers: int) -> None:
+        """Says that other workers share the rate limits, and where tokens are borrowed."""
 
     def set_registry(self, registry: Registry) -> None:
         """Takes the registered workloads."""
@@ -99,6 +109,8 @@ class Worker:
         self._running: frozenset[str] = frozenset()
         self._prepared: tuple[int, Any, frozenset[str]] | None = None
         self._new_sockets: frozenset[str] = frozenset()
+        self._borrowing: dict[int, trio.MemorySendChannel[Lent]] = {}
+        self._borrows = 0
 
     async def run(self) -> None:
         """Serves until the supervisor says drain or is gone."""
@@ -106,6 +118,8 @@ class Worker:
             start = await self._channel.receive()
             assert isinstance(start, Start), start
             plane = self._make_data_plane(start.bootstrap)
+            if start.bootstrap.workers > 1:
+                plane.share_limits(self._borrow, start.bootstrap.workers)
             async with trio.open_nursery() as nursery:
                 await nursery.start(plane.run)
                 await self._channel.send(Ready())
@@ -120,13 +134,44 @@ class Worker:
             self._channel.close()
 
     async def _obey(self, plane: DataPlane) -> None:
+        send, orders = trio.open_memory_channel[Frame](MAX_ORDERS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, send)
+            while True:
+                frame = await orders.receive()
+                if isinstance(frame, Drain):
+                    await plane.drain(frame.deadline_s)
+                    await self._channel.send(Drained())
+                    nursery.cancel_scope.cancel()
+                    return
+                await self._act(plane, frame)
+
+    async def _read(self, orders: trio.MemorySendChannel[Frame]) -> None:
+        """Takes frames off the channel at all times: an order may take seconds, and a request that has borrowed waits for milliseconds."""
         while True:
             frame = await self._channel.receive()
-            if isinstance(frame, Drain):
-                await plane.drain(frame.deadline_s)
-                await self._channel.send(Drained())
-                return
-            await self._act(plane, frame)
+            if not isinstance(frame, Lent):
+                await orders.send(frame)
+                continue
+            waiter = self._borrowing.pop(frame.number, None)
+            if waiter is not None:
+                waiter.send_nowait(frame)
+
+    async def _borrow(self, asked: Borrow) -> Lent | None:
+        """Borrows tokens of a rate limit; None where no answer comes in time."""
+        self._borrows += 1
+        number = self._borrows
+        send, receive = trio.open_memory_channel[Lent](1)
+        self._borrowing[number] = send
+        try:
+            with trio.move_on_after(BORROW_S):
+                await self._channel.send(msgspec.structs.replace(asked, number=number))
+                return await receive.receive()
+        except ChannelClosedError:
+            pass
+        finally:
+            self._borrowing.pop(number, None)
+        return None
 
     async def _act(self, plane: DataPlane, frame: Frame) -> None:
         match frame:
@@ -145,7 +190,7 @@ class Worker:
                 _update(plane, frame)
             case Ask(number, page):
                 await self._channel.send(Answer(number, _page(plane, page)))
-            case Start() | Drain() | Ready() | Prepared() | Swapped() | Answer() | Drained():
+            case Start() | Drain() | Ready() | Prepared() | Swapped() | Answer() | Drained() | Borrow() | Lent():
                 raise AssertionError(f"{type(frame).__name__} is not for a running worker")
             case _:
                 assert_never(frame)

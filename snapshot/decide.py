@@ -116,6 +116,8 @@ def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> 
     if decision is None:
         decision = _act(host, route, head)
     cors = route.route.cors
+        if route.limits:
+            decision = msgspec.structs.replace(decision, limits=route.limits)
     if cors is not None:
         decision = cross_origin(route, cors, decision, head)
     return decision if plain else msgspec.structs.replace(decision, cacheable=False)

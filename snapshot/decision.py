@@ -11,7 +11,7 @@ import msgspec
 
 from policies.source import SourceRef
 from policies.traffic import Destination, Fault, HeaderEdits, Mirror, Retry
-from snapshot.hashing import Ring
+from snapshot.limiting import PreparedLimit
 from snapshot.section import ConsistentHash, Endpoint
 
 
@@ -33,6 +33,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     run; the chosen destination's run before them. ``sources`` are the deciding resources, the policy's rule first. ``cacheable`` says
     that only the chain, the peer's identity, the method, the authority and the path were read (all five, and only those, are the key of a
     cache): the same Decision then holds for the next request that has the same.
+    ``limits`` are asked before anything is sent or answered.
     ``mirrors`` are where copies of the request go besides.
     ``passthrough`` is set where the request goes where it was going (PassthroughCluster); destinations then hold that cluster.
     """
@@ -53,6 +54,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     cacheable: bool = False
     passthrough: bool = False
     mirrors: tuple[Mirror, ...] = ()
+    limits: tuple[PreparedLimit, ...] = ()
 
 
 class Action(msgspec.Struct, frozen=True, gc=False):

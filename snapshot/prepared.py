@@ -18,6 +18,7 @@ from policies.traffic import NO_EDITS, Forward, HeaderEdits
 from snapshot.decision import Decision
 from snapshot.encode import FormatError, decode, decode_section
 from snapshot.index import ProvenanceRow, SectionRef, Slice
+from snapshot.limiting import PreparedLimit, prepare_limits
 from snapshot.paths import PathIndex
 from snapshot.query import query_test
 from snapshot.section import (
@@ -60,6 +61,7 @@ class PreparedRoute(msgspec.Struct, frozen=True, gc=False):
     reads_more: bool
     decision: Decision | None
     origins: tuple[Callable[[str], bool], ...] = ()
+    limits: tuple[PreparedLimit, ...] = ()
 
 
 class PreparedVirtualHost(msgspec.Struct, frozen=True):
@@ -258,7 +260,8 @@ def prepare_route(host: VirtualHost, route: Route) -> PreparedRoute:
         tests.append(lambda head, test=test: test(head.headers))  # type: ignore[misc]
     tests.extend(query_test(parameter) for parameter in match.query)
     origins = tuple(string_test(origin) for origin in route.cors.origins) if route.cors else ()
-    return PreparedRoute(route, tuple(tests), reads_more, _fixed(host, route), origins)
+    limits = prepare_limits(route.limits) if route.limits else ()
+    return PreparedRoute(route, tuple(tests), reads_more, _fixed(host, route, limits), origins, limits)
 
 
 def _on(field: str, test: Callable[[str], bool]) -> HeadTest:
@@ -274,7 +277,7 @@ def edits(*levels: HeaderEdits) -> tuple[HeaderEdits, ...]:
     return tuple(level for level in levels if level != NO_EDITS)
 
 
-def _fixed(host: VirtualHost, route: Route) -> Decision | None:
+def _fixed(host: VirtualHost, route: Route, limits: tuple[PreparedLimit, ...]) -> Decision | None:
     """The Decision of a route that forwards the path as it is; None where the request's own path enters the Decision."""
     action = route.action
     if not isinstance(action, Forward):
@@ -282,7 +285,8 @@ def _fixed(host: VirtualHost, route: Route) -> Decision | None:
     rewrite = action.rewrite
     if rewrite is not None and (rewrite.prefix is not None or rewrite.regex is not None):
         return None
-    return forwarding(host, route, action, path=rewrite.path if rewrite else None)
+    decision = forwarding(host, route, action, path=rewrite.path if rewrite else None)
+    return msgspec.structs.replace(decision, limits=limits) if limits else decision
 
 
 def forwarding(host: VirtualHost, route: Route, action: Forward, *, path: str | None) -> Decision:

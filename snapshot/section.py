@@ -168,6 +168,7 @@ class VirtualHost(msgspec.Struct, frozen=True, tag="virtual_host", tag_field="se
     blocks: int = 1
     request_headers: HeaderEdits = NO_EDITS
     response_headers: HeaderEdits = NO_EDITS
+    limits: tuple[RateLimit, ...] = ()
 
 
 class RouteBlock(msgspec.Struct, frozen=True, tag="routes", tag_field="section"):

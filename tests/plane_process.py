@@ -75,6 +75,9 @@ class FakePlane:
         if body == "die-after-swap":
             os._exit(4)
 
+    def share_limits(self, borrow: object, workers: int) -> None:
+        self._seen["workers"] = workers
+
     def set_registry(self, registry: Registry) -> None:
         self._seen["registry"] = registry.version
 

@@ -23,6 +23,7 @@ from runtime.http.rules import SNAPSHOT, TRACE, Fields
 from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
 from runtime.http1 import ProtocolError
+from runtime.limits.enforcing import enforce
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, LocalReply, RetryAfter
 from snapshot.resolve import choose_endpoint, resolve
@@ -144,6 +145,13 @@ class Exchange:
             self._act(action.reply)
 
     def _act(self, reply: LocalReply | None) -> None:
+        limits = self.plan.decision.limits
+        if limits and "FI" not in self.flags:
+            enforce(self, limits, lambda: self._go(reply))
+        else:
+            self._go(reply)
+
+    def _go(self, reply: LocalReply | None) -> None:
         if reply is not None:
             self.reply(reply)
             return

@@ -16,6 +16,7 @@ import trio
 
 from runtime.bootstrap import Bootstrap
 from runtime.ipc import LiveUpdate, Prepared
+from runtime.limits.lender import Lender
 from runtime.supervisor.sockets import Address, Sockets
 from runtime.supervisor.worker_process import WorkerFailedError, WorkerProcess, spawn
 from snapshot.index import Slice
@@ -54,6 +55,7 @@ class Fleet:
         self._live = LiveUpdate()
         self._generation = 0
         self._stopping = False
+        self._lender = Lender(workers=bootstrap.workers)
         # Deployments, live data and the start of a worker exclude each other, so that no worker misses one.
         self._turn = trio.Lock()
 
@@ -201,7 +203,7 @@ class Fleet:
             return
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(worker.read_reports)
+                nursery.start_soon(worker.read_reports, self._lender)
                 try:
                     await self._bring_up(worker)
                 except WorkerFailedError as error:

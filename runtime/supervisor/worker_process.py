@@ -16,6 +16,7 @@ from runtime.ipc import (
     Abandon,
     Answer,
     Ask,
+    Borrow,
     Channel,
     ChannelClosedError,
     Drain,
@@ -31,6 +32,7 @@ from runtime.ipc import (
     Swapped,
     blob_batches,
 )
+from runtime.limits.lender import Lender
 from snapshot.index import Slice, slice_blobs
 
 T = TypeVar("T", Ready, Prepared, Swapped, Drained)
@@ -58,8 +60,8 @@ class WorkerProcess:
         self._answers: dict[int, trio.MemorySendChannel[bytes]] = {}
         self._asked = 0
 
-    async def read_reports(self) -> None:
-        """Reads frames until the worker is gone; everyone who waits is told."""
+    async def read_reports(self, lender: Lender) -> None:
+        """Reads frames until the worker is gone; everyone who waits is told. What it borrows comes from ``lender``."""
         try:
             while True:
                 frame = await self._channel.receive()
@@ -67,6 +69,8 @@ class WorkerProcess:
                     waiter = self._answers.pop(frame.number, None)
                     if waiter is not None:
                         waiter.send_nowait(frame.body)
+                elif isinstance(frame, Borrow):
+                    await self._channel.send(lender.lend(frame, trio.current_time()))
                 else:
                     await self._send_report.send(frame)
         except ChannelClosedError:

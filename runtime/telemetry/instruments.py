@@ -115,6 +115,13 @@ DECLARED: dict[str, Declaration] = {
             "sum",
         ),
         Declaration(
+            "weft_rate_limit_total",
+            "counter",
+            "Requests that a local rate limit counted, by limit (its place in Git) and result (ok, limited).",
+            ("limit", "result"),
+            "sum",
+        ),
+        Declaration(
             "weft_access_log_dropped_total",
             "counter",
             "Access log lines lost because the log did not take them.",
