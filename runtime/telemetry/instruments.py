@@ -145,13 +145,6 @@ DECLARED: dict[str, Declaration] = {
             (),
             "sum",
         ),
-    )
-}
-"""All metrics of weft's proxies, in the order in which they are printed."""
-
-
-class Instruments:
-    """The ``weft_*`` values of one process. A name that is not declared, or a wrong number of labels, is a bug (KeyError, AssertionError)."""
         Declaration(
             "envoy_cluster_outlier_detection_ejections_active",
             "gauge",
@@ -194,6 +187,13 @@ class Instruments:
             ("cluster_name",),
             "sum",
         ),
+    )
+}
+"""All metrics of weft's proxies, in the order in which they are printed."""
+
+
+class Instruments:
+    """The ``weft_*`` values of one process. A name that is not declared, or a wrong number of labels, is a bug (KeyError, AssertionError)."""
 
     __slots__ = ("_values",)
 
