@@ -56,6 +56,12 @@ def _policies(table: str) -> frozenset[str]:
     return frozenset(level + path for level in _POLICY_LEVELS for path in paths(table))
 
 
+def _pools(place: str, table: str) -> frozenset[str]:
+    """What a table of traffic policies says of connection pools, for a pool that stands elsewhere."""
+    pool = "connectionPool"
+    return frozenset(place + path.removeprefix(pool) for path in paths(table) if path.startswith(f"{pool}."))
+
+
 _REPLICATED = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 _TEMPLATE_CARRIED = """
     spec.template.metadata.labels{}
@@ -117,6 +123,7 @@ INERT: dict[str, frozenset[str]] = {
         endpoints[].(hostname|nodeName|zone|conditions.serving|conditions.terminating) ports[].appProtocol
     """),
     "Gateway": paths("spec.servers[].name"),
+    "Sidecar": paths("spec.(egress|ingress)[].port.(name|targetPort)"),
     "GatewayClass": paths("spec.description"),
 }
 
@@ -174,7 +181,13 @@ CARRIED: dict[str, frozenset[str]] = {
     "WorkloadEntry": paths("spec.(address|ports{}|labels{}|locality|weight|serviceAccount)"),
     "Endpoints": paths("subsets[].addresses[].ip subsets[].ports[].(name|port|protocol)"),
     "EndpointSlice": paths("addressType endpoints[].(addresses[]|conditions.ready) ports[].(name|port|protocol)"),
-    "Sidecar": paths("spec.(workloadSelector.labels{}|egress[].hosts[]|outboundTrafficPolicy.mode)"),
+    "Sidecar": paths("""
+        spec.workloadSelector.labels{} spec.outboundTrafficPolicy.(mode|egressProxy.host|egressProxy.port.number|egressProxy.subset)
+        spec.egress[].(hosts[]|bind|captureMode|port.number|port.protocol)
+        spec.ingress[].(bind|defaultEndpoint|captureMode|port.number|port.protocol)
+    """)
+    | _pools("spec.inboundConnectionPool", _POLICY_CARRIED)
+    | _pools("spec.ingress[].connectionPool", _POLICY_CARRIED),
     "PeerAuthentication": paths("spec.(selector.matchLabels{}|mtls.mode|portLevelMtls{}.mode)"),
     "AuthorizationPolicy": paths("""
         spec.(selector.matchLabels{}|action) spec.(targetRef|targetRefs[]).(group|kind|name|namespace)
@@ -253,10 +266,9 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.servers[].tls.(verifyCertificateSpki|verifyCertificateHash|ecdhCurves|insecureSkipVerify)
     """),
     "ServiceEntry": paths("spec.endpoints[].network"),
-    # The default listener, the one without a port, is the one that weft has.
-    "Sidecar": paths("""
-        spec.egress[].(port|bind|captureMode) spec.(ingress|inboundConnectionPool|outboundTrafficPolicy.egressProxy)
-    """),
+    "Sidecar": paths("spec.ingress[].tls")
+    | _pools("spec.inboundConnectionPool", _POLICY_REFUSED)
+    | _pools("spec.ingress[].connectionPool", _POLICY_REFUSED),
     "AuthorizationPolicy": paths("spec.provider"),
     "GatewayClass": paths("spec.parametersRef"),
     "Gateway.gateway.networking.k8s.io": paths("""

@@ -20,10 +20,11 @@ from runtime.lane.channel import Channel
 from runtime.lane.tls_channel import TlsChannel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
+from runtime.socket_address import LOCAL
 from runtime.tls.contexts import MaterialError
 from runtime.tls.hello import Hello, HelloError, looks_like_tls, parse_hello
 from runtime.tls.identity import PeerRefusedError, read_peer, require_identity
-from snapshot.section import FilterChain, HttpChain, Listener, MeshTls, ProxyPort, ServicePort
+from snapshot.section import FilterChain, HttpChain, Listener, MeshTls, ProxyPort, ServicePort, UnixSocket
 
 if TYPE_CHECKING:
     from runtime.generation import Chain, Generation
@@ -128,9 +129,12 @@ class Acceptor:
             sock.close()
             return
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plane.instruments.add("weft_connections_total", "downstream")
-        local = sock.getsockname()
+        if sock.family == socket.AF_UNIX:
+            address = local = (LOCAL, 0)
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local = sock.getsockname()
         port = _logical_port(listener, local[1])
         peer = Peer(
             source_ip=address[0],
@@ -149,7 +153,7 @@ class Acceptor:
 def _logical_port(listener: Listener, real: int) -> int:
     """Policies name the port of the slice; the bootstrap may have mapped it to another."""
     bind = listener.bind
-    return real if isinstance(bind, ProxyPort | ServicePort) else bind.port
+    return real if isinstance(bind, ProxyPort | ServicePort | UnixSocket) else bind.port
 
 
 def _speaks_first(listener: Listener) -> bool:

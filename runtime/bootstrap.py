@@ -14,7 +14,7 @@ import msgspec
 
 from runtime.toml_file import keys_of, sentence
 from snapshot.index import Selector
-from snapshot.section import Bind, GatewayPort, ProxyPort, ServicePort, WorkloadPort
+from snapshot.section import AddressPort, Bind, GatewayPort, ProxyPort, ServicePort, UnixSocket, WorkloadPort
 
 
 class BootstrapError(Exception):
@@ -66,7 +66,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Literal["trio", "envoy"] = "trio"
 
     def resolve(self, bind: Bind) -> tuple[str, int] | None:
-        """The address and port to bind for a slice's listener, or None where this machine gives it none."""
+        """The address (or Unix socket) and port to bind for a slice's listener, or None where this machine gives it none."""
         match bind:
             case WorkloadPort(port) | GatewayPort(port):
                 return self.address, self.port_map.get(str(port), port)
@@ -75,6 +75,12 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             case ServicePort(host, port):
                 given = self.services.get(f"{host}:{port}")
                 return _split(given) if given else None
+            case AddressPort(address, port):
+                where = address or self.application
+                given = self.services.get(f"{where}:{port}")
+                return _split(given) if given else (where, port)
+            case UnixSocket(path):
+                return path, 0
 
 
 def load(path: Path) -> Bootstrap:

@@ -57,9 +57,10 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
             )
         case RegisteredEndpoints():
             found = (*source.static, *registered(cluster, source, live.workloads.get(source.namespace, [])))
-        case ApplicationEndpoint(port):
+        case ApplicationEndpoint(port, exposed, path):
             real = live.bootstrap.application_ports.get(str(port), port)
-            found = (Endpoint(address=live.bootstrap.application, port=real),)
+            where = live.bootstrap.address if exposed else live.bootstrap.application
+            found = (Endpoint(address=path or where, port=0 if path else real),)
         case OriginalDestination():
             found = ()
         case _:

@@ -30,6 +30,7 @@ from snapshot.section import HttpChain
 
 NOT_FOUND = LocalReply(404, flag="NR", details="route_not_found")
 BLACK_HOLE = LocalReply(502, details="direct_response")
+PASSTHROUGH = "PassthroughCluster"
 NO_TABLE = Decision(reply=NOT_FOUND)
 
 
@@ -61,10 +62,10 @@ def decide(
 
 def table_for(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> PreparedTable | None:
     """The route table that a request is looked up in: the chain's, or at the explicit proxy that of the target's port."""
-    network = chain.chain.network
+    network, table = chain.chain.network, chain.table
     if isinstance(network, HttpChain) and network.proxy:
-        return prepared.tables_by_port.get(target_port(head)) or chain.table
-    return chain.table
+        return prepared.tables_of(table.section.group if table else "").get(target_port(head)) or table
+    return table
 
 
 def target_port(head: RequestHead) -> int:
@@ -171,7 +172,7 @@ def _unmatched(table: PreparedTable) -> Decision:
         virtual_host="allow_any",
         sources=(table.section.source,),
         cacheable=True,
-        passthrough=True,
+        passthrough=cluster == PASSTHROUGH,
     )
 
 

@@ -97,7 +97,8 @@ class PreparedTable(msgspec.Struct, frozen=True):
 
 
 class PreparedChain(msgspec.Struct, frozen=True):
-    """A filter chain with what it refers to. ``table`` is None on TCP chains and where the request's own port chooses (explicit proxy)."""
+    """A filter chain with what it refers to. ``table`` is None on TCP chains; at an explicit proxy a table of its group for the request's own
+    port goes before it."""
 
     listener: Listener
     chain: FilterChain
@@ -107,7 +108,8 @@ class PreparedChain(msgspec.Struct, frozen=True):
 
 
 class PreparedSlice(msgspec.Struct, frozen=True):
-    """Everything that decide reads. ``digests`` are the behaviour digests by (kind, name), for swap to compare."""
+    """Everything that decide reads. ``tables_by_port`` are those of the explicit proxy, ``grouped`` those of a Sidecar's
+    own. ``digests`` are the behaviour digests by (kind, name), for swap to compare."""
 
     snapshot: str
     behaviour: str
@@ -122,6 +124,11 @@ class PreparedSlice(msgspec.Struct, frozen=True):
     hosts: dict[SectionKey, PreparedVirtualHost]
     policies: dict[tuple[str, bool], PreparedPolicies]
     provenance: dict[SectionKey, bytes]
+    grouped: dict[str, dict[int, PreparedTable]] = {}
+
+    def tables_of(self, group: str) -> dict[int, PreparedTable]:
+        """The tables of a group by the port that a request names."""
+        return self.grouped[group] if group else self.tables_by_port
 
     def position(self, source: SourceRef) -> Position | None:
         """Where a source stands in the mesh repository; the nearest enclosing part where the very part has no row."""
@@ -173,12 +180,13 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
             for chain in listener.chains
         },
         tables=tables,
-        tables_by_port={table.section.port: table for table in tables.values() if table.section.port},
+        tables_by_port=_by_port(tables, ""),
         clusters={section.name: section for section in sections.values() if isinstance(section, Cluster)},
         digests=digests,
         sections=sections,
         hosts=hosts,
         policies=policies,
+        grouped={group: _by_port(tables, group) for group in {one.section.group for one in tables.values()} if group},
         provenance={key: slice_.blobs[ref.provenance] for key, ref in keys.items() if ref.provenance},
     )
     yield
@@ -307,6 +315,13 @@ def forwarding(host: VirtualHost, route: Route, action: Forward, *, path: str | 
         cacheable=True,
         mirrors=action.mirrors,
     )
+
+
+def _by_port(tables: dict[str, PreparedTable], group: str) -> dict[int, PreparedTable]:
+    """The tables of a group by the port that a request names."""
+    return {
+        table.section.port: table for table in tables.values() if table.section.port and table.section.group == group
+    }
 
 
 def _table(section: RouteTable, hosts: dict[SectionKey, PreparedVirtualHost]) -> PreparedTable:

@@ -47,7 +47,21 @@ class ProxyPort(msgspec.Struct, frozen=True, tag="proxy"):
     """Outbound, the explicit HTTP proxy (absolute-form and CONNECT): the bootstrap's outbound address, port 15001 unless it says otherwise."""
 
 
-Bind = WorkloadPort | GatewayPort | ServicePort | ProxyPort
+class AddressPort(msgspec.Struct, frozen=True, tag="address"):
+    """A Sidecar's own listener: an IP address and port of this machine, unless the bootstrap moves it. An empty address is the application's,
+    where only the application itself finds it."""
+
+    address: str
+    port: int
+
+
+class UnixSocket(msgspec.Struct, frozen=True, tag="unix"):
+    """A Sidecar's own listener: a Unix socket, by its path; ``@name`` is one without a file."""
+
+    path: str
+
+
+Bind = WorkloadPort | GatewayPort | ServicePort | ProxyPort | AddressPort | UnixSocket
 
 
 # --- listeners ---------------------------------------------------------------------------------------------------------------
@@ -83,7 +97,8 @@ class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
 
     ``edge`` says that downstream is outside the mesh: forwarding headers and x-envoy-*, x-forwarded-client-cert are not trusted.
     ``https_redirect`` answers every request 301 to https (Istio Gateway ``tls.httpsRedirect``).
-    ``proxy`` says that absolute-form and CONNECT requests name the destination, so the route table is chosen per request by the target's port.
+    ``proxy`` says that absolute-form and CONNECT requests name the destination, so the route table is chosen per request by the target's
+    port, from the tables of the same ``group`` as ``routes``.
     ``host`` is the domain of the virtual host that takes requests whose authority no virtual host claims by name: what a listener per
     service needs, where the application calls the listener's own address.
     """
@@ -184,21 +199,24 @@ class RouteTable(msgspec.Struct, frozen=True, tag="table", tag_field="section", 
     """The virtual hosts of one port. ``unmatched`` is the cluster for hosts that none claims: "" answers 404 (flag NR),
     ``PassthroughCluster`` forwards to where the request was going, ``BlackHoleCluster`` answers 502.
 
-    ``port`` is the outbound service port (0 for inbound and gateways): an explicit-proxy request for that port uses this table.
+    ``port`` is the outbound service port (0 for inbound and gateways): an explicit-proxy request for that port uses this table. ``group``
+    keeps the tables of a Sidecar's own proxy listener apart from those of the explicit proxy, whose group has no name.
     """
 
     name: str
     source: SourceRef
     port: int = 0
     unmatched: str = ""
+    group: str = ""
 
 
 # --- clusters ----------------------------------------------------------------------------------------------------------------
 
 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One upstream address. ``identity`` is the SPIFFE ID that the endpoint registered with ("" when not known beforehand);
-    ``mesh`` says that it speaks mesh mutual TLS. ``labels`` select subsets and fill metric labels. ``weight`` of 0 takes no traffic."""
+    """One upstream address, or a Unix socket's path with port 0. ``identity`` is the SPIFFE ID that the endpoint registered with ("" when not
+    known beforehand); ``mesh`` says that it speaks mesh mutual TLS. ``labels`` select subsets and fill metric labels. A ``weight`` of 0 takes
+    no traffic."""
 
     address: str
     port: int
@@ -236,10 +254,15 @@ class RegisteredEndpoints(msgspec.Struct, frozen=True, tag="registered", omit_de
     static: tuple[Endpoint, ...] = ()
 
 
-class ApplicationEndpoint(msgspec.Struct, frozen=True, tag="application"):
-    """The application behind this sidecar: the bootstrap says at which address it listens (default 127.0.0.1), on this port."""
+class ApplicationEndpoint(msgspec.Struct, frozen=True, tag="application", omit_defaults=True):
+    """The application behind this sidecar: the bootstrap says at which address it listens (default 127.0.0.1), on this port.
+
+    ``exposed`` says that it listens on the workload's own address instead; ``path`` is a Unix socket and stands for all of that.
+    """
 
     port: int
+    exposed: bool = False
+    path: str = ""
 
 
 class OriginalDestination(msgspec.Struct, frozen=True, tag="original"):

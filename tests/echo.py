@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,9 +26,19 @@ class Echo:
     reply: Reply | None = None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listens on ``address`` at ``port`` (0: any) until cancelled."""
+        """Listens on ``address`` at ``port`` (0: any), or on a Unix socket where that is a path, until cancelled."""
+        if self.address.startswith("/"):
+            await self._serve_unix(task_status)
+            return
         listener = (await trio.open_tcp_listeners(self.port, host=self.address))[0]
         self.port = listener.socket.getsockname()[1]
+        await trio.serve_listeners(self._connection, [listener], task_status=_Started(task_status))
+
+    async def _serve_unix(self, task_status: trio.TaskStatus[None]) -> None:
+        sock = trio.socket.socket(socket.AF_UNIX)
+        await sock.bind(self.address)
+        sock.listen()
+        listener = trio.SocketListener(sock)
         await trio.serve_listeners(self._connection, [listener], task_status=_Started(task_status))
 
     async def _connection(self, stream: trio.SocketStream) -> None:

@@ -10,10 +10,11 @@ import trio
 
 from runtime.bootstrap import Bootstrap, Ports
 from runtime.proxy import Proxy
+from runtime.supervisor.sockets import listening_socket
 from snapshot.index import Selector, Slice, Snapshot, assemble
 from snapshot.live import Credential, RegisteredWorkload, Registry
 from snapshot.prepared import prepare
-from snapshot.section import GatewayPort, ProxyPort, ServicePort, WorkloadPort
+from snapshot.section import AddressPort, GatewayPort, ProxyPort, ServicePort, UnixSocket, WorkloadPort
 
 
 class Running:
@@ -64,6 +65,13 @@ async def running(
             case ServicePort(host, number):
                 services[f"{host}:{number}"] = f"127.0.0.1:{port}"
                 ports[f"{host}:{number}"] = port
+            case AddressPort(address, number):
+                services[f"{address or '127.0.0.1'}:{number}"] = f"127.0.0.1:{port}"
+                ports[listener.name] = port
+            case UnixSocket(path):
+                sock.close()
+                sockets[f"{path}:0"] = listening_socket((path, 0), shared=False)
+                continue
         sockets[f"127.0.0.1:{port}"] = sock
     bootstrap = Bootstrap(
         selector=Selector(name=slice_.entry.name),

@@ -7,7 +7,7 @@ import msgspec
 from compiler.link.authentication import effective_mode
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.cursor import Labels
-from compiler.resources.destination_rule import ClientTls, Subset, TrafficPolicy
+from compiler.resources.destination_rule import ClientTls, ConnectionPool, Subset, TrafficPolicy
 from compiler.resources.endpoints import WorkloadEntry
 from compiler.resources.kubernetes import Port, Service, Workload
 from compiler.resources.load_balancer import LoadBalancer
@@ -66,8 +66,9 @@ def build_cluster(
     )
 
 
-def _limits(mesh: Mesh, policy: TrafficPolicy) -> PoolLimits:
-    limits = policy.pool.limits if policy.pool else PoolLimits(connect_timeout_ms=0)
+def pool_limits(mesh: Mesh, pool: ConnectionPool | None) -> PoolLimits:
+    """The limits of a pool that a rule describes, or of one that none does."""
+    limits = pool.limits if pool else PoolLimits(connect_timeout_ms=0)
     timeout = limits.connect_timeout_ms or mesh.config.connect_timeout_ms
     return msgspec.structs.replace(limits, connect_timeout_ms=timeout)
 

@@ -121,8 +121,8 @@ def used_clusters(sections: Iterable[Section], known: dict[str, Cluster]) -> lis
         for destination in _destinations(section):
             if destination.cluster:
                 names[destination.cluster] = None
-        if isinstance(section, RouteTable) and section.unmatched == PASSTHROUGH.name:
-            names[PASSTHROUGH.name] = None
+        if isinstance(section, RouteTable):
+            names[section.unmatched] = None
     every = {**known, PASSTHROUGH.name: PASSTHROUGH}
     return [every[name] for name in sorted(names) if name in every]
 

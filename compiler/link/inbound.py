@@ -1,24 +1,30 @@
-"""What a sidecar accepts: a listener per target port of the services that select its workload, and the application behind it."""
+"""What a sidecar accepts: a listener per target port of the services that select its workload, or per ingress of its Sidecar."""
 
 from __future__ import annotations
 
+import msgspec
+
 from compiler.link.authentication import peer_mode
-from compiler.link.clusters import target_port
+from compiler.link.clusters import pool_limits, target_port
 from compiler.link.draft import virtual_host_sections
 from compiler.mesh import Mesh, MeshService
+from compiler.resources.destination_rule import ConnectionPool
 from compiler.resources.kubernetes import Port, Workload
 from compiler.resources.protocol import AUTO, cluster_protocol, is_http
+from compiler.resources.sidecar import IngressListener, Sidecar
 from policies.match import RouteMatch
 from policies.source import SourceRef
 from policies.traffic import Destination, Forward, Retry
 from snapshot.section import (
     ApplicationEndpoint,
+    Bind,
     Cluster,
     DownstreamTls,
     FilterChain,
     HttpChain,
     Listener,
     MeshTls,
+    PoolLimits,
     Route,
     RouteTable,
     Section,
@@ -32,16 +38,61 @@ INBOUND_RETRY = Retry(attempts=2, on=("reset-before-request",), statuses=())
 """Istio's inbound policy: only what the application cannot have seen is sent again."""
 
 
-def inbound(mesh: Mesh, workload: Workload, policies: str) -> list[Section]:
-    """All inbound sections of a workload. Of two services with the same target port the first by name decides its protocol."""
+class Accepted(msgspec.Struct, frozen=True):
+    """One inbound port: where connections come in, what they speak, and where the application takes them. ``service`` is for metrics."""
+
+    number: int
+    protocol: str
+    bind: Bind
+    endpoint: ApplicationEndpoint
+    service: ServiceName
+    service_port: int
+    source: SourceRef
+    pool: ConnectionPool | None = None
+
+
+def inbound(mesh: Mesh, workload: Workload, sidecar: Sidecar | None, policies: str) -> list[Section]:
+    """All inbound sections of a workload: of what its Sidecar lists, or else of the services that it stands behind."""
     sections: list[Section] = []
-    seen: set[int] = set()
+    for port in accepted_ports(mesh, workload, sidecar):
+        sections += _port(mesh, workload, port, policies)
+    return sections
+
+
+def accepted_ports(mesh: Mesh, workload: Workload, sidecar: Sidecar | None) -> list[Accepted]:
+    """What a workload accepts, each port once. Of two services with the same target port the first by name decides its protocol."""
+    found: dict[int, Accepted] = {}
+    pool = sidecar.pool if sidecar else None
     for service, port in exposed_ports(mesh, workload):
         number = target_port(port, workload)
-        if number and number not in seen:
-            seen.add(number)
-            sections += _port(mesh, workload, service, port, number, policies)
-    return sections
+        if number:
+            name = ServiceName(service.host, service.name, service.namespace)
+            endpoint = ApplicationEndpoint(number)
+            accepted = Accepted(
+                number, port.protocol, WorkloadPort(number), endpoint, name, port.number, port.source, pool
+            )
+            found.setdefault(number, accepted)
+    if sidecar is None or not sidecar.ingress:
+        return list(found.values())
+    meta = sidecar.meta
+    nameless = ServiceName(f"{meta.name}.{meta.namespace}", meta.name, meta.namespace)
+    return [_listed(one, found.get(one.port), nameless, pool) for one in sidecar.ingress]
+
+
+def _listed(
+    written: IngressListener, served: Accepted | None, nameless: ServiceName, pool: ConnectionPool | None
+) -> Accepted:
+    """A port that a Sidecar lists; of a service that has it as its target port the metrics keep the name (Istio)."""
+    return Accepted(
+        number=written.port,
+        protocol=written.protocol,
+        bind=written.bind,
+        endpoint=written.endpoint,
+        service=served.service if served else nameless,
+        service_port=served.service_port if served else written.port,
+        source=written.source,
+        pool=written.pool or pool,
+    )
 
 
 def exposed_ports(mesh: Mesh, workload: Workload) -> list[tuple[MeshService, Port]]:
@@ -55,23 +106,14 @@ def exposed_ports(mesh: Mesh, workload: Workload) -> list[tuple[MeshService, Por
     ]
 
 
-def _port(
-    mesh: Mesh, workload: Workload, service: MeshService, port: Port, number: int, policies: str
-) -> list[Section]:
-    cluster = Cluster(
-        name=f"inbound|{number}||",
-        service=ServiceName(service.host, service.name, service.namespace),
-        endpoints=ApplicationEndpoint(number),
-        sources=(port.source,),
-        port=port.number,
-        protocol=cluster_protocol(port.protocol),
-        balance="round_robin",
-    )
+def _port(mesh: Mesh, workload: Workload, port: Accepted, policies: str) -> list[Section]:
+    number = port.number
+    cluster = _cluster(mesh, port)
     mode, source = peer_mode(mesh, workload.meta.namespace, workload.labels, number)
     name = f"inbound|{number}"
     chains = _chains(port, cluster.name, name, mode, source, policies)
     protocol = "http" if is_http(port.protocol) else "auto" if port.protocol == AUTO else "tcp"
-    listener = Listener(name, port.source, "inbound", WorkloadPort(number), protocol, chains)
+    listener = Listener(name, port.source, "inbound", port.bind, protocol, chains)
     if protocol == "tcp":
         return [cluster, listener]
     route = Route(port.source, RouteMatch(), Forward((Destination(cluster.name),)), name="default", retry=INBOUND_RETRY)
@@ -79,8 +121,22 @@ def _port(
     return [cluster, listener, RouteTable(name, port.source), *virtual_host_sections(host, [route])]
 
 
+def _cluster(mesh: Mesh, port: Accepted) -> Cluster:
+    protocol = cluster_protocol(port.protocol)
+    return Cluster(
+        name=f"inbound|{port.number}||",
+        service=port.service,
+        endpoints=port.endpoint,
+        sources=(port.source,),
+        port=port.service_port,
+        protocol="same" if port.pool and port.pool.same_as_downstream and protocol != "tcp" else protocol,
+        balance="round_robin",
+        limits=pool_limits(mesh, port.pool) if port.pool else PoolLimits(),
+    )
+
+
 def _chains(
-    port: Port, cluster: str, table: str, mode: str, source: SourceRef, policies: str
+    port: Accepted, cluster: str, table: str, mode: str, source: SourceRef, policies: str
 ) -> tuple[FilterChain, ...]:
     """Mesh TLS unless disabled, plain text unless strict; each as HTTP, TCP or, where the protocol is not declared, both."""
     ways: list[tuple[str, DownstreamTls | None]] = []

@@ -11,17 +11,16 @@ from compiler.resources.sidecar import ANY_NAMESPACE, EgressHost, Sidecar
 
 
 class Reach:
-    """One Sidecar's egress as the proxies of a namespace obey it. Never changed after construction.
+    """The hosts of a Sidecar's egress as the proxies of a namespace obey them. Never changed after construction.
 
     Hosts are looked up by namespace: an exact one costs the same however many there are.
     """
 
-    def __init__(self, sidecar: Sidecar, namespace: str) -> None:
-        self.sidecar = sidecar
+    def __init__(self, hosts: Iterable[EgressHost], namespace: str) -> None:
         self._exact: dict[str, set[str]] = {}
         self._patterns: dict[str, list[str]] = {}
         self._excluded: dict[str, list[str]] = {}
-        for entry in sidecar.egress if sidecar.egress is not None else (EgressHost(ANY_NAMESPACE, "*"),):
+        for entry in hosts:
             owner = namespace if entry.namespace == "." else entry.namespace
             if entry.excluded:
                 self._excluded.setdefault(owner, []).append(entry.host)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from compiler.diagnostic import ResourceId
 from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedPart, LinkedSlice, ProxyShape, SliceDraft
 from compiler.link.inbound import inbound
 from compiler.link.outbound import Outbound
+from compiler.link.port_tables import PROXY, Share
 from compiler.link.proxies import proxy_section
 from compiler.link.reach import Reach, holding_sidecar
 from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload
+from compiler.resources.sidecar import EgressListener, Sidecar
 from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
 
 
@@ -21,35 +25,45 @@ class OutboundParts:
 
     def __init__(self, mesh: Mesh, view: View) -> None:
         self._mesh = mesh
-        self._views: dict[ResourceId | None, View] = {None: view}
+        self._shares: dict[ResourceId | None, list[Share]] = {None: [Share(view)]}
         self._asked = _asked_labels(mesh)
         self._parts: dict[tuple[ResourceId | None, Labels], LinkedPart] = {}
 
-    def of(self, workload: Workload) -> LinkedPart:
-        """The outbound sections of one workload."""
-        view_of, view = self._view(workload)
-        labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
-        if (view_of, labels) not in self._parts:
-            self._parts[view_of, labels] = LinkedPart(Outbound(view, labels).link())
-        return self._parts[view_of, labels]
-
-    def _view(self, workload: Workload) -> tuple[ResourceId | None, View]:
-        """What the workload's Sidecar leaves of the namespace's view, and the Sidecar's name."""
-        holding = holding_sidecar(self._mesh, workload)
+    def of(self, workload: Workload, holding: Sidecar | None) -> LinkedPart:
+        """The outbound sections of one workload, for which a Sidecar or none holds."""
         name = holding.meta.id if holding else None
-        if holding is not None and name not in self._views:
-            namespace = workload.meta.namespace
-            self._views[name] = View(self._mesh, namespace, Reach(holding, namespace))
-        return name, self._views[name]
+        labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
+        if (name, labels) not in self._parts:
+            shares = self._shares_of(holding, workload.meta.namespace)
+            self._parts[name, labels] = LinkedPart(Outbound(shares, labels, holding).link())
+        return self._parts[name, labels]
+
+    def _shares_of(self, holding: Sidecar | None, namespace: str) -> list[Share]:
+        if holding is None or holding.egress is None:
+            return self._shares[None]
+        name = holding.meta.id
+        if name not in self._shares:
+            self._shares[name] = list(_shares(self._mesh, namespace, holding.egress))
+        return self._shares[name]
+
+
+def _shares(mesh: Mesh, namespace: str, egress: tuple[EgressListener, ...]) -> Iterator[Share]:
+    named: set[int] = set()
+    # The listener without a port has what all others leave, wherever it stands.
+    for written in sorted(egress, key=lambda one: one.port is None):
+        yield Share(View(mesh, namespace, Reach(written.hosts, namespace)), written, frozenset(named))
+        if written.port and written.protocol != PROXY:
+            named.add(written.port)
 
 
 def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice:
     """The slice of one workload's sidecar."""
-    draft = SliceDraft(parts.of(workload))
+    holding = holding_sidecar(mesh, workload)
+    draft = SliceDraft(parts.of(workload, holding))
     policies = policy_set(mesh, workload.meta.namespace, workload.labels)
     if policies is not None:
         draft.add((policies,))
-    draft.add(inbound(mesh, workload, POLICIES if policies else ""))
+    draft.add(inbound(mesh, workload, holding, POLICIES if policies else ""))
     shape = ProxyShape(
         name=f"sidecar/{workload.meta.namespace}/{mesh.workload_name(workload)}",
         proxy="sidecar",

@@ -182,7 +182,7 @@ def _weighted_target(route: Cursor, *, alone: bool) -> WeightedTarget:
     request, authority = header_edits(headers.at("request") if headers else None)
     response, _ = header_edits(headers.at("response") if headers else None)
     return WeightedTarget(
-        target=_target(destination),
+        target=read_target(destination),
         weight=1 if alone else route.number("weight"),
         request_headers=request,
         response_headers=response,
@@ -190,7 +190,7 @@ def _weighted_target(route: Cursor, *, alone: bool) -> WeightedTarget:
     )
 
 
-def _target(destination: Cursor) -> Target:
+def read_target(destination: Cursor) -> Target:
     host = destination.located("host")
     assert host is not None
     port = destination.at("port")
@@ -207,11 +207,11 @@ def _mirrors(rule: Cursor) -> Iterator[MirrorTarget]:
     """``mirror`` with the share that stands beside it, or ``mirrors``, each with its own."""
     single = rule.at("mirror")
     if single is not None:
-        yield MirrorTarget(_target(single), share(rule, "mirrorPercentage", "mirrorPercent", "mirror_percent"))
+        yield MirrorTarget(read_target(single), share(rule, "mirrorPercentage", "mirrorPercent", "mirror_percent"))
     for mirror in rule.each("mirrors"):
         destination = mirror.at("destination")
         if destination is not None:
-            yield MirrorTarget(_target(destination), share(mirror, "percentage"))
+            yield MirrorTarget(read_target(destination), share(mirror, "percentage"))
 
 
 def _scope(match: Cursor) -> Scope:

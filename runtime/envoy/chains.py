@@ -30,6 +30,7 @@ from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.routes import CORS, FAULT, Use, negotiated, route_configuration, use_of
 from snapshot.prepared import PreparedChain, PreparedSlice
 from snapshot.section import (
+    AddressPort,
     Deadlines,
     GatewayPort,
     HttpChain,
@@ -130,7 +131,7 @@ def authorization(prepared: PreparedSlice, chain: PreparedChain, network: HttpCh
 def logical_port(listener: Listener) -> int:
     """The port that policies name; 0 where it is the real one."""
     bind = listener.bind
-    return bind.port if isinstance(bind, WorkloadPort | GatewayPort) else 0
+    return bind.port if isinstance(bind, AddressPort | WorkloadPort | GatewayPort) else 0
 
 
 def _policies(prepared: PreparedSlice, name: str) -> tuple[AuthorizationPolicy, ...]:

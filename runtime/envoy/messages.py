@@ -10,6 +10,7 @@ from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import any_pb2, duration_pb2
 
 from policies.match import Exact, Prefix, Regex, StringMatch, Suffix
+from runtime.socket_address import is_path
 
 FETCH_MS = 5_000
 
@@ -35,7 +36,9 @@ def milliseconds(value: int) -> Message:
 
 
 def address(host: str, port: int) -> Message:
-    """A TCP address; ``host`` is an IP address."""
+    """A TCP address; ``host`` is an IP address, or a Unix socket's path."""
+    if is_path(host):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=host))
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))
 
 

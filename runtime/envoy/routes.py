@@ -162,14 +162,15 @@ def unmatched(table: PreparedTable, domains: Iterable[str] = ("*",)) -> Iterator
 def _merged(prepared: PreparedSlice, own: PreparedTable) -> Iterator[Message]:
     """The tables of all ports in one: names carry the port, and those of port 80 also stand alone, as in a request that names no port."""
     same = negotiated(prepared)
-    for port, table in sorted(prepared.tables_by_port.items()):
+    by_port = prepared.tables_of(own.section.group)
+    for port, table in sorted(by_port.items()):
         for host, names in _claimed(table):
             yield virtual_host(host, [one for name in names for one in _with_port(name, port)], same, proxy=True)
         if table.fallback is not None:
             yield virtual_host(table.fallback, _with_port("*", port)[:1], same, proxy=True)
         else:
             yield from unmatched(table, [f"*:{port}"])
-    rest = prepared.tables_by_port.get(80, own)
+    rest = by_port.get(80, own)
     if (rest.section.unmatched, rest.fallback) != (own.section.unmatched, own.fallback):
         raise TranslationError(
             "port 80's catch-all differs from other ports': Envoy cannot tell them apart", own.section.source

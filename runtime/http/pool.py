@@ -19,6 +19,7 @@ from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
 from runtime.lane.wheel import NEVER, Timer, slack
 from runtime.plane import Plane
+from runtime.socket_address import family_of, shown, target_of
 from runtime.telemetry import Failure
 from runtime.tls.contexts import MaterialError
 from runtime.tls.naming import UpstreamRefusedError, vetting
@@ -93,7 +94,7 @@ class Pool:
         self.use(cluster)
         self.endpoint = endpoint
         self.load = load
-        self.host = f"{key.address}:{key.port}"
+        self.host = shown(key.address, key.port)
         self.active = 0
         self.connections: set[UpstreamConnection] = set()
         self._free: dict[UpstreamConnection, None] = {}
@@ -319,14 +320,15 @@ def open_socket(address: str, port: int, source_ip: str) -> socket.socket:
     Loopback destinations are called from ``source_ip``, the workload's own loopback address, so that on one machine
     each workload is told apart by its address.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    family = family_of(address)
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source_ip and address.startswith("127."):
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source_ip, 0))
-        code = sock.connect_ex((address, port))
+        code = sock.connect_ex(target_of(address, port))
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))  # noqa: TRY301  the socket must be closed
     except OSError:

@@ -10,6 +10,7 @@ from runtime.http.websocket import WEBSOCKET, keyed
 from runtime.http1 import NEED_DATA, EndOfMessage, Http1Client, Limits, ProtocolError
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
+from runtime.socket_address import local_name
 from runtime.telemetry import Failure
 
 _SWITCHING = 101
@@ -184,8 +185,7 @@ class Http1Upstream:
         deadline, self._connecting = self._connecting, None
         if deadline is not None:
             deadline.timer.cancel()
-        local = self.channel.sock.getsockname()
-        self.local = f"{local[0]}:{local[1]}"
+        self.local = local_name(self.channel.sock)
         self.capacity = 1
         self.pool.on_connected()
         self.pool.on_ready(self)

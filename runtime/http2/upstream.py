@@ -27,6 +27,7 @@ from runtime.http2.settings import limits_of
 from runtime.lane.channel import Channel
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
 from runtime.lane.wheel import NEVER, Timer
+from runtime.socket_address import local_name
 from runtime.telemetry import Failure
 
 _SWITCHING, _OK, _MULTIPLE = 101, 200, 300
@@ -336,8 +337,7 @@ class Http2Upstream:
         deadline, self._connecting = self._connecting, None
         if deadline is not None:
             deadline.timer.cancel()
-        local = self.channel.sock.getsockname()
-        self.local = f"{local[0]}:{local[1]}"
+        self.local = local_name(self.channel.sock)
         self.capacity = self.codec.capacity
         self.wants_to_write()
         self.pool.on_connected()

@@ -13,6 +13,7 @@ from policies.match import Exact, PathExact, PathPrefix, PathRegex, PathSegments
 from policies.source import SourceRef
 from policies.traffic import Destination, DirectResponse, Forward, Redirect
 from runtime.bootstrap import Bootstrap
+from runtime.socket_address import is_path
 from snapshot.section import (
     ApplicationEndpoint,
     Cluster,
@@ -86,11 +87,15 @@ def listener(section: Listener, bootstrap: Bootstrap) -> Plain | None:
     return {
         "@type": f"{TYPE}config.listener.v3.Listener",
         "name": section.name,
-        "address": {"socket_address": {"address": where[0], "port_value": where[1]}},
+        "address": _address(*where),
         "filter_chains": [_filter_chain(chain) for chain in section.chains],
         "traffic_direction": _DIRECTIONS.get(section.direction, "UNSPECIFIED"),
         "metadata": _metadata((section.source,)),
     }
+
+
+def _address(host: str, port: int) -> Plain:
+    return {"pipe": {"path": host}} if is_path(host) else {"socket_address": {"address": host, "port_value": port}}
 
 
 def _filter_chain(chain: FilterChain) -> Plain:

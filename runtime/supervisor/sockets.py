@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 import msgspec
 
 from runtime.bootstrap import Bootstrap
+from runtime.socket_address import family_of, is_path, target_of
 from snapshot.section import Listener
 
 BACKLOG = 4096
@@ -23,7 +25,7 @@ class BindError(Exception):
 
 
 def socket_name(address: Address) -> str:
-    """How a socket is called between supervisor and worker: ``address:port``."""
+    """How a socket is called between supervisor and worker: ``address:port``; a Unix socket by its path and port 0."""
     return f"{address[0]}:{address[1]}"
 
 
@@ -88,25 +90,42 @@ class Sockets:
         for name in names:
             for one in self._bound.pop(name):
                 one.close()
+            path = name.removesuffix(":0")
+            if path.startswith("/"):
+                Path(path).unlink(missing_ok=True)
 
 
 def listening_socket(address: Address, *, shared: bool) -> socket.socket:
     """A listening socket; ``shared`` lets further sockets of this user listen on the same address (SO_REUSEPORT). Raises OSError."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    family = family_of(address[0])
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if family == socket.AF_UNIX:
+            _clear(address[0])
+            shared = False
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
+        bound.bind(target_of(*address))
         bound.listen(BACKLOG)
         bound.setblocking(False)
     except OSError:
         bound.close()
         raise
     return bound
+
+
+def _clear(path: str) -> None:
+    """Takes away a socket file that nobody listens on any more; whatever else is there stays, and binding says so."""
+    if not path.startswith("/") or not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
 
 
 def free_port(host: str) -> int:
@@ -117,6 +136,13 @@ def free_port(host: str) -> int:
 
 
 def _bind_all(address: Address, count: int) -> list[socket.socket]:
+    if is_path(address[0]):
+        # The workers share one queue: of Unix sockets only the last one bound to a path would be found there.
+        if not count:
+            _clear(address[0])
+            return []
+        first = listening_socket(address, shared=False)
+        return [first, *(first.dup() for _ in range(count - 1))]
     # SO_REUSEPORT would let two proxies of one user share an address without a word, so it is asked for without it first.
     listening_socket(address, shared=False).close()
     bound: list[socket.socket] = []

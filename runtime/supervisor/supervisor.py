@@ -27,6 +27,7 @@ from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
 from runtime.pages.processes import set_levels
+from runtime.socket_address import shown
 from runtime.supervisor.engines import fleet_for, sockets_for
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Outcome
@@ -285,7 +286,7 @@ class Supervisor:
         for listener in deployed.facts.listeners if deployed else ():
             address = self.bootstrap.resolve(listener.bind)
             if address is not None:
-                found[listener.name] = f"{address[0]}:{address[1]}"
+                found[listener.name] = shown(*address)
         return found
 
     def workers(self) -> dict[int, int]:

@@ -6,6 +6,7 @@ from policies.head import Headers, RequestHead, ResponseHead
 from runtime.http.pool import ConnectDeadline, Pool
 from runtime.http.stream import ExchangeSide, Waiter
 from runtime.lane.channel import Channel
+from runtime.socket_address import local_name
 from runtime.telemetry import Failure
 
 
@@ -93,8 +94,7 @@ class TcpUpstream:
         deadline, self._connecting = self._connecting, None
         if deadline is not None:
             deadline.timer.cancel()
-        local = self.channel.sock.getsockname()
-        self.local = f"{local[0]}:{local[1]}"
+        self.local = local_name(self.channel.sock)
         self.capacity = 1
         self.pool.on_connected()
         self.pool.on_ready(self)

@@ -239,6 +239,6 @@ spec:
 
 
 def test_what_of_a_sidecar_is_not_carried_is_said() -> None:
-    text = sidecar("./*") + "  ingress: [{port: {number: 9080, protocol: HTTP, name: http}}]\n"
-    found = [item for item in compilation(MESH, text).diagnostics if item.code == "WFT0200"]
-    assert ["spec.ingress" in item.message for item in found] == [True]
+    ingress = "  ingress: [{port: {number: 9443, protocol: HTTPS, name: https}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}]\n"
+    found = [item for item in compilation(MESH, sidecar("./*") + ingress).diagnostics if item.code == "WFT0200"]
+    assert ["spec.ingress[0].tls" in item.message for item in found] == [True]

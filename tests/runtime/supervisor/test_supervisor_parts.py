@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -90,6 +91,31 @@ def test_every_worker_has_a_socket_of_its_own_at_the_same_address() -> None:
     assert len({one.fileno() for one in bound}) == 3
     sockets.release([name])
     assert sockets.names() == frozenset()
+
+
+@pytest.mark.integration
+def test_a_unix_socket_is_one_queue_for_all_workers_and_goes_with_its_listener(tmp_path: Path) -> None:
+    path = str(tmp_path / "mesh.sock")
+    sockets = Sockets(workers=2)
+    sockets.bind({f"{path}:0": (path, 0)})
+    workers = [sockets.of_worker(number, [f"{path}:0"])[f"{path}:0"] for number in range(2)]
+    assert [one.getsockname() for one in workers] == [path, path]
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    sockets.release([f"{path}:0"])
+    assert not Path(path).exists()
+
+
+@pytest.mark.integration
+def test_a_socket_file_that_nobody_serves_is_taken_over_and_one_that_is_served_is_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "mesh.sock")
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(path)
+    sockets = Sockets(workers=1)
+    sockets.bind({f"{path}:0": (path, 0)})
+    with pytest.raises(BindError, match="taken by another process"):
+        Sockets(workers=1).bind({f"{path}:0": (path, 0)})
+    sockets.release(sockets.names())
 
 
 @pytest.mark.integration
