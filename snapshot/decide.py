@@ -116,9 +116,9 @@ def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> 
     decision = route.decision
     if decision is None:
         decision = _act(host, route, head)
-    cors = route.route.cors
         if route.limits:
             decision = msgspec.structs.replace(decision, limits=route.limits)
+    cors = route.route.cors
     if cors is not None:
         decision = cross_origin(route, cors, decision, head)
     return decision if plain else msgspec.structs.replace(decision, cacheable=False)

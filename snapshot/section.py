@@ -168,6 +168,7 @@ class Route(msgspec.Struct, frozen=True, omit_defaults=True):
     timeout_ms: int = 0
     retry: Retry | None = None
     cors: Cors | None = None
+    limits: tuple[RateLimit, ...] = ()
 
 
 class VirtualHost(msgspec.Struct, frozen=True, tag="virtual_host", tag_field="section", omit_defaults=True):
@@ -183,7 +184,6 @@ class VirtualHost(msgspec.Struct, frozen=True, tag="virtual_host", tag_field="se
     blocks: int = 1
     request_headers: HeaderEdits = NO_EDITS
     response_headers: HeaderEdits = NO_EDITS
-    limits: tuple[RateLimit, ...] = ()
 
 
 class RouteBlock(msgspec.Struct, frozen=True, tag="routes", tag_field="section"):
