@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 
 import msgspec
 
@@ -27,19 +28,35 @@ class EncodedSlices(msgspec.Struct, frozen=True):
     """Slices as bytes: their entries for the snapshot's index, and every blob that those reach, by digest."""
 
     entries: tuple[SliceEntry, ...]
-    blobs: dict[str, bytes]
+    blobs: Mapping[str, bytes]
 
 
 def encode_snapshot(encoded: Iterable[EncodedSlices], tree_digest: str) -> Snapshot:
     """The snapshot of all slices. Equal sections are one blob; the same tree gives the same bytes on every machine."""
-    entries: list[SliceEntry] = []
-    blobs: dict[str, bytes] = {}
-    for item in encoded:
-        entries += item.entries
-        blobs.update(item.blobs)
-    entries.sort(key=lambda entry: entry.name)
+    parts = tuple(encoded)
+    entries = sorted((entry for part in parts for entry in part.entries), key=lambda entry: entry.name)
     index = SnapshotIndex(format=FORMAT, features=tuple(sorted(FEATURES)), tree=tree_digest, slices=tuple(entries))
-    return Snapshot(index, blobs)
+    return Snapshot(index, _JoinedBlobs(parts))
+
+
+class _JoinedBlobs(Mapping[str, bytes]):
+    """The blobs of several EncodedSlices. Who asks for none, because the digest is all that was wanted, pays for none."""
+
+    def __init__(self, parts: tuple[EncodedSlices, ...]) -> None:
+        self._parts = parts
+
+    @cached_property
+    def _holders(self) -> dict[str, Mapping[str, bytes]]:
+        return {name: part.blobs for part in self._parts for name in part.blobs}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._holders[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._holders)
+
+    def __len__(self) -> int:
+        return len(self._holders)
 
 
 def encode_slices(

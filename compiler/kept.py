@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import os
 import tempfile
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
 import msgspec
@@ -74,62 +75,80 @@ def _read_key(path: Path) -> bytes | None:
     return key if len(key) == _KEY_BYTES and not path.stat().st_mode & 0o077 else None
 
 
-class Kept:
-    """Owns one folder, split by the first byte of names into files, of which each is read when one of its names is asked for.
+MAX_NEWEST_BYTES = 4 * 1024 * 1024
+"""How much lies in one file before it is spread over the others."""
+_NEWEST = "newest"
 
-    ``save`` keeps of those files what was asked for or put since; the rest is what an earlier state of the mesh had.
+
+class Kept:
+    """Owns one folder: a file of what was put in last, and for the rest one per first byte of names, read when one of its names is asked for.
+
+    So a small change writes one small file, however much is kept. When the newest file
+    is spread, what is not alive any more goes from the files that are written.
     """
 
     def __init__(self, folder: Path, key: bytes) -> None:
         self._folder = folder
         self._key = key
-        self._stored: dict[int, _Entries] = {}
-        self._wanted: dict[int, _Entries] = {}
+        self._read: dict[str, _Entries] = {}
+        self._put: _Entries = {}
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a name (a digest of at least one byte), or None."""
-        value = self._shard(name[0]).get(name)
-        if value is not None:
-            self._wanted.setdefault(name[0], {})[name] = value
-        return value
+        for entries in (self._put, self._file(_NEWEST)):
+            if name in entries:
+                return entries[name]
+        return self._file(_file_of(name)).get(name)
 
     def put(self, name: bytes, value: bytes) -> None:
         """Takes a value in, to be written by ``save``."""
-        self._shard(name[0])
-        self._wanted.setdefault(name[0], {})[name] = value
+        self._put[name] = value
 
-    def save(self) -> None:
-        """Writes the files whose entries are others than before, each whole or not at all."""
-        for number, wanted in self._wanted.items():
-            if wanted.keys() != self._stored[number].keys():
-                self._write(number, wanted)
-                self._stored[number] = wanted
-        self._wanted = {}
+    def save(self, alive: Callable[[], Iterable[bytes]]) -> None:
+        """Writes what was put in, each file whole or not at all; ``alive`` are the names to keep, asked for when there is too much."""
+        if not self._put:
+            return
+        newest, self._put = {**self._file(_NEWEST), **self._put}, {}
+        if sum(map(len, newest.values())) > MAX_NEWEST_BYTES:
+            living = set(alive())
+            self._spread({name: value for name, value in newest.items() if name in living}, living)
+            newest = {}
+        self._write(_NEWEST, newest)
 
-    def _shard(self, number: int) -> _Entries:
-        found = self._stored.get(number)
+    def _spread(self, entries: _Entries, living: Container[bytes]) -> None:
+        files: dict[str, _Entries] = {}
+        for name, value in entries.items():
+            files.setdefault(_file_of(name), {})[name] = value
+        for file, new in files.items():
+            old = self._file(file)
+            self._write(file, {**{name: value for name, value in old.items() if name in living}, **new})
+
+    def _file(self, file: str) -> _Entries:
+        found = self._read.get(file)
         if found is None:
-            found = self._stored[number] = self._read(number)
+            found = self._read[file] = self._load(file)
         return found
 
-    def _read(self, number: int) -> _Entries:
+    def _load(self, file: str) -> _Entries:
         try:
-            body = opened(self._key, self._purpose(number), self._path(number).read_bytes())
+            body = opened(self._key, self._purpose(file), (self._folder / file).read_bytes())
             return {} if body is None else msgspec.msgpack.decode(body, type=_Entries)
         except (OSError, msgspec.DecodeError):
             return {}
 
-    def _write(self, number: int, entries: _Entries) -> None:
+    def _write(self, file: str, entries: _Entries) -> None:
+        self._read[file] = entries
         body = msgspec.msgpack.encode(dict(sorted(entries.items())))
         with contextlib.suppress(OSError):
             # A full disk, a read-only checkout: the next compilation does the work again.
-            write_whole(self._path(number), authenticated(self._key, self._purpose(number), body))
+            write_whole(self._folder / file, authenticated(self._key, self._purpose(file), body))
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:02x}"
+    def _purpose(self, file: str) -> bytes:
+        return f"{self._folder.name}/{file}".encode()
 
-    def _purpose(self, number: int) -> bytes:
-        return f"{self._folder.name}/{number:02x}".encode()
+
+def _file_of(name: bytes) -> str:
+    return f"{name[0]:02x}"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +44,7 @@ class CompilerCache:
         self._files = folder("files")
         self._findings = folder("found")
         self._slices = folder("slices")
+        self._blobs = folder("blobs")
 
     @classmethod
     def of(cls, path: Path) -> CompilerCache | None:
@@ -83,35 +84,32 @@ class CompilerCache:
         with contextlib.suppress(UnicodeEncodeError):
             self._findings.put(self._name(fingerprint), msgspec.msgpack.encode(found))
 
-    def slices(self, fingerprint: bytes) -> EncodedSlices | None:
-        """The slices that a scope of this fingerprint came to."""
-        raw = self._slices.get(self._name(fingerprint))
-        try:
-            pinned = None if raw is None else msgspec.msgpack.decode(raw, type=_PinnedSlices)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+    def slices(self, fingerprint: bytes, encoded: Callable[[], EncodedSlices]) -> EncodedSlices | None:
+        """The slices that a scope of this fingerprint came to. Their blobs are read when they are asked for; ``encoded`` makes a lost one anew."""
+        entries = self._decoded(self._slices, fingerprint, _entries)
+        if entries is None:
             return None
-        if pinned is None:
-            return None
-        blobs: dict[str, bytes] = {}
-        for name in pinned.blobs:
-            blob = self._slices.get(name)
-            if blob is None:
-                return None
-            blobs[name.hex()] = blob
-        return EncodedSlices(pinned.entries, blobs)
+        return EncodedSlices(entries, _KeptBlobs(self._name(fingerprint), self._blobs, encoded))
 
     def keep_slices(self, fingerprint: bytes, encoded: EncodedSlices) -> None:
         """Keeps slices; a blob that several namespaces have is kept once."""
-        names = [bytes.fromhex(name) for name in encoded.blobs]
-        for name, blob in zip(names, encoded.blobs.values(), strict=True):
-            self._slices.put(name, blob)
-        pinned = _PinnedSlices(encoded.entries, tuple(names))
-        self._slices.put(self._name(fingerprint), msgspec.msgpack.encode(pinned))
+        for name, blob in encoded.blobs.items():
+            self._blobs.put(bytes.fromhex(name), blob)
+        self._blobs.put(self._name(fingerprint), bytes.fromhex("".join(encoded.blobs)))
+        self._slices.put(self._name(fingerprint), msgspec.msgpack.encode(encoded.entries))
 
-    def save(self) -> None:
-        """Writes what is new, and lets go what was not asked for."""
-        for kept in (self._outlines, self._files, self._findings, self._slices):
-            kept.save()
+    def save(self, files: Iterable[bytes], findings: Iterable[bytes], slices: Mapping[bytes, EncodedSlices]) -> None:
+        """Writes what is new; of what was kept, what has none of these names may go."""
+        self._outlines.save(lambda: map(self._name, files))
+        self._files.save(lambda: map(self._name, files))
+        self._findings.save(lambda: map(self._name, findings))
+        self._slices.save(lambda: map(self._name, slices))
+        self._blobs.save(lambda: self._alive_blobs(slices))
+
+    def _alive_blobs(self, slices: Mapping[bytes, EncodedSlices]) -> Iterator[bytes]:
+        for fingerprint, encoded in slices.items():
+            yield self._name(fingerprint)
+            yield from map(bytes.fromhex, encoded.blobs)
 
     def _decoded(self, kept: Kept, key: bytes, decoder: msgspec.msgpack.Decoder[_T]) -> _T | None:
         raw = kept.get(self._name(key))
@@ -128,11 +126,40 @@ class CompilerCache:
         return judges().encode()
 
 
-class _PinnedSlices(msgspec.Struct, frozen=True, array_like=True):
-    """Slices as they are kept: the blobs by their digests alone."""
+class _KeptBlobs(Mapping[str, bytes]):
+    """The blobs of slices that were kept, read one by one; all are made anew where one is lost. ``listed`` is where their names are kept."""
 
-    entries: tuple[SliceEntry, ...]
-    blobs: tuple[bytes, ...]
+    def __init__(self, listed: bytes, kept: Kept, encoded: Callable[[], EncodedSlices]) -> None:
+        self._listed = listed
+        self._kept = kept
+        self._encoded = encoded
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        packed = self._kept.get(self._listed)
+        if packed is None:
+            return frozenset(self._anew)
+        size = hashlib.sha256().digest_size
+        return frozenset(packed[at : at + size].hex() for at in range(0, len(packed), size))
+
+    @cached_property
+    def _anew(self) -> Mapping[str, bytes]:
+        return self._encoded().blobs
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._names:
+            raise KeyError(name)
+        found = self._kept.get(bytes.fromhex(name))
+        return self._anew[name] if found is None else found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+_entries = msgspec.msgpack.Decoder(tuple[SliceEntry, ...])
 
 
 class Memory:
@@ -184,7 +211,9 @@ class Memory:
         now: dict[bytes, EncodedSlices] = {}
         for scope in scopes:
             name = scope.fingerprint
-            found = self._slices.get(name) or (self._cache.slices(name) if self._cache else None)
+            found = self._slices.get(name) or (
+                self._cache.slices(name, partial(encoded, scope)) if self._cache else None
+            )
             if found is None:
                 found = encoded(scope)
                 if self._cache is not None:
@@ -196,7 +225,7 @@ class Memory:
     def save(self) -> None:
         """Hands what was learned to the next process, where there is a cache."""
         if self._cache is not None:
-            self._cache.save()
+            self._cache.save(self._held, self._findings, self._slices)
 
     def _recall(self, key: bytes, examined: Callable[[], ExaminedFile]) -> HeldFile | None:
         cache = self._cache

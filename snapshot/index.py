@@ -106,7 +106,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     """A compiled mesh: its index and every blob that the index reaches, by digest. ``digest`` is that of the index's bytes."""
 
     index: SnapshotIndex
-    blobs: dict[str, bytes]
+    blobs: Mapping[str, bytes]
 
     @property
     def digest(self) -> str:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from compiler.kept import Kept, authenticated, cache_key, opened
+from compiler.kept import MAX_NEWEST_BYTES, Kept, authenticated, cache_key, opened
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 A, B, A2 = b"\x01a", b"\x02b", b"\x01c"
+
+
+def everything() -> tuple[bytes, ...]:
+    return A, B, A2
 
 
 def kept(folder: Path, key: bytes = KEY) -> Kept:
@@ -20,32 +24,48 @@ def test_values_come_back_in_another_process(tmp_path: Path) -> None:
     first = kept(tmp_path)
     first.put(A, b"one")
     first.put(B, b"two")
-    first.save()
+    first.save(everything)
     second = kept(tmp_path)
     assert (second.get(A), second.get(B), second.get(A2)) == (b"one", b"two", None)
 
 
-def test_what_was_not_asked_for_goes_when_its_neighbour_changes(tmp_path: Path) -> None:
+def test_what_is_not_alive_goes_when_there_is_too_much(tmp_path: Path) -> None:
     first = kept(tmp_path)
     for name in (A, B):
         first.put(name, b"one")
-    first.save()
+    first.save(everything)
     second = kept(tmp_path)
-    second.put(A2, b"three")
-    second.save()
+    second.put(A2, b"x" * MAX_NEWEST_BYTES)
+    second.save(lambda: (A2, B))
     third = kept(tmp_path)
-    assert (third.get(A), third.get(A2), third.get(B)) == (None, b"three", b"one")
+    assert (third.get(A), third.get(A2), third.get(B)) == (None, b"x" * MAX_NEWEST_BYTES, b"one")
+
+
+def test_much_is_spread_over_files_of_which_only_what_changes_is_written(tmp_path: Path) -> None:
+    big = b"x" * MAX_NEWEST_BYTES
+    first = kept(tmp_path)
+    first.put(A, b"one")
+    first.put(B, big)
+    first.save(everything)
+    assert {file.name for file in (tmp_path / "store").iterdir()} == {"newest", "01", "02"}
+    before = (tmp_path / "store" / "02").stat().st_ino
+    second = kept(tmp_path)
+    second.put(A2, big + b"y")
+    second.save(lambda: (A2, B))
+    third = kept(tmp_path)
+    assert (third.get(A), third.get(A2), third.get(B)) == (None, big + b"y", big)
+    assert (tmp_path / "store" / "02").stat().st_ino == before
 
 
 def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
     first = kept(tmp_path)
     first.put(A, b"one")
-    first.save()
+    first.save(everything)
     (file,) = (tmp_path / "store").iterdir()
     before = file.stat().st_ino
     second = kept(tmp_path)
     second.get(A)
-    second.save()
+    second.save(everything)
     assert file.stat().st_ino == before
 
 
@@ -53,7 +73,7 @@ def test_nothing_is_written_where_nothing_changed(tmp_path: Path) -> None:
 def test_a_changed_byte_makes_a_file_worthless(tmp_path: Path, position: int) -> None:
     first = kept(tmp_path)
     first.put(A, b"one")
-    first.save()
+    first.save(everything)
     (file,) = (tmp_path / "store").iterdir()
     raw = bytearray(file.read_bytes())
     raw[position] ^= 1
@@ -61,27 +81,28 @@ def test_a_changed_byte_makes_a_file_worthless(tmp_path: Path, position: int) ->
     assert kept(tmp_path).get(A) is None
 
 
-@pytest.mark.parametrize("raw", [b"", b"x" * 31, authenticated(KEY, b"store/01", b"no msgpack"), b"\0" * 4096])
-def test_other_bytes_are_no_entries(tmp_path: Path, raw: bytes) -> None:
+@pytest.mark.parametrize("file", ["01", "newest"])
+@pytest.mark.parametrize("raw", [b"", b"x" * 31, b"signed", b"\0" * 4096])
+def test_other_bytes_are_no_entries(tmp_path: Path, raw: bytes, file: str) -> None:
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "01").write_bytes(raw)
+    signed = authenticated(KEY, f"store/{file}".encode(), b"no msgpack")
+    (tmp_path / "store" / file).write_bytes(signed if raw == b"signed" else raw)
     assert kept(tmp_path).get(A) is None
 
 
 def test_what_another_key_wrote_is_not_there(tmp_path: Path) -> None:
     theirs = kept(tmp_path, OTHER)
     theirs.put(A, b"forged")
-    theirs.save()
+    theirs.save(everything)
     assert kept(tmp_path).get(A) is None
 
 
 def test_a_file_in_the_place_of_another_is_not_there(tmp_path: Path) -> None:
     first = kept(tmp_path)
     first.put(A, b"one")
-    first.save()
-    (tmp_path / "store" / "01").rename(tmp_path / "store" / "02")
+    first.save(everything)
+    (tmp_path / "store" / "newest").rename(tmp_path / "store" / "01")
     moved = kept(tmp_path)
-    assert moved.get(b"\x02a") is None
     assert moved.get(A) is None
 
 
@@ -89,7 +110,7 @@ def test_a_folder_that_cannot_be_written_does_not_matter(tmp_path: Path) -> None
     (tmp_path / "store").write_text("in the way")
     first = kept(tmp_path)
     first.put(A, b"one")
-    first.save()
+    first.save(everything)
     assert kept(tmp_path).get(A) is None
 
 
