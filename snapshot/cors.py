@@ -50,6 +50,7 @@ def _preflight(cors: Cors, origin: bytes, method: bytes, headers: bytes) -> tupl
         (b"access-control-allow-credentials", b"true" if cors.credentials else b""),
         (b"access-control-allow-methods", methods),
         (b"access-control-allow-headers", names),
+        (b"access-control-expose-headers", cors.expose_headers.encode()),
         (b"access-control-max-age", b"" if cors.max_age_s < 0 else str(cors.max_age_s).encode()),
     ]
     return tuple((name, value) for name, value in answer if value)

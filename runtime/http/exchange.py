@@ -230,8 +230,9 @@ class Exchange:
             return
         stale = stream is not None and stream.reused and not self._fresh_try
         if stale and failure is Failure.UPSTREAM_CLOSED and self._safe_again():
-            # The upstream closed an idle connection while the request was on its way to it: that is nobody's failure.
+            # The upstream closed an idle connection while the request was on its way to it: that is nobody's failure, but a try.
             self._fresh_try = True
+            self.number += 1
             assert self._pool is not None
             self._pool.acquire_fresh(self)
             return

@@ -55,6 +55,8 @@ def main() -> int:
             flush=True,
         )
         if options.verbose:
+            for feature, counts in sorted(tally.features.items()):
+                print(f"    {feature:<60}{counts['right']:>5} right{counts['wrong']:>5} wrong")
             for title, cases in (("wrong", tally.wrong), ("left out", tally.left_out)):
                 for case, why in cases:
                     print(f"    {title}: {case}: {why}")

@@ -1,15 +1,20 @@
-"""Istio's echo applications: a port per protocol, each answering with what it saw. HTTP is judged by h11 and h2, as a stranger would.
+"""Echo applications as Istio's and Gateway API's suites have them: a port per protocol, each answering with what it saw.
 
-What an HTTP or gRPC request gets is JSON; what a TCP connection gets is its own line behind ``StatusCode=200``.
+HTTP is judged by h11 and h2, as a stranger would. What an HTTP or gRPC request gets is JSON, as late and as often wrong as its query asks
+(``delay``, ``uuid`` with ``succeedAfter``, ``responseCode`` and ``delayRetry``); what a TCP connection gets is its own line behind
+``StatusCode=200``; what a datagram gets is the datagram behind the name of the program.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
 
 import h2.config
 import h2.connection
@@ -24,10 +29,22 @@ _READ = 65536
 
 
 class Application:
-    """One workload's program. ``ports`` says where each of its ports really is; ``seen`` grows with every HTTP request."""
+    """One workload's program. ``ports`` says where each of its ports really is; ``seen`` grows with every HTTP request.
 
-    def __init__(self, name: str, ports: Iterable[tuple[int, str]], context: ssl.SSLContext | None = None) -> None:
+    A port's protocol is ``http``, ``https``, ``tcp``, ``tcp-tls``, ``tcp-server`` (which speaks first) or ``udp``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ports: Iterable[tuple[int, str]],
+        context: ssl.SSLContext | None = None,
+        namespace: str = "default",
+    ) -> None:
         self.name = name
+        self.namespace = namespace
+        self._tries: Counter[str] = Counter()
+        self._came = trio.Event()
         self.protocols = dict(ports)
         self.context = context
         self.ports: dict[int, int] = {}
@@ -37,17 +54,43 @@ class Application:
         """Listens on 127.0.0.1 until cancelled."""
         async with trio.open_nursery() as nursery:
             for number, protocol in self.protocols.items():
+                if protocol == "udp":
+                    await self._datagrams(number, nursery)
+                    continue
                 listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
                 self.ports[number] = listeners[0].socket.getsockname()[1]
                 nursery.start_soon(trio.serve_listeners, self._speaker(protocol, number), listeners)
             task_status.started()
 
+    async def wait_seen(self, count: int) -> None:
+        """Waits until so many HTTP requests have come."""
+        while len(self.seen) < count:
+            self._came = trio.Event()
+            await self._came.wait()
+
+    async def _datagrams(self, number: int, nursery: trio.Nursery) -> None:
+        sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+        await sock.bind(("127.0.0.1", 0))
+        self.ports[number] = sock.getsockname()[1]
+
+        async def answer() -> None:
+            with sock:
+                while True:
+                    data, sender = await sock.recvfrom(_READ)
+                    text = json.dumps(
+                        {"service": self.name, "namespace": self.namespace, "data": data.decode("latin-1")}
+                    )
+                    await sock.sendto(text.encode(), sender)
+
+        nursery.start_soon(answer)
+
     def _speaker(self, protocol: str, number: int):  # type: ignore[no-untyped-def]
         async def speak(stream: trio.abc.Stream) -> None:
             try:
-                if protocol == "https":
+                if protocol in ("https", "tcp-tls"):
                     assert self.context is not None
                     stream = trio.SSLStream(stream, self.context, server_side=True, https_compatible=True)
+                    await stream.do_handshake()
                 async with stream:
                     if protocol == "tcp-server":
                         await stream.send_all(GREETING)
@@ -77,14 +120,31 @@ class Application:
                 return
             while not isinstance(await _event(stream, connection), h11.EndOfMessage):
                 pass
+            status = await self._behave(request.target.decode())
+            if not status:
+                return
             pairs = [(name.decode().lower(), value.decode("latin-1")) for name, value in request.headers]
             version = f"HTTP/{request.http_version.decode()}"
             text = self._record(version, request.method.decode(), request.target.decode(), pairs, number)
-            head = h11.Response(status_code=200, headers=[("content-length", str(len(text)))])
+            head = h11.Response(status_code=status, headers=[("content-length", str(len(text)))])
             out = (connection.send(head) or b"") + (connection.send(h11.Data(data=text)) or b"")
             await stream.send_all(out + (connection.send(h11.EndOfMessage()) or b""))
             if connection.our_state is h11.DONE:
                 connection.start_next_cycle()
+
+    async def _behave(self, target: str) -> int:
+        """Waits as the query asks; the status to answer, 0 to end the connection instead."""
+        asked = {
+            name: re.sub(r"[^0-9a-z-]", "", values[0]) for name, values in parse_qs(urlsplit(target).query).items()
+        }
+        await trio.sleep(_seconds(asked.get("delay", "")))
+        if "uuid" not in asked:
+            return 200
+        self._tries[asked["uuid"]] += 1
+        if self._tries[asked["uuid"]] > int(asked.get("succeedAfter", "0")):
+            return 200
+        await trio.sleep(_seconds(asked.get("delayRetry", "")))
+        return int(asked.get("responseCode", "0"))
 
     async def _http2(self, stream: trio.abc.Stream, number: int, first: bytes) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
@@ -122,6 +182,7 @@ class Application:
             headers.setdefault(name, []).append(value)
         seen: dict[str, object] = {
             "service": self.name,
+            "namespace": self.namespace,
             "protocol": version,
             "method": method,
             "path": target,
@@ -130,7 +191,14 @@ class Application:
             "port": number,
         }
         self.seen.append(seen)
+        self._came.set()
         return json.dumps(seen).encode()
+
+
+def _seconds(text: str) -> float:
+    """A duration of Go's: ``300ms``, ``1s``, or nothing."""
+    number = float(re.sub(r"[^0-9.]", "", text) or 0)
+    return number / 1000 if text.endswith("ms") else number
 
 
 async def _event(stream: trio.abc.Stream, connection: h11.Connection) -> object:

@@ -19,6 +19,8 @@ class Tally:
     right: int = 0
     wrong: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
+    features: dict[str, Counter[str]] = field(default_factory=dict)
+    """Right and wrong cases by what they need, where a corpus says that."""
 
     @property
     def cases(self) -> int:
@@ -45,6 +47,11 @@ class Tally:
             "wrong": len(self.wrong),
             "left_out": len(self.left_out),
             "reasons": dict(reasons),
+            **(
+                {"features": {name: dict(counts) for name, counts in sorted(self.features.items())}}
+                if self.features
+                else {}
+            ),
         }
 
 

@@ -1,4 +1,4 @@
-"""Real clients for Istio's traffic cases: httpx, grpcio and plain sockets; and the answers as the cases' checks ask about them."""
+"""Real clients for the traffic of Istio's and Gateway API's suites: httpx, grpcio and plain sockets; and what they are answered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ WAIT_S = 5.0
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What is sent and where to. ``host`` is the authority; ``port`` the real port of the proxy's listener."""
+    """What is sent and where to. ``host`` is the authority; ``port`` the real port of the proxy's listener.
+
+    ``scheme`` is ``http``, ``https``, ``grpc``, ``tcp``, ``tls`` (bytes inside TLS) or ``udp``. ``server_name`` is the host where it is empty.
+    """
 
     port: int
     host: str
@@ -32,8 +35,8 @@ class Call(msgspec.Struct, frozen=True):
     follow: bool = False
     wait_s: float = WAIT_S
     keep_cookies: bool = False
-    through: int = 0
-    """The port of an explicit proxy that the call goes through; 0 for none."""
+    server_name: str = ""
+    body: bytes = b""
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -52,17 +55,18 @@ async def send(call: Call, trusted: ssl.SSLContext) -> list[Reply]:
     match call.scheme:
         case "grpc":
             return [await trio.to_thread.run_sync(_grpc, call) for _ in range(call.count)]
-        case "tcp":
-            return [await _tcp(call) for _ in range(call.count)]
+        case "tcp" | "tls":
+            return [await _tcp(call, trusted) for _ in range(call.count)]
+        case "udp":
+            return [await _udp(call) for _ in range(call.count)]
         case _:
             return await _http(call, trusted)
 
 
 async def _http(call: Call, trusted: ssl.SSLContext) -> list[Reply]:
     found: list[Reply] = []
-    proxy = f"http://127.0.0.1:{call.through}" if call.through else None
     async with httpx.AsyncClient(
-        verify=trusted, http1=not call.http2, http2=call.http2, trust_env=False, timeout=call.wait_s, proxy=proxy
+        verify=trusted, http1=not call.http2, http2=call.http2, trust_env=False, timeout=call.wait_s
     ) as client:
         for _ in range(call.count):
             try:
@@ -78,12 +82,12 @@ async def _followed(client: httpx.AsyncClient, call: Call) -> Reply:
     path, _, _ = call.path.partition("#")
     for _ in range(3):
         host = call.host.rpartition(":")[0] if ":" in call.host else call.host
-        where = call.host if call.through else f"127.0.0.1:{call.port}"
         response = await client.request(
             call.method,
-            f"{call.scheme}://{where}{path}",
+            f"{call.scheme}://127.0.0.1:{call.port}{path}",
             headers={"host": call.host, **call.headers},
-            extensions={"sni_hostname": host},
+            extensions={"sni_hostname": call.server_name or host},
+            content=call.body or None,
         )
         if not call.follow or response.status_code not in (301, 302, 303, 307, 308):
             break
@@ -107,11 +111,28 @@ def _grpc(call: Call) -> Reply:
     return Reply(200, seen=json.loads(text), text=text.decode())
 
 
-async def _tcp(call: Call) -> Reply:
+async def _udp(call: Call) -> Reply:
+    with trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM) as sock:
+        await sock.connect(("127.0.0.1", call.port))
+        with trio.move_on_after(call.wait_s):
+            try:
+                await sock.send(call.message.encode())
+                text = (await sock.recv(65536)).decode()
+            except OSError as error:
+                return Reply(error=repr(error))
+            return Reply(200, seen=json.loads(text), text=text)
+    return Reply(error="nothing came")
+
+
+async def _tcp(call: Call, trusted: ssl.SSLContext) -> Reply:
     got = b""
     with trio.move_on_after(call.wait_s):
         try:
-            async with await trio.open_tcp_stream("127.0.0.1", call.port) as stream:
+            plain: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", call.port)
+            if call.scheme == "tls":
+                name = call.server_name or call.host
+                plain = trio.SSLStream(plain, trusted, server_hostname=name, https_compatible=True)
+            async with plain as stream:
                 await stream.send_all(call.message.encode())
                 while b"\n" not in got or not got.endswith(b"\n"):
                     more = await stream.receive_some(65536)

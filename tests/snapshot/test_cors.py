@@ -36,6 +36,7 @@ def test_a_preflight_of_an_allowed_origin_is_answered_without_a_fault() -> None:
         b"access-control-allow-credentials": b"true",
         b"access-control-allow-methods": b"GET,PUT",
         b"access-control-allow-headers": b"x-a",
+        b"access-control-expose-headers": b"x-b",
         b"access-control-max-age": b"60",
     }
 
