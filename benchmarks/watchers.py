@@ -42,7 +42,7 @@ from snapshot.trust.publisher import publish_release, read_published
 from snapshot.trust.release import Release
 
 LIVE_S = 30.0
-PACE_S = 0.5
+PACE_S = 2.5
 """A pause between publications, in which the proxies write their states: what is measured is a publication, not a queue of them."""
 
 WEFT = (sys.executable, "-m", "weft")

@@ -27,8 +27,11 @@ from snapshot.store import Store, StoreError
 from snapshot.stores import open_store
 from snapshot.trust.failure import Reason, Untrusted
 
-KEEP_AFTER_S = 0.3
-"""From a verified slice to its way onto the disk; a crash in between starts with the slice before, as one a moment earlier would have."""
+KEEP_AFTER_S = 1.0
+KEEP_SPREAD_S = 1.0
+"""From a verified slice to its way onto the disk, and by how much more that may be, at random: the sidecars of one machine get a release at the
+same moment, and their disk writes may neither hold up its way to live nor meet. A crash in between starts with the slice before, as one a moment
+earlier would have."""
 LAST_KEEP_S = 2.0
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made in it has a random name and is its owner's alone
@@ -136,7 +139,7 @@ class Follower:
         while True:
             await self._unkept.wait()
             # What was told is at work first, and releases in a row are written once.
-            await trio.sleep(KEEP_AFTER_S)
+            await trio.sleep(KEEP_AFTER_S + KEEP_SPREAD_S * random.random())  # noqa: S311  spread
             self._unkept = trio.Event()
             failures = 0
             while not await self._keep():
