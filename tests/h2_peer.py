@@ -113,13 +113,17 @@ class Client:
             case h2.events.DataReceived():
                 answer.body += event.data
                 if self._greedy:
-                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    self.acknowledge(event.flow_controlled_length, event.stream_id)
             case h2.events.TrailersReceived():
                 answer.trailers = event.headers
             case h2.events.StreamEnded():
                 answer.ended = True
             case h2.events.StreamReset():
                 answer.reset = event.error_code
+
+    def acknowledge(self, size: int, stream: int) -> None:
+        """Gives the windows back."""
+        self.h2.acknowledge_received_data(size, stream)
 
     async def answer(self, stream: int) -> Answer:
         """The whole answer on a stream, or as much as came before it, or the connection, ended."""
@@ -133,11 +137,13 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(port: int, *, greedy: bool = True, window: int | None = None) -> AsyncIterator[Client]:
+async def connected(
+    port: int, *, greedy: bool = True, window: int | None = None, kind: type[Client] = Client
+) -> AsyncIterator[Client]:
     """A client on a new connection."""
     stream = await trio.open_tcp_stream("127.0.0.1", port)
     async with stream:
-        client = Client(stream, greedy=greedy, window=window)
+        client = kind(stream, greedy=greedy, window=window)
         await client.flush()
         yield client
 

@@ -21,11 +21,11 @@ CONTROL_START_S = 20.0
 
 
 class Weft:
-    """weft itself. Owns the control plane that it started, until ``close``."""
+    """weft itself, with either engine. Owns the control plane that it started, until ``close``."""
 
-    name = "weft"
-
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "trio") -> None:
+        self.name = "weft" if engine == "trio" else f"weft-{engine}"
+        self._engine = engine
         self._control: tuple[Server, int, Path] | None = None
         self.publishers: dict[str, Publisher] = {}
         self.admin: dict[str, int] = {}
@@ -68,6 +68,7 @@ class Weft:
             'state = "state"',
             'address = "127.0.0.1"',
             'credentials = "credentials"',
+            f'engine = "{self._engine}"',
         ]
         if hop.tls_in or (hop.tls_out and not hop.origin):
             _, port, ledger = self._started(folder)
