@@ -106,6 +106,8 @@ class TcpRelay:
     def on_stream(self, stream: UpstreamStream) -> None:
         """See Waiter."""
         self._upstream = stream
+        if self.cluster is not None and self.cluster.watch is not None:
+            self.cluster.watch.on_connected(self.endpoint)
         for data in self._pending:
             stream.send_data(data)
         self._pending.clear()
@@ -116,6 +118,8 @@ class TcpRelay:
     def on_unavailable(self, failure: Failure, reason: str) -> None:
         """See Waiter."""
         self.transport_failure = reason
+        if self.cluster is not None and self.cluster.watch is not None:
+            self.cluster.watch.on_failure(self.endpoint, failure)
         self._end(REPLIES[failure].flag, abort=True)
 
     def on_response_data(self, data: bytes) -> None:

@@ -14,6 +14,8 @@ import trio
 
 STATUS = "x-reply-status"
 KEY = "x-differential-key"
+FAIL_AT = "x-fail-at"
+"""Names the one address that answers 503."""
 
 
 class Backends:
@@ -57,7 +59,7 @@ class Backends:
         pairs = [(name.lower(), value.strip()) for name, _, value in (field.partition(":") for field in fields)]
         said = dict(pairs)
         self.attempts[said.get(KEY, "")] += 1
-        status = said.get(STATUS, "200")
+        status = "503" if said.get(FAIL_AT) == here else said.get(STATUS, "200")
         seen = {"backend": here, "method": method, "target": target, "headers": pairs}
         body = b"" if method == "HEAD" else json.dumps(seen).encode()
         more = "".join(f"{name[7:]}: {value}\r\n" for name, value in pairs if name.startswith("x-give-"))

@@ -63,26 +63,38 @@ def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[s
     clusters: dict[str, str] = {}
     for section in prepared.sections.values():
         if isinstance(section, Cluster) and not isinstance(section.endpoints, OriginalDestination):
-            address = backends.address(len(clusters))
-            clusters[address] = section.name
-            endpoints = StaticEndpoints((Endpoint(address, backends.port),))
-            section = msgspec.structs.replace(section, endpoints=endpoints, tls=None, protocol="http1")
+            endpoints = tuple(
+                msgspec.structs.replace(
+                    one, address=backends.address(len(clusters) + number), port=backends.port, mesh=False
+                )
+                for number, one in enumerate(_balanced(section))
+            )
+            clusters |= {one.address: section.name for one in endpoints}
+            section = msgspec.structs.replace(section, endpoints=StaticEndpoints(endpoints), tls=None, protocol="http1")
         if isinstance(section, Proxy):
             section = msgspec.structs.replace(section, access_log=AccessLog())
         sections.append(section)
     return slice_of(*sections), clusters
 
 
+def _balanced(section: Cluster) -> tuple[Endpoint, ...]:
+    """The endpoints that a cluster is given: its own where which of them is chosen can be compared, else one."""
+    comparable = section.hashing is not None or section.outlier is not None or section.locality is not None
+    if comparable and isinstance(section.endpoints, StaticEndpoints) and section.endpoints.endpoints:
+        return section.endpoints.endpoints
+    return (Endpoint("", 0),)
+
+
 @asynccontextmanager
 async def both(
-    prepared: PreparedSlice, backends: Backends, authority: Authority, folder: Path
+    prepared: PreparedSlice, backends: Backends, authority: Authority, folder: Path, *, locality: str = ""
 ) -> AsyncIterator[Engines]:
-    """Runs both engines for the duration of a block; raises UntranslatableError before anything runs."""
+    """Runs both engines, which stand in a locality, for the duration of a block; raises UntranslatableError before anything runs."""
     slice_, clusters = grounded(prepared, backends)
     grounded_prepared = prepare(slice_)
     listeners = list(grounded_prepared.listeners.values())
-    ours, sockets = _placed(listeners)
-    theirs, reserved = _placed(listeners)
+    ours, sockets = _placed(listeners, locality)
+    theirs, reserved = _placed(listeners, locality)
     svid = authority.svid(prepared.proxy.workload.identity)
     credentials = [authority.credential(name, *hosts) for name, hosts in _slots(listeners).items()]
     addresses = {
@@ -117,7 +129,7 @@ def _slots(listeners: Sequence[Listener]) -> dict[str, list[str]]:
     return found
 
 
-def _placed(listeners: Sequence[Listener]) -> tuple[Bootstrap, dict[str, socket.socket]]:
+def _placed(listeners: Sequence[Listener], locality: str) -> tuple[Bootstrap, dict[str, socket.socket]]:
     """A bootstrap with a free port for each listener, and the sockets that hold the ports."""
     sockets: dict[str, socket.socket] = {}
     port_map: dict[str, int] = {}
@@ -135,7 +147,8 @@ def _placed(listeners: Sequence[Listener]) -> tuple[Bootstrap, dict[str, socket.
                 services[f"{host}:{number}"] = f"127.0.0.1:{port}"
         sockets[f"127.0.0.1:{port}"] = sock
     ports = Ports(admin=-1, outbound=outbound, metrics=-1, merged_metrics=-1, readiness=-1)
-    return Bootstrap(Selector(), "", "", "", port_map=port_map, services=services, ports=ports), sockets
+    bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, services=services, ports=ports, locality=locality)
+    return bootstrap, sockets
 
 
 @asynccontextmanager
