@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import pygit2
@@ -22,6 +22,7 @@ from compiler.tree import (
     MAX_LINKS,
     SUFFIXES,
     TreeError,
+    TreeFile,
     beneath,
     enters,
     is_configuration,
@@ -45,29 +46,33 @@ class CommitTree:
 
     def files(self) -> Iterable[tuple[str, bytes]]:
         """The configuration files, sorted by path."""
-        return self._read[0]
+        return tuple((entry.path, entry.read()) for entry in self._found[0])
+
+    def entries(self) -> Sequence[TreeFile]:
+        """The configuration files, sorted by path; their states are the names of Git's blobs."""
+        return self._found[0]
 
     def guardrails(self) -> Iterable[tuple[str, bytes]]:
         """The files of the top-level folder ``guardrails``, sorted by path."""
-        return self._read_guardrails[0]
+        return tuple((entry.path, entry.read()) for entry in self._found_guardrails[0])
 
     def refusals(self) -> Iterable[Diagnostic]:
         """Links that leave the tree or name a folder, and submodules."""
-        return (*self._read[1], *self._read_guardrails[1])
+        return (*self._found[1], *self._found_guardrails[1])
 
     @cached_property
-    def _read(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+    def _found(self) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
         return _collect(self._tree, self._shown_as)
 
     @cached_property
-    def _read_guardrails(self) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+    def _found_guardrails(self) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
         folder = self._tree[GUARDRAILS] if GUARDRAILS in self._tree else None  # noqa: SIM401  a pygit2.Tree has no get
-        return _collect(folder, beneath(self._shown_as, GUARDRAILS)) if isinstance(folder, pygit2.Tree) else ((), ())
+        return _collect(folder, beneath(self._shown_as, GUARDRAILS)) if isinstance(folder, pygit2.Tree) else ([], ())
 
 
-def _collect(top: pygit2.Tree, shown_as: str) -> tuple[tuple[tuple[str, bytes], ...], tuple[Diagnostic, ...]]:
+def _collect(top: pygit2.Tree, shown_as: str) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
     """The configuration files below a folder, and what stands in the place of some."""
-    files: list[tuple[str, bytes]] = []
+    files: list[TreeFile] = []
     refused: list[Diagnostic] = []
     for path, entry in _walk(top):
         shown = beneath(shown_as, path)
@@ -80,8 +85,12 @@ def _collect(top: pygit2.Tree, shown_as: str) -> tuple[tuple[tuple[str, bytes], 
             refused.append(diagnostic("WFT0007", f"{shown} {blob}", at))
         else:
             assert isinstance(blob, pygit2.Blob)
-            files.append((shown, blob.data[: MAX_FILE_BYTES + 1]))
-    return tuple(sorted(files)), tuple(refused)
+            files.append(TreeFile(shown, b"blob " + blob.id.raw, partial(_content, blob)))
+    return sorted(files, key=lambda file: file.path), tuple(refused)
+
+
+def _content(blob: pygit2.Blob) -> bytes:
+    return blob.data[: MAX_FILE_BYTES + 1]
 
 
 def _walk(top: pygit2.Tree) -> Iterator[tuple[str, pygit2.Object]]:

@@ -17,7 +17,7 @@ from compiler.diagnostic import Diagnostic
 from compiler.judges import judges
 from compiler.kept import authenticated, cache_key, opened, write_whole
 from compiler.repository import cache_folder
-from compiler.tree import Tree, digest_of
+from compiler.tree import Tree, digest_of, digest_of_entries
 
 _PURPOSE = b"findings"
 MAX_ENTRIES = 64
@@ -52,7 +52,7 @@ class FindingsCache:
             return None
 
     def put(self, tree: Tree, found: list[Diagnostic]) -> None:
-        """Keeps the findings of a tree, whole or not at all."""
+        """Keeps the findings of a tree, whole or not at all. What can be other findings tomorrow is not for keeping (``Memory.depends_on_date``)."""
         try:
             body = msgspec.msgpack.encode(found)
             write_whole(self._folder / _key(tree), authenticated(self._key, _PURPOSE, body))
@@ -67,15 +67,10 @@ class FindingsCache:
             entry.unlink(missing_ok=True)
 
 
-def depends_on_date(tree: Tree) -> bool:
-    """Whether the findings can be others tomorrow: there may be a certificate, whose end comes near. Such a tree is not for keeping."""
-    return any(b"Secret" in content for _, content in tree.files())
-
-
 def _key(tree: Tree) -> str:
     parts = (
         judges(),
-        digest_of(tree.files()),
+        digest_of_entries(tree.entries()),
         digest_of(tree.guardrails()),
         hashlib.sha256(msgspec.msgpack.encode(list(tree.refusals()))).hexdigest(),
     )

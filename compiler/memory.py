@@ -27,7 +27,7 @@ from compiler.kept import Kept, cache_key
 from compiler.link import Scope
 from compiler.repository import cache_folder
 from compiler.surroundings import Surroundings
-from compiler.tree import Tree, digest_of
+from compiler.tree import Tree, TreeFile, digest_of
 from snapshot.index import SliceEntry
 
 _T = TypeVar("_T")
@@ -178,12 +178,17 @@ class Memory:
         """The files of a tree, of which only those are looked at that are new or have changed."""
         guardrails = digest_of(tree.guardrails()).encode()
         now: dict[bytes, HeldFile] = {}
-        for file, content in tree.files():
-            key = _digest(guardrails, file.encode("utf-8", "surrogateescape"), hashlib.sha256(content).digest())
-            known = self._held.get(key) or self._recall(key, partial(examine, file, content, guards))
-            now[key] = known or self._learn(key, examine(file, content, guards))
+        for file in tree.entries():
+            key = _digest(guardrails, file.path.encode("utf-8", "surrogateescape"), file.state)
+            known = self._held.get(key) or self._recall(key, file, guards)
+            now[key] = known or self._learn(key, examine(file.path, file.read(), guards))
         self._held = now
         return list(now.values())
+
+    @property
+    def depends_on_date(self) -> bool:
+        """Whether findings in the last tree can be others tomorrow: there may be a certificate, whose end comes near."""
+        return any(item.kind == "Secret" for file in self._held.values() for item in file.outline.documents)
 
     def findings(self, parts: list[Surroundings], dates: Dates | None) -> list[Diagnostic]:
         """What analysis finds in a mesh, part by part; only what surrounds a change is looked at again."""
@@ -227,12 +232,12 @@ class Memory:
         if self._cache is not None:
             self._cache.save(self._held, self._findings, self._slices)
 
-    def _recall(self, key: bytes, examined: Callable[[], ExaminedFile]) -> HeldFile | None:
+    def _recall(self, key: bytes, file: TreeFile, guards: Guards) -> HeldFile | None:
         cache = self._cache
         known = cache.outline(key) if cache is not None else None
         if cache is None or known is None:
             return None
-        return HeldFile(key, known, lambda: cache.file(key) or examined())
+        return HeldFile(key, known, lambda: cache.file(key) or examine(file.path, file.read(), guards))
 
     def _learn(self, key: bytes, examined: ExaminedFile) -> HeldFile:
         held = HeldFile.examined(key, examined)

@@ -8,8 +8,8 @@ about it, which ``guardrails()`` gives). Only those files, so two checkouts of o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from compiler.diagnostic import Diagnostic
 
@@ -27,6 +27,14 @@ NOT_A_FILE = "is a pipe, a socket or a device"
 
 class TreeError(Exception):
     """The tree itself cannot be read (no repository, no such revision, no such path); the message says which and what to do."""
+
+
+class TreeFile(NamedTuple):
+    """A file that need not have been read. ``state`` tells its content from any other; ``read`` gives that content, or raises TreeError."""
+
+    path: str
+    state: bytes
+    read: Callable[[], bytes]
 
 
 class Tree(Protocol):
@@ -47,6 +55,10 @@ class Tree(Protocol):
 
         Content is cut after ``MAX_FILE_BYTES + 1``, so that a reader can tell a file that is too large without holding it.
         """
+        ...
+
+    def entries(self) -> Sequence[TreeFile]:
+        """The same files, of which only those are read that have to be."""
         ...
 
     def guardrails(self) -> Iterable[tuple[str, bytes]]:
@@ -74,6 +86,10 @@ class MemoryTree:
         """The configuration files, sorted by path."""
         return self._files
 
+    def entries(self) -> Sequence[TreeFile]:
+        """The configuration files, sorted by path."""
+        return [held_file(path, content) for path, content in self._files]
+
     def guardrails(self) -> Iterable[tuple[str, bytes]]:
         """The files below ``guardrails``, sorted by path."""
         return self._guardrails
@@ -90,12 +106,21 @@ class JoinedTree:
 
     def __init__(self, trees: Iterable[Tree]) -> None:
         self._trees = tuple(trees)
-        self._files = tuple(sorted({path: content for tree in self._trees for path, content in tree.files()}.items()))
-        self.digest = digest_of(self._files)
+        found = {entry.path: entry for tree in self._trees for entry in tree.entries()}
+        self._entries = [found[path] for path in sorted(found)]
+
+    @property
+    def digest(self) -> str:
+        """A digest over the files of all trees."""
+        return digest_of_entries(self._entries)
 
     def files(self) -> Iterable[tuple[str, bytes]]:
         """The files of all trees, sorted by path."""
-        return self._files
+        return tuple((entry.path, entry.read()) for entry in self._entries)
+
+    def entries(self) -> Sequence[TreeFile]:
+        """The files of all trees, sorted by path."""
+        return self._entries
 
     def guardrails(self) -> Iterable[tuple[str, bytes]]:
         """The guardrails of all trees; each holds for all of them."""
@@ -123,12 +148,25 @@ def enters(folder: str) -> bool:
     return parts[0] not in ASIDE and not any(part.startswith(".") for part in parts)
 
 
+def held_file(path: str, content: bytes) -> TreeFile:
+    """A file whose content is in memory."""
+    return TreeFile(path, hashlib.sha256(content).digest(), lambda: content)
+
+
 def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
-    """A sha256 over paths and contents in the given order; lengths go in too, so that no two lists of files collide."""
-    whole = hashlib.sha256()
-    for path, content in files:
+    """A sha256 over paths and contents in the given order."""
+    return _digest((path, hashlib.sha256(content).digest()) for path, content in files)
+
+
+def digest_of_entries(entries: Iterable[TreeFile]) -> str:
+    """The same where the files are not read; of a commit's files it is another, for their states are Git's."""
+    return _digest((entry.path, entry.state) for entry in entries)
+
+
+def _digest(states: Iterable[tuple[str, bytes]]) -> str:
+    """Lengths go in too, so that no two lists of files collide."""
+    parts = []
+    for path, state in states:
         name = path.encode("utf-8", "surrogateescape")
-        whole.update(f"{len(name)} {len(content)}\n".encode())
-        whole.update(name)
-        whole.update(content)
-    return whole.hexdigest()
+        parts.append(b"%d %d\n%b%b" % (len(name), len(state), name, state))
+    return hashlib.sha256(b"".join(parts)).hexdigest()

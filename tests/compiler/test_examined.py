@@ -9,7 +9,7 @@ import pytest
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, ResourceId, Span
 from compiler.examined import ExaminedFile, examine
-from compiler.findings_cache import MAX_ENTRIES, FindingsCache, depends_on_date
+from compiler.findings_cache import MAX_ENTRIES, FindingsCache
 from compiler.guardrails import Guards
 from compiler.memory import Memory
 from compiler.pipeline import check
@@ -115,5 +115,8 @@ def test_the_folder_does_not_grow_for_ever(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_may_hold_certificates_is_not_for_keeping() -> None:
-    assert depends_on_date(MemoryTree({"a.yaml": b"kind: Secret\n"}))
-    assert not depends_on_date(MemoryTree({"a.yaml": GOOD}))
+    memory = Memory()
+    check(MemoryTree({"a.yaml": b"apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n"}), memory=memory)
+    assert memory.depends_on_date
+    check(MemoryTree({"a.yaml": GOOD}), memory=memory)
+    assert not memory.depends_on_date

@@ -84,7 +84,7 @@ def test_a_work_trees_digest_follows_paths_and_contents_only(tmp_path: Path) -> 
     write(tmp_path / "three", {"b.yaml": "1"})
     digests = [WorkTree(tmp_path / name).digest for name in ("one", "two", "three")]
     assert digests[0] == digests[1] != digests[2]
-    assert digests[0] == hashlib.sha256(b"6 1\na.yaml1").hexdigest()
+    assert digests[0] == hashlib.sha256(b"6 32\na.yaml" + hashlib.sha256(b"1").digest()).hexdigest()
 
 
 def test_a_folder_of_a_repository_is_a_tree_of_its_own(tmp_path: Path) -> None:

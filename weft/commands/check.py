@@ -13,7 +13,7 @@ import msgspec
 
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Severity
-from compiler.findings_cache import FindingsCache, depends_on_date
+from compiler.findings_cache import FindingsCache
 from compiler.fixes import fixed_text
 from compiler.render import (
     Sources,
@@ -26,6 +26,7 @@ from compiler.render import (
     summarize,
 )
 from compiler.selection import Selection, UnknownCodeError, beginnings
+from compiler.stamps import Stamps
 from compiler.tree import SUFFIXES, JoinedTree, Tree, TreeError
 from compiler.worktree import WorkTree
 from weft.collecting import no_collection
@@ -150,11 +151,14 @@ class _Asked(msgspec.Struct, frozen=True):
     cached: bool
 
 
-def _check(asked: _Asked, memory: Memory | None = None) -> int:
-    tree = _tree(asked.paths, asked.rev)
+def _check(asked: _Asked, memory: Memory | None = None, stamps: Stamps | None = None) -> int:
+    stamps = stamps or (Stamps.of(_first(asked)) if asked.cached and asked.rev is None else Stamps())
+    tree = _tree(asked.paths, asked.rev, stamps)
     with no_collection():
         found = [item for item in _findings(asked, tree, memory) if asked.shown.takes(item)]
-    if not found and not tuple(tree.files()):
+    if memory is None:
+        stamps.save()
+    if not found and not tree.entries():
         where = " ".join(asked.paths) or "this folder"
         click.echo(
             f"there was nothing to check: no {', '.join(SUFFIXES)} file in {where}; `weft init DIR` makes a mesh",
@@ -207,16 +211,17 @@ def _fix(asked: _Asked) -> None:
 def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnostic]:
     """What is wrong with a tree, from the cache where the tree was checked before and no date can have changed that."""
     dates = _dates(asked)
-    if memory is not None or not asked.cached or depends_on_date(tree):
+    if memory is not None or not asked.cached:
         return _compiler_check(tree, dates, memory)
-    path = Path(asked.paths[0] if asked.paths else ".")
+    path = _first(asked)
     cache = FindingsCache.of(path)
     known = cache.get(tree) if cache else None
     if known is None:
         from compiler.memory import CompilerCache, Memory  # A warm check needs neither.
 
-        known = _compiler_check(tree, dates, Memory(CompilerCache.of(path)))
-        if cache is not None:
+        memory = Memory(CompilerCache.of(path))
+        known = _compiler_check(tree, dates, memory)
+        if cache is not None and not memory.depends_on_date:
             cache.put(tree, known)
     return known
 
@@ -239,11 +244,11 @@ def _watch(asked: _Asked) -> int:
 
     from compiler.memory import Memory
 
-    memory = Memory()
-    code = _check(asked, memory)
+    memory, stamps = Memory(), Stamps()
+    code = _check(asked, memory, stamps)
     for _ in watchfiles.watch(*(asked.paths or (".",)), raise_interrupt=False, watch_filter=_is_of_interest):
         click.echo()
-        code = _check(asked, memory)
+        code = _check(asked, memory, stamps)
     return code
 
 
@@ -252,9 +257,13 @@ def _is_of_interest(_: object, path: str) -> bool:
     return path.endswith(SUFFIXES) and "/.git/" not in path
 
 
-def _tree(paths: tuple[str, ...], rev: str | None) -> Tree:
+def _first(asked: _Asked) -> Path:
+    return Path(asked.paths[0] if asked.paths else ".")
+
+
+def _tree(paths: tuple[str, ...], rev: str | None, stamps: Stamps | None = None) -> Tree:
     if rev is None:
-        trees = [WorkTree(Path(path), shown_as=_prefix(path)) for path in paths or (".",)]
+        trees = [WorkTree(Path(path), shown_as=_prefix(path), stamps=stamps) for path in paths or (".",)]
         return trees[0] if len(trees) == 1 else JoinedTree(trees)
     if len(paths) > 1:
         raise click.UsageError("with --rev give one PATH: the repository, or the folder of it that holds the mesh")

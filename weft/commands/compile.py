@@ -13,6 +13,7 @@ from compiler.memory import CompilerCache, Memory
 from compiler.nothing import nothing_to_run
 from compiler.pipeline import Compilation, compile_tree
 from compiler.render import Sources, render_text, summarize
+from compiler.stamps import Stamps
 from compiler.tree import Tree, TreeError
 from compiler.worktree import WorkTree
 from snapshot.encode import encode
@@ -64,10 +65,12 @@ def command(
     if worktree and rev is not None:
         raise click.UsageError("--worktree compiles files that are in no commit; leave out --rev or --worktree")
     try:
-        tree: Tree = WorkTree(Path(repo)) if worktree else CommitTree(Path(repo), rev or "HEAD")
+        stamps = Stamps() if no_cache or not worktree else Stamps.of(Path(repo))
+        tree: Tree = WorkTree(Path(repo), stamps=stamps) if worktree else CommitTree(Path(repo), rev or "HEAD")
         memory = Memory(None if no_cache else CompilerCache.of(Path(repo)))
         with no_collection():
             compilation = compile_tree(tree, allow_partial=allow_partial, memory=memory)
+        stamps.save()
     except TreeError as error:
         raise click.ClickException(str(error)) from None
     _report(compilation, tree)

@@ -16,6 +16,7 @@ from compiler.diagnostic import Severity
 from compiler.memory import Memory
 from compiler.pipeline import compile_tree
 from compiler.render import Sources, render_text, summarize
+from compiler.stamps import Stamps
 from compiler.tree import TreeError
 from compiler.worktree import WorkTree
 from snapshot.index import Snapshot
@@ -43,6 +44,7 @@ class Builder:
     def __init__(self, mesh: Path, folder: Path, *, allow_partial: bool) -> None:
         self._mesh = mesh
         self._memory = Memory()
+        self._stamps = Stamps()
         self._stored: frozenset[str] = frozenset()
         self._allow_partial = allow_partial
         self.store = DirectoryStore(folder / "store")
@@ -52,7 +54,7 @@ class Builder:
     def build(self) -> Build:
         """Compiles the files as they are now."""
         try:
-            tree = WorkTree(self._mesh, shown_as=_shown(self._mesh))
+            tree = WorkTree(self._mesh, shown_as=_shown(self._mesh), stamps=self._stamps)
             with no_collection():
                 compilation = compile_tree(tree, allow_partial=self._allow_partial, memory=self._memory)
         except TreeError as error:
