@@ -52,7 +52,7 @@ def not_carried(document: Document) -> Iterator[Diagnostic]:
     namespace = "" if document.kind in CLUSTER_SCOPED else document.namespace or DEFAULT_NAMESPACE
     resource = ResourceId(kind, namespace, document.name)
     if kind == "EnvoyFilter":
-        yield from answer_patches(document, frozenset(KINDS_NOT_CARRIED), NOT_CARRIED, resource)
+        yield from answer_patches(document, _is_refused, NOT_CARRIED, resource)
         return
     for path, span, value in _walk(document.root, _tree(kind), "", document.root.span):
         # A kind of which nothing is carried refuses its whole spec; its name then says more than the path.
@@ -60,6 +60,12 @@ def not_carried(document: Document) -> Iterator[Diagnostic]:
         yield diagnostic(
             NOT_CARRIED, f"{shown} is valid, but this version does not carry it yet", span, resource=resource
         )
+
+
+def _is_refused(kind: str, path: str) -> bool:
+    """Whether a path of a kind, or everything above it, is not carried."""
+    whole = kind in KINDS_NOT_CARRIED
+    return whole or any(path == one or path.startswith(f"{one}.") for one in REFUSED.get(kind, ()))
 
 
 def _walk(node: Node, branch: Branch, path: str, span: Span) -> Iterator[tuple[str, Span, str]]:
