@@ -29,11 +29,13 @@ from compiler.resources.kubernetes import Namespace, Port, Secret, Service, Serv
 from compiler.resources.load import Resources
 from compiler.resources.mesh_config import CLUSTER_DOMAIN, MeshConfig
 from compiler.resources.meta import GATEWAY_API, Meta
+from compiler.resources.rate_limit import Limits
 from compiler.resources.security import AccessRule, PeerAuthentication
 from compiler.resources.service_entry import ServiceEntry
 from compiler.resources.sidecar import Sidecar
 from compiler.resources.virtual_service import VirtualService
 from compiler.resources.written import WORKLOAD_KINDS, PodTemplate, Written, pod_template, written
+from policies.limits import RateLimit
 from policies.source import SourceRef
 
 
@@ -122,6 +124,7 @@ class Mesh:
         self.grants = resources.all(ReferenceGrant)
         self.peer_authentications = resources.all(PeerAuthentication)
         self.access_rules = resources.all(AccessRule)
+        self.rate_limits = resources.all(Limits)
         self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}
@@ -335,6 +338,16 @@ class Mesh:
             for gateway in self.gateways.values()
             for workload in self.gateway_selected(gateway)
         )
+
+    @cached_property
+    def limits_by_target(self) -> dict[tuple[str, str, str], list[tuple[str, RateLimit]]]:
+        """Rate limits by the kind, namespace and name of what they target, each with the part that it is for ("" for all of it)."""
+        found: dict[tuple[str, str, str], list[tuple[str, RateLimit]]] = {}
+        for item in self.rate_limits:
+            for target in item.targets:
+                place = (target.kind, item.meta.namespace, target.name.value)
+                found.setdefault(place, []).extend((target.section, limit) for limit in item.limits)
+        return found
 
     def identity(self, namespace: str, account: str) -> str:
         """The SPIFFE ID of a service account (Istio's form)."""

@@ -3,9 +3,9 @@
 A broken resource must not be left out: without it requests would be routed, let in or encrypted by whatever holds in its absence. So each
 kind has a stand-in that keeps the part that says *whom* the resource is about (hosts, gateways, selector), as far as that can be read, and
 replaces the rest by a refusal: a VirtualService answers 503, an HTTPRoute 500, an AuthorizationPolicy denies, a PeerAuthentication asks for
-mutual TLS, a Sidecar lets nothing out, and the upstreams of a DestinationRule or a ServiceEntry have no endpoint. Where whom it is about
-cannot be read, or where the kind has no such form (a Service, a workload, the settings of the mesh), there is no stand-in and nothing can
-be published.
+mutual TLS, a Sidecar lets nothing out, a RateLimit lets one request a year pass, and the upstreams of a DestinationRule or a ServiceEntry
+have no endpoint. Where whom it is about cannot be read, or where the kind has no such form (a Service, a workload, the settings of the
+mesh), there is no stand-in and nothing can be published.
 """
 
 from __future__ import annotations
@@ -214,6 +214,11 @@ def _connection_route(broken: _Broken) -> dict[str, Value]:
     return {"parentRefs": broken.needed("parentRefs"), **broken.optional("hostnames"), "rules": rules}
 
 
+def _rate_limit(broken: _Broken) -> dict[str, Value]:
+    """One request a year for all that it limits: what limits are meant to protect is not left open."""
+    return {"targetRefs": broken.needed("targetRefs"), "limits": [{"requests": 1, "per": "8760h"}]}
+
+
 _SELECTORS = ("selector", "targetRefs", "targetRef")
 FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "VirtualService": _virtual_service,
@@ -224,6 +229,7 @@ FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "PeerAuthentication": _peer_authentication,
     **dict.fromkeys(("HTTPRoute", "GRPCRoute"), _http_route),
     "Sidecar": _sidecar,
+    "RateLimit": _rate_limit,
     **dict.fromkeys(("TLSRoute", "TCPRoute"), _connection_route),
 }
 """Kind, as sources name it, to the ``spec`` of its stand-in."""

@@ -64,6 +64,7 @@ THIRD_PARTY = {
     "runtime.service_server": {"msgspec", "trio", "h11"},
     "runtime.tls": {"msgspec", "cryptography"},
     "weft": {"click", "rich", "msgspec"},
+    "weft.configured": {"click", "httpx", "msgspec", "yaml"},
     "weft.starter": {"msgspec", "pygit2"},
     "weft.local": {"cryptography", "msgspec", "trio"},
     "weft.dev": {"msgspec", "rich", "trio", "watchfiles"},

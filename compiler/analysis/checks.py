@@ -33,6 +33,7 @@ from compiler.analysis import (
     injection,
     istio_annotations,
     jwks_fetches,
+    limit_targets,
     locality_failover,
     mesh_networks,
     mutual_tls,
@@ -122,6 +123,7 @@ CHECKS: tuple[Check, ...] = (
     host_owners.check,
     egress_wildcards.check,
     locality_failover.check,
+    limit_targets.check,
 )
 
 

@@ -8,6 +8,7 @@ from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters, virtual_host_sections
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
+from compiler.link.limits import Limited, limits_on, with_limits
 from compiler.link.proxies import described_proxy
 from compiler.link.view import View
 from compiler.mesh import Mesh
@@ -66,7 +67,8 @@ def _port(
         sections.append(RouteTable(name, gateway.meta.source))
     for listener in web:
         attached = attachments(mesh, gateway, listener)
-        sections += _virtual_hosts(view, listener, listeners, attached, tables[listener.name])
+        limits = limits_on(mesh, gateway.meta, listener.name)
+        sections += _virtual_hosts(view, listener, listeners, attached, tables[listener.name], limits)
         if listener.protocol != "HTTP":
             sections += _misdirected(listener, web, tables[listener.name])
     chains = _chains(web, tables, policies) if web else []
@@ -141,7 +143,7 @@ def _connections(
 
 
 def _virtual_hosts(
-    view: View, listener: ApiListener, rivals: list[ApiListener], attached: list[Attached], table: str
+    view: View, listener: ApiListener, rivals: list[ApiListener], attached: list[Attached], table: str, limits: Limited
 ) -> list[Section]:
     """One virtual host per host that routes have on this listener, and one without routes (404) for the listener's own hostname.
 
@@ -158,7 +160,8 @@ def _virtual_hosts(
             continue
         source = by_host[host][0].meta.source if by_host[host] else listener.source
         section = VirtualHost(table, f"{host}:{listener.port}", (host,), source)
-        sections += virtual_host_sections(section, sorted_routes(view, by_host[host], listener))
+        routes = with_limits(sorted_routes(view, by_host[host], listener), limits)
+        sections += virtual_host_sections(section, routes)
     return sections
 
 

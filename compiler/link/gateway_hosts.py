@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from compiler.hosts import overlap
 from compiler.link.draft import virtual_host_sections
+from compiler.link.limits import limits_on, with_limits
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, binds, hosts_of, http_routes, is_catch_all
 from compiler.resources.cursor import Labels
@@ -86,7 +87,7 @@ class HostTable:
         for service, gateway in bound:
             name = f"{gateway.meta.namespace}/{gateway.meta.name}"
             at = Standpoint(name, self.port, self.view.namespace, self.labels)
-            routes += http_routes(self.view, service, at)
+            routes += with_limits(http_routes(self.view, service, at), limits_on(self.view.mesh, gateway.meta))
         # Of several VirtualServices one's catch-all must not hide the next one's routes (Istio).
         return sorted(routes, key=is_catch_all)
 

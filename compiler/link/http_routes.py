@@ -8,6 +8,7 @@ import msgspec
 
 from compiler.api_references import backend_problem
 from compiler.hosts import full_host
+from compiler.link.limits import Limited, limits_on
 from compiler.link.view import View
 from compiler.resources.api_route import Attachable
 from compiler.resources.gateway_api import ApiListener, ObjectRef
@@ -27,9 +28,10 @@ def sorted_routes(view: View, attached: Iterable[HttpRoute], listener: ApiListen
     for route in attached:
         for index, rule in enumerate(route.rules):
             action = _action(view, route, rule, listener)
+            limits = limits_on(view.mesh, route.meta, rule.name)
             for position, (match, source) in enumerate(rule.matches):
                 rank = (*specificity(match), route.meta.order, index, position)
-                ranked.append((rank, _route(route, rule, index, action, match, source)))
+                ranked.append((rank, _route(route, rule, index, action, match, source, limits)))
     ranked.sort(key=lambda item: item[0])
     return [route for _, route in ranked]
 
@@ -49,7 +51,13 @@ def specificity(match: RouteMatch) -> tuple[int, int, bool, int, int]:
 
 
 def _route(
-    route: HttpRoute, rule: RouteRule, index: int, action: RouteAction, match: RouteMatch, source: SourceRef
+    route: HttpRoute,
+    rule: RouteRule,
+    index: int,
+    action: RouteAction,
+    match: RouteMatch,
+    source: SourceRef,
+    limits: Limited,
 ) -> Route:
     return Route(
         source=source,
@@ -61,6 +69,7 @@ def _route(
         timeout_ms=rule.timeout_ms,
         retry=(rule.retry or DEFAULT_RETRY) if isinstance(action, Forward) else None,
         cors=rule.filters.cors,
+        limits=limits,
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 from compiler.link.authentication import peer_mode
 from compiler.link.clusters import pool_limits, target_port
 from compiler.link.draft import virtual_host_sections
+from compiler.link.limits import Limited, limits_on, with_limits
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import ConnectionPool
 from compiler.resources.kubernetes import Port, Workload
@@ -118,7 +119,19 @@ def _port(mesh: Mesh, workload: Workload, port: Accepted, policies: str) -> list
         return [cluster, listener]
     route = Route(port.source, RouteMatch(), Forward((Destination(cluster.name),)), name="default", retry=INBOUND_RETRY)
     host = VirtualHost(name, f"inbound|http|{number}", ("*",), port.source)
-    return [cluster, listener, RouteTable(name, port.source), *virtual_host_sections(host, [route])]
+    routes = with_limits([route], _limits(mesh, workload, number))
+    return [cluster, listener, RouteTable(name, port.source), *virtual_host_sections(host, routes)]
+
+
+def _limits(mesh: Mesh, workload: Workload, number: int) -> Limited:
+    """The rate limits of the services that have a port here, and of that port."""
+    exposed = exposed_ports(mesh, workload) if mesh.rate_limits else ()
+    return tuple(
+        limit
+        for service, port in exposed
+        if target_port(port, workload) == number
+        for limit in limits_on(mesh, service.meta, port.name)
+    )
 
 
 def _cluster(mesh: Mesh, port: Accepted) -> Cluster:

@@ -100,6 +100,8 @@ class Scopes:
         found.update(self._virtual_services.seen_from(namespace))
         found.update(self._rules_over(namespace, around))
         found.update(self._at_gateways(namespace, with_routes=bool(routes)))
+        owners = {inventory.outlines[number].namespace for number in found}
+        found.update(number for home in owners for number in inventory.in_home(home, "RateLimit"))
         if inventory.config_number is not None:
             found.add(inventory.config_number)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from compiler.hosts import covers
+from compiler.link.limits import limits_on, with_limits
 from compiler.link.view import View, full_hosts
 from compiler.resources.cursor import Labels
 from compiler.resources.http_action import DEFAULT_RETRY, Rewriting
@@ -60,11 +61,13 @@ def http_routes(view: View, service: VirtualService, at: Standpoint) -> list[Rou
     routes = []
     namespace = service.meta.namespace
     for rule in service.http:
+        made = []
         if not rule.matches:
-            routes.append(_route(view, rule, None, namespace, at))
+            made.append(_route(view, rule, None, namespace, at))
         for match in rule.matches:
             if at.admits(match.scope, namespace):
-                routes.append(_route(view, rule, match, namespace, at))
+                made.append(_route(view, rule, match, namespace, at))
+        routes += with_limits(made, limits_on(view.mesh, service.meta, rule.name))
     return routes
 
 

@@ -48,6 +48,7 @@ from compiler.resources.kubernetes import (
 )
 from compiler.resources.mesh_config import MeshConfig, read_mesh_config
 from compiler.resources.meta import GATEWAY_API, Meta, kind_of
+from compiler.resources.rate_limit import Limits, read_rate_limit
 from compiler.resources.security import (
     AccessRule,
     PeerAuthentication,
@@ -79,6 +80,7 @@ Resource: TypeAlias = (
     | ReferenceGrant
     | PeerAuthentication
     | AccessRule
+    | Limits
     | MeshConfig
 )
 R = TypeVar("R", bound=Resource)
@@ -107,6 +109,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "ReferenceGrant": read_reference_grant,
     "PeerAuthentication": read_peer_authentication,
     "AuthorizationPolicy": read_authorization_policy,
+    "RateLimit": read_rate_limit,
     "MeshConfig": read_mesh_config,
 }
 """Kind, as sources name it, to its reader."""

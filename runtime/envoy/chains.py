@@ -20,6 +20,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
 
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
+from runtime.envoy import limits
 from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
 from runtime.envoy.clusters import dns_cache, http2_options
@@ -89,17 +90,20 @@ def _routes(prepared: PreparedSlice, use: Use, place: Placement) -> dict[str, ob
 
 
 def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain, place: Placement) -> list[Message]:
-    """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then CORS, then faults, then the route's action."""
+    """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then CORS, faults, limits, then the route's action."""
     filters = []
     for name, rules in authorization(prepared, chain, network).items():
         if place.delivery is Delivery.DISCOVERED:
             # Policies hold per request: they change apart from the listener, whose connections would go on under the old ones.
-            discovery = config_source_pb2.ExtensionConfigSource(config_source=config_source(), type_urls=[RBAC_TYPE])
-            filters.append(_HTTP(name=name, config_discovery=discovery))
+            filters.append(_apart(name, RBAC_TYPE))
         elif rules.HasField("rules"):
             filters.append(extension(_HTTP, name, rules))
     filters.append(extension(_HTTP, CORS, cors_pb2.Cors()))
     filters.append(extension(_HTTP, FAULT, fault_pb2.HTTPFault()))
+    for name, counting in limits.filters(prepared, network, _stat_prefix(chain)).items():
+        filters.append(
+            _apart(name, limits.TYPE) if place.delivery is Delivery.DISCOVERED else extension(_HTTP, name, counting)
+        )
     if negotiated(prepared):
         filters.append(extension(_HTTP, PROTOCOL, set_filter_state_pb2.Config()))
     if any(isinstance(cluster.endpoints, OriginalDestination) for cluster in prepared.clusters.values()):
@@ -109,11 +113,20 @@ def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain,
     return filters
 
 
+def _apart(name: str, kind: str) -> Message:
+    """A filter that is a resource of its own."""
+    discovery = config_source_pb2.ExtensionConfigSource(config_source=config_source(), type_urls=[kind])
+    return _HTTP(name=name, config_discovery=discovery)
+
+
 def discovered_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> list[Message]:
     """The filters of a chain that are resources of their own where they are discovered."""
     return [
         extension(extension_pb2.TypedExtensionConfig, name, rules)
-        for name, rules in authorization(prepared, chain, network).items()
+        for name, rules in {
+            **authorization(prepared, chain, network),
+            **limits.filters(prepared, network, _stat_prefix(chain)),
+        }.items()
     ]
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from policies.authorization import AuthorizationPolicy, Clause, Rule
 from policies.balancing import LocalityLoad, OutlierDetection, Warmup
+from policies.limits import LimitKey, RateLimit
 from policies.match import (
     Exact,
     HeaderMatch,
@@ -93,7 +94,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     TcpChain: "destinations source policies",
     FilterChain: "name source network server_names tls passthrough",
     Listener: "name source direction bind protocol chains",
-    Route: "source match action name request_headers response_headers fault timeout_ms retry cors",
+    Route: "source match action name request_headers response_headers fault timeout_ms retry cors limits",
     VirtualHost: "table name domains source blocks request_headers response_headers",
     RouteBlock: "table virtual_host ordinal routes",
     RouteTable: "name source port unmatched group",
@@ -146,6 +147,8 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     QueryMatch: "name match",
     RouteMatch: "path method scheme authority headers query",
     Clause: "attribute values not_values",
+    LimitKey: "on name",
+    RateLimit: "source requests interval_ms burst match identity by status headers max_keys",
     Rule: "source sources operations when",
     AuthorizationPolicy: "source action rules",
 }

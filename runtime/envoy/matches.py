@@ -52,7 +52,7 @@ def _conditions(match: RouteMatch) -> dict[str, object]:
         for name, asked in ((":method", match.method), (":scheme", match.scheme), (":authority", match.authority))
         if asked is not None
     ]
-    headers += [_header(header) for header in match.headers]
+    headers += [header(one) for one in match.headers]
     query = [
         route_components_pb2.QueryParameterMatcher(name=one.name, present_match=True)
         if isinstance(one.match, Present)
@@ -62,7 +62,7 @@ def _conditions(match: RouteMatch) -> dict[str, object]:
     return {"headers": headers, "query_parameters": query}
 
 
-def _header(match: HeaderMatch) -> Message:
+def header(match: HeaderMatch) -> Message:
     """One header; where an inverted match finds none, it is asked about the empty text."""
     name = match.name.lower()
     if isinstance(match.match, Present):

@@ -22,6 +22,7 @@ from policies.traffic import Cors, DirectResponse, Fault, Forward, Redirect
 from runtime.envoy.actions import direct_response, forward, redirect, reply
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import appended, header_fields
+from runtime.envoy.limits import route_metadata
 from runtime.envoy.matches import connect_match, route_match
 from runtime.envoy.messages import Message, milliseconds, packed, string_matcher
 from runtime.http.rules import SNAPSHOT
@@ -207,6 +208,7 @@ def route(prepared: PreparedRoute, same: frozenset[str]) -> Message:
         **_action(prepared, same),
         **header_fields(section.request_headers, section.response_headers),
         **_per_filter(section),
+        **({"metadata": route_metadata(section.limits)} if section.limits else {}),
     )
 
 

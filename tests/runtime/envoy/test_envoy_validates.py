@@ -44,7 +44,7 @@ def judged(snapshot: Snapshot, folder: Path, seen: set[str], *, sidecars: int = 
     return found
 
 
-@pytest.mark.parametrize("name", ["bookshop", "guardrails"])
+@pytest.mark.parametrize("name", ["bookshop", "guardrails", "limits"])
 def test_envoy_accepts_every_slice_of_an_example(name: str, tmp_path: Path) -> None:
     assert judged(compiled(WorkTree(REPO / "examples" / name / "mesh")), tmp_path, set()) == {}
 
