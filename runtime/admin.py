@@ -5,7 +5,7 @@ What is only read is answered to GET; what acts is asked for with POST, and neve
 
 from __future__ import annotations
 
-from runtime.pages import envoys, owns
+from runtime.pages import draining, envoys, owns
 from runtime.pages.asked import Asked, Page, text_answer
 from runtime.service import Handler, ServiceRequest, ServiceResponse
 
@@ -24,7 +24,13 @@ ADMIN: dict[str, Page] = {
     "/stats/prometheus": envoys.prometheus,
     "/memory": envoys.memory,
 }
-ACTIONS: dict[str, Page] = {"/logging": envoys.logging}
+ACTIONS: dict[str, Page] = {
+    "/logging": envoys.logging,
+    "/healthcheck/fail": draining.guarded(draining.fail_health),
+    "/healthcheck/ok": draining.guarded(draining.restore_health),
+    "/drain_listeners": draining.guarded(draining.drain_listeners),
+    "/quitquitquit": draining.guarded(draining.quit_gracefully),
+}
 """What may be asked for on the admin port with POST."""
 
 METRICS: dict[str, Page] = {"/stats/prometheus": envoys.prometheus}

@@ -42,6 +42,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified slice and the SVID. ``stamp`` adds an x-weft-
     snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be. ``locality`` is where this machine stands,
     ``region/zone/subzone``, by which near endpoints are preferred. ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
+    ``admin_socket`` is a Unix socket on which the admin pages are served, too, and ``admin_token`` a file: who comes over the one or
+    bears the other may take the proxy out of service.
     """
 
     selector: Selector
@@ -64,6 +66,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stamp: bool = False
     locality: str = ""
     engine: Literal["trio", "envoy"] = "trio"
+    admin_socket: str = ""
+    admin_token: str = ""
 
     def resolve(self, bind: Bind) -> tuple[str, int] | None:
         """The address (or Unix socket) and port to bind for a slice's listener, or None where this machine gives it none."""
@@ -96,7 +100,7 @@ def load(path: Path) -> Bootstrap:
     here = path.parent.resolve()
     changes: dict[str, str] = {
         name: os.path.normpath(here / value)
-        for name in ("root", "state", "control_ca", "join_token", "credentials")
+        for name in ("root", "state", "control_ca", "join_token", "credentials", "admin_socket", "admin_token")
         if (value := getattr(bootstrap, name))
     }
     if "://" not in bootstrap.store:

@@ -85,13 +85,16 @@ class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
 
 
 class LiveUpdate(msgspec.Struct, frozen=True, tag="live", omit_defaults=True):
-    """Live data that changed; None is unchanged. ``levels`` says how much which logger tells."""
+    """Live data that changed; None is unchanged. ``levels`` says how much which logger tells. ``leaving`` asks clients to leave with each
+    reply; ``closed`` are the sockets (``address:port``) on which nothing is accepted any more."""
 
     registry: Registry | None = None
     resolved: tuple[Resolved, ...] | None = None
     svid: Svid | None = None
     credentials: tuple[Credential, ...] | None = None
     levels: dict[str, str] | None = None
+    leaving: bool | None = None
+    closed: tuple[str, ...] | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):

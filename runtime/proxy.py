@@ -57,6 +57,7 @@ class Proxy:
         self._bootstrap = bootstrap
         self._sockets: dict[str, socket.socket] = dict(sockets or {})
         self._acceptors: dict[str, Acceptor] = {}
+        self._closed: frozenset[str] = frozenset()
         self._material = TlsMaterial()
         self._live = LiveData(bootstrap)
         self._generation: Generation | None = None
@@ -113,7 +114,7 @@ class Proxy:
                     slice_,
                     previous,
                     bootstrap=self._bootstrap,
-                    sockets=frozenset(self._sockets),
+                    sockets=frozenset(self._sockets) | self._closed,
                     material=self._material,
                     live=self._live,
                 )
@@ -139,7 +140,7 @@ class Proxy:
         wanted = {
             name: listener.name
             for listener in generation.prepared.listeners.values()
-            if (name := address_of(listener, self._bootstrap)) is not None
+            if (name := address_of(listener, self._bootstrap)) is not None and name not in self._closed
         }
         for name in [name for name in self._acceptors if name not in wanted]:
             self._acceptors.pop(name).stop()
@@ -194,6 +195,23 @@ class Proxy:
 
     # --- drain ---------------------------------------------------------------------------------------------------------------
 
+    def set_leaving(self, leaving: bool) -> None:
+        """Asks clients to leave with each reply (Connection: close, GOAWAY), or no more. New connections are taken all the same."""
+        self.plane.draining = leaving
+        if leaving:
+            self._ask_to_leave()
+
+    def close_listeners(self, names: frozenset[str]) -> None:
+        """Accepts on these sockets no more, whatever slices come; connections that are open go on."""
+        self._closed |= names
+        for name in names & self._acceptors.keys():
+            self._acceptors.pop(name).stop()
+        self.drop_sockets(names)
+
+    def _ask_to_leave(self) -> None:
+        for connection in list(self.plane.connections):
+            self.lane.call(connection.drain)
+
     async def drain(self, deadline_s: float) -> None:
         """Accepts no more and returns when nothing is in flight, or at the deadline, when what is left is cut off: WebSockets FAREWELL_S after
         they were told."""
@@ -201,8 +219,7 @@ class Proxy:
         for acceptor in self._acceptors.values():
             acceptor.stop()
         self._acceptors.clear()
-        for connection in list(self.plane.connections):
-            self.lane.call(connection.drain)
+        self._ask_to_leave()
         await self._wait_closed(deadline_s)
         if self._say_farewell():
             await self._wait_closed(FAREWELL_S)

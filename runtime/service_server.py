@@ -52,7 +52,8 @@ async def serve(
                 listener.tls.set_alpn_protocols(["http/1.1"])
             listener.socket.setblocking(False)
             accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener.socket))
-            bound.append(listener.socket.getsockname()[:2])
+            name = listener.socket.getsockname()
+            bound.append((name, 0) if isinstance(name, str) else name[:2])
             nursery.start_soon(_accept, nursery, accepting, listener.tls, handler, max_body_bytes, slots)
         task_status.started(bound)
 
@@ -217,7 +218,10 @@ def normal_path(path: str) -> str:
 
 
 def _peer(raw: trio.SocketStream, stream: Stream) -> Peer:
-    """Who is there. A certificate that OpenSSL verified but that is no SVID has no identity: handlers decide what that may do."""
+    """Who is there, without an address where it came over a Unix socket. A certificate that OpenSSL verified but that is no SVID has no
+    identity: handlers decide what that may do."""
+    if raw.socket.family == trio.socket.AF_UNIX:
+        return Peer("", 0, "", 0)
     remote = raw.socket.getpeername()
     local = raw.socket.getsockname()
     identity = ""

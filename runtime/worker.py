@@ -89,6 +89,12 @@ class DataPlane(Protocol):
     def set_credentials(self, credentials: list[Credential]) -> None:
         """Takes the keys for the slice's slots."""
 
+    def set_leaving(self, leaving: bool) -> None:
+        """Asks clients to leave with each reply, or no more."""
+
+    def close_listeners(self, names: frozenset[str]) -> None:
+        """Accepts on these sockets no more, whatever slices come."""
+
     async def drain(self, deadline_s: float) -> None:
         """Returns when nothing is in flight, or at the deadline."""
 
@@ -256,6 +262,10 @@ def _update(plane: DataPlane, update: LiveUpdate) -> None:
         fillings.append(("registry", partial(plane.set_registry, update.registry)))
     if update.resolved is not None:
         fillings.append(("resolved names", partial(plane.set_resolved, list(update.resolved))))
+    if update.leaving is not None:
+        fillings.append(("health", partial(plane.set_leaving, update.leaving)))
+    if update.closed is not None:
+        fillings.append(("listeners' end", partial(plane.close_listeners, frozenset(update.closed))))
     for name, fill in fillings:
         try:
             fill()

@@ -90,6 +90,13 @@ class FakePlane:
     def set_credentials(self, credentials: list[Credential]) -> None:
         self._seen["credentials"] = [one.name for one in credentials]
 
+    def set_leaving(self, leaving: bool) -> None:
+        self._seen["leaving"] = leaving
+
+    def close_listeners(self, names: frozenset[str]) -> None:
+        self._seen["closed"] = sorted(names)
+        self.drop_sockets(names & self._sockets.keys())
+
     async def drain(self, deadline_s: float) -> None:
         self._seen["drain"] = deadline_s
 

@@ -132,6 +132,16 @@ class EnvoyFleet:
             self._credentials = live.credentials
         if live.registry is not None or live.svid is not None or live.credentials is not None:
             self._discovery.offer(resources(self._live_messages()), (SECRET, ENDPOINTS))
+        if live.leaving is not None:
+            await self._order("/healthcheck/fail" if live.leaving else "/healthcheck/ok")
+        if live.closed is not None:
+            await self._order("/drain_listeners")
+
+    async def _order(self, path: str) -> None:
+        """Has Envoy act; one that is gone comes back as it was before."""
+        if self._envoy is not None:
+            with contextlib.suppress(EnvoyFailedError):
+                await self._envoy.page(path, method="POST")
 
     async def ask(self, page: str) -> list[bytes]:
         """Nothing: Envoy's pages are ``native``."""

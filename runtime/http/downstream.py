@@ -67,7 +67,7 @@ class Http1Downstream:
         )
         self._exchange: Exchange | None = None
         self._out: list[bytes] = []
-        self._draining = False
+        self._draining = plane.draining
         self._lingering = False
         self._tunnel = False
         self._farewell: Farewell | None = None

@@ -10,6 +10,7 @@ import msgspec
 
 from runtime.bootstrap import Bootstrap
 from runtime.service import ServiceRequest, ServiceResponse
+from runtime.supervisor.leaving import Leaving
 from runtime.supervisor.running import Running
 from runtime.telemetry import Instruments
 
@@ -21,6 +22,7 @@ class Asked(Protocol):
 
     running: Running
     bootstrap: Bootstrap
+    leaving: Leaving
 
     def not_ready(self) -> str:
         """Why the proxy is not ready, "" where it is."""
@@ -46,6 +48,12 @@ class Asked(Protocol):
 
     async def more_metrics(self) -> bytes:
         """Metrics that the engine has in the text format already."""
+
+    def stop(self) -> None:
+        """Asks for a graceful end."""
+
+    def in_background(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Runs something that takes longer than an answer may."""
 
     async def set_levels(self, levels: dict[str, str]) -> None:
         """Sets how much the loggers of all processes say."""

@@ -99,6 +99,7 @@ class Fleet:
         async with self._turn:
             changes = {name: value for name in live.__struct_fields__ if (value := getattr(live, name)) is not None}
             self._live = msgspec.structs.replace(self._live, **changes)
+            self._names -= frozenset(live.closed or ())
             for worker in list(self._up.values()):
                 try:
                     await worker.update(live)

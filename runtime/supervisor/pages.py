@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import socket
 from functools import partial
 
 import trio
@@ -27,6 +29,14 @@ async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: Asked) 
         ("readiness", bootstrap.address, ports.readiness, admin.READINESS, {}),
     )
     opened: dict[str, Address] = {}
+    if bootstrap.admin_socket:
+        answer = partial(
+            serve,
+            admin.pages(admin.ADMIN, asked, admin.ACTIONS),
+            [ServiceListener(_own_socket(bootstrap.admin_socket))],
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        await nursery.start(answer)
     for name, host, port, table, actions in tables:
         if port < 0:
             continue
@@ -37,6 +47,17 @@ async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: Asked) 
         answer = partial(serve, admin.pages(table, asked, actions), [listener], max_body_bytes=MAX_BODY_BYTES)
         (opened[name],) = await nursery.start(answer)
     return opened
+
+
+def _own_socket(path: str) -> socket.socket:
+    """A Unix socket that only this user may open; raises BindError."""
+    before = os.umask(0o177)
+    try:
+        return listening_socket((path, 0), shared=False)
+    except OSError as error:
+        raise BindError(f"the admin socket {path} cannot be bound: {error.strerror or error}") from None
+    finally:
+        os.umask(before)
 
 
 def admin_host(bootstrap: Bootstrap) -> str:

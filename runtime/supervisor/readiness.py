@@ -14,6 +14,7 @@ def why_not_ready(
     identity_problem: str,
     workers_up: int,
     stopping: bool,
+    unhealthy: bool = False,
 ) -> str:
     """The first reason, "" where it is ready. ``joins`` says that a control plane gives the identity; without one a mesh port has none."""
     if facts is None:
@@ -25,4 +26,6 @@ def why_not_ready(
         return f"the certificate is for {svid.identity}, the snapshot's workload is {wanted}"
     if workers_up == 0:
         return "no worker is up"
+    if unhealthy:
+        return "the health check was failed on request (/healthcheck/fail)"
     return "draining" if stopping else ""

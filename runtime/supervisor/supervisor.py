@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from runtime.socket_address import shown
 from runtime.supervisor.engines import fleet_for, sockets_for
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Outcome
+from runtime.supervisor.leaving import DRAIN_S, Leaving
 from runtime.supervisor.pages import open_pages
 from runtime.supervisor.readiness import why_not_ready
 from runtime.supervisor.reports import registration_of, report_forever
@@ -48,8 +49,6 @@ but a slice that kills workers costs their connections each time. What does not 
 LONGEST_RETRY_S = 15.0
 WITHDRAW_S = 0.3
 """How long peers get to hear that this workload has left the registry, before it stops to accept."""
-
-DRAIN_S = 30.0
 
 log = logging.getLogger("weft.proxy")
 
@@ -79,6 +78,15 @@ class Supervisor:
             if self._control
             else None
         )
+        self.leaving = Leaving(
+            self.bootstrap,
+            self.running,
+            self.fleet,
+            self._sockets,
+            on_change=self._on_change,
+            withdraw=self._leave_registry,
+        )
+        self._nursery: trio.Nursery | None = None
         self._stopping = trio.Event()
         self._ready = trio.Event()
         self._was_ready = False
@@ -90,6 +98,7 @@ class Supervisor:
         self._state.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 self.pages = await open_pages(nursery, self.bootstrap, self)
                 self._start_tasks(nursery)
                 task_status.started()
@@ -106,6 +115,11 @@ class Supervisor:
         """Asks for a graceful end: drain, then return."""
         self._stopping.set()
 
+    def in_background(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Runs something until it is done, or the proxy ends."""
+        assert self._nursery is not None
+        self._nursery.start_soon(act)
+
     async def wait_ready(self) -> None:
         """Waits until the proxy was ready for the first time."""
         await self._ready.wait()
@@ -113,8 +127,11 @@ class Supervisor:
     async def withdraw(self) -> None:
         """Leaves the registry for good and gives peers the moment to hear of it; what still comes is served."""
         self._withdrawn = True
-        if self._registration is not None and await self._registration.withdraw():
+        if await self._leave_registry():
             await trio.sleep(WITHDRAW_S)
+
+    async def _leave_registry(self) -> bool:
+        return self._registration is not None and await self._registration.withdraw()
 
     @property
     def stopping(self) -> bool:
@@ -164,6 +181,7 @@ class Supervisor:
         try:
             facts = read_facts(verified.slice)
             wanted = wanted_addresses(self.bootstrap, facts.listeners)
+            wanted = {name: address for name, address in wanted.items() if name not in self.leaving.closed}
             fresh = self._sockets.bind(wanted)
         except FormatError as error:
             return Outcome(error.reason, str(error))
@@ -273,6 +291,7 @@ class Supervisor:
             identity_problem=self.identity_problem(),
             workers_up=self.fleet.workers_up,
             stopping=self._stopping.is_set(),
+            unhealthy=self.leaving.unhealthy,
         )
 
     def identity_problem(self) -> str:

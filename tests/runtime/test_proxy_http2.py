@@ -361,3 +361,29 @@ async def test_an_upstream_that_leaves_is_replaced_and_nothing_is_lost() -> None
             answer = await client.get()
             assert (answer.status, answer.body) == (200, b"ok")
         assert origin.connections == 3
+
+
+async def test_a_proxy_that_is_to_be_avoided_asks_each_client_to_leave_and_takes_it_back() -> None:
+    async with serving(Origin()) as origin, proxying(*to(origin.port, "http2")) as proxy:
+        proxy.proxy.set_leaving(True)
+        async with httpx.AsyncClient() as client, connected(proxy.ports[80]) as peer:
+            assert (await client.get(proxy.url())).headers["connection"] == "close"
+            assert (await peer.get()).status == 200
+            while peer.goaway is None:
+                await peer.step()
+            proxy.proxy.set_leaving(False)
+            assert "connection" not in (await client.get(proxy.url())).headers
+        async with connected(proxy.ports[80]) as peer:
+            assert (await peer.get()).status == 200
+            assert peer.goaway is None
+
+
+async def test_listeners_that_are_closed_stay_closed_and_open_connections_go_on() -> None:
+    async with through(Origin()) as (proxy, client):
+        assert (await client.get()).status == 200
+        names = frozenset({f"127.0.0.1:{proxy.ports[80]}"})
+        proxy.proxy.close_listeners(names)
+        await proxy.swap(*to(1, "http2"))
+        with pytest.raises(OSError, match=r"refused|all attempts"):
+            await trio.open_tcp_stream("127.0.0.1", proxy.ports[80])
+        assert (await client.get()).status == 503
