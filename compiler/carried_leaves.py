@@ -27,7 +27,9 @@ EVERY_KIND = paths("apiVersion kind metadata.(name|namespace|labels{}|annotation
 
 _REQUEST_AND_RESPONSE = "(request|response).(set{}|add{}|remove[])"
 _POLICY_CARRIED = """
-    loadBalancer.simple
+    loadBalancer.(simple|consistentHash.maglev.tableSize|warmupDurationSecs)
+    loadBalancer.warmup.(duration|minimumPercent|aggression)
+    loadBalancer.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     loadBalancer.consistentHash.(httpHeaderName|httpQueryParameterName|useSourceIp|minimumRingSize|ringHash.minimumRingSize)
     loadBalancer.consistentHash.httpCookie.(name|path|ttl|attributes[].name|attributes[].value)
     connectionPool.tcp.(maxConnections|connectTimeout|idleTimeout)
@@ -39,7 +41,7 @@ _POLICY_CARRIED = """
     outlierDetection.(interval|baseEjectionTime|maxEjectionPercent|minHealthPercent)
 """
 _POLICY_REFUSED = """
-    loadBalancer.(consistentHash.maglev|localityLbSetting|backendUtilization|zoneAwareLbSetting|warmupDurationSecs|warmup)
+    loadBalancer.(backendUtilization|zoneAwareLbSetting)
     connectionPool.tcp.(tcpKeepalive|maxConnectionDuration)
     connectionPool.http.(maxRetries|maxConcurrentStreams|http2KeepAlive)
     tls.(clientCertificate|privateKey|caCertificates|caCrl)
@@ -130,7 +132,7 @@ INERT: dict[str, frozenset[str]] = {
 CARRIED: dict[str, frozenset[str]] = {
     "Namespace": frozenset(),
     "Service": paths("""
-        spec.(selector{}|type|clusterIP|clusterIPs[]|externalName)
+        spec.(selector{}|type|clusterIP|clusterIPs[]|externalName|trafficDistribution)
         spec.ports[].(name|port|protocol|appProtocol|targetPort)
     """),
     "ServiceAccount": frozenset(),
@@ -239,6 +241,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
         spec.(enableAutoMtls|connectTimeout|pathNormalization.normalization)
+        spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
 }
 
@@ -253,7 +256,7 @@ REFUSED: dict[str, frozenset[str]] = {
     "WorkloadEntry": paths("spec.network"),
     # Each patch is answered by itself (compiler/envoy_patches.py).
     "EnvoyFilter": paths("spec.configPatches[]"),
-    "Service": paths("spec.(internalTrafficPolicy|trafficDistribution)"),
+    "Service": paths("spec.internalTrafficPolicy"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
         spec.http[].delegate
@@ -297,7 +300,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
         spec.(verifyCertificateAtClient|protocolDetectionTimeout|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
         spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy|tcpKeepalive)
-        spec.(defaultConfig|inboundTrafficPolicy|localityLbSetting|ca|defaultProviders|configSources|caCertificates)
+        spec.(defaultConfig|inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
     """),
 }

@@ -5,7 +5,12 @@ The rules are Istio's (DestinationRule) and the arithmetic Envoy's. Units are in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
+
+LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
+"""Labels that say where a workload stands, the first that is there."""
 
 
 class OutlierDetection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -41,6 +46,11 @@ class LocalityLoad(msgspec.Struct, frozen=True, omit_defaults=True):
     failover: tuple[tuple[str, str], ...] = ()
     priority: tuple[str, ...] = ()
     fails_over: bool = False
+
+
+def labelled_locality(labels: Mapping[str, str]) -> str:
+    """The locality that a workload's labels give it, with ``.`` for ``/`` as label values are written; "" where none does."""
+    return next((labels[name].replace(".", "/") for name in LOCALITY_LABELS if labels.get(name)), "")
 
 
 class Warmup(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from policies.balancing import labelled_locality
 from runtime.toml_file import keys_of, sentence
 from snapshot.index import Selector
 from snapshot.section import AddressPort, Bind, GatewayPort, ProxyPort, ServicePort, UnixSocket, WorkloadPort
@@ -68,6 +69,11 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Literal["trio", "envoy"] = "trio"
     admin_socket: str = ""
     admin_token: str = ""
+
+    @property
+    def standpoint(self) -> str:
+        """The locality of this workload: where its labels say it stands, else where its machine does (Istio)."""
+        return labelled_locality(dict(self.selector.labels)) or self.locality
 
     def resolve(self, bind: Bind) -> tuple[str, int] | None:
         """The address (or Unix socket) and port to bind for a slice's listener, or None where this machine gives it none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from compiler.link.authentication import effective_mode
+from compiler.link.balancing import locality_load
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import ClientTls, ConnectionPool, Subset, TrafficPolicy
@@ -13,6 +14,7 @@ from compiler.resources.kubernetes import Port, Service, Workload
 from compiler.resources.load_balancer import LoadBalancer
 from compiler.resources.protocol import TLS, cluster_protocol, is_http
 from compiler.resources.service_entry import EntryEndpoint, ServiceEntry
+from policies.balancing import labelled_locality
 from policies.source import SourceRef
 from snapshot.section import (
     Cluster,
@@ -63,6 +65,8 @@ def build_cluster(
         limits=pool_limits(mesh, policy.pool),
         hashing=balancer.hashing,
         outlier=policy.outlier,
+        locality=locality_load(mesh, service, policy),
+        warmup=balancer.warmup if balance in ("least_request", "round_robin") else None,
     )
 
 
@@ -147,6 +151,7 @@ def _pod_endpoint(mesh: Mesh, workload: Workload, port: int) -> Endpoint:
         mesh=True,
         identity=mesh.identity(workload.meta.namespace, workload.service_account),
         labels=workload.labels,
+        locality=labelled_locality(dict(workload.labels)),
         workload=workload.meta.name,
         namespace=workload.meta.namespace,
     )

@@ -13,6 +13,7 @@ from compiler.resources.written import Written, held_data
 from policies.source import SourceRef
 
 EXPORT_ANNOTATION = "networking.istio.io/exportTo"
+DISTRIBUTION_ANNOTATION = "networking.istio.io/traffic-distribution"
 
 
 class Namespace(msgspec.Struct, frozen=True):
@@ -58,6 +59,8 @@ class Service(msgspec.Struct, frozen=True):
     export_to: tuple[str, ...]
     datagram_ports: tuple[int, ...] = ()
     """Numbers of the UDP ports."""
+    traffic_distribution: str = ""
+    """PreferClose, PreferSameZone or PreferSameNode; the annotation stands before the field (Istio)."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -109,6 +112,7 @@ def read_service(document: Document, positions: Positions) -> Service:
         external_name=spec.text("externalName") if spec.text("type") == "ExternalName" else "",
         export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or ("*",),
         datagram_ports=tuple(port.number("port") for port, transport in written if transport == "UDP"),
+        traffic_distribution=meta.annotation(DISTRIBUTION_ANNOTATION) or spec.text("trafficDistribution"),
     )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 import msgspec
 
 from compiler.resources.cursor import Cursor
 from policies.balancing import LocalityLoad, OutlierDetection, Warmup
 from snapshot.section import ConsistentHash
+
+LARGEST_TABLE = 5_000_011
+"""Maglev's largest table (Envoy), a prime number."""
 
 DEFAULT_RING_SIZE = 1024
 """Istio's, where the rule gives none."""
@@ -112,7 +117,14 @@ def _hashing(written: Cursor | None) -> ConsistentHash | None:
     if on is None:
         return None
     table = (maglev.number("tableSize") if maglev is not None else 0) or on.table_size
-    return msgspec.structs.replace(on, minimum_ring_size=size, table_size=table)
+    return msgspec.structs.replace(on, minimum_ring_size=size, table_size=_prime(min(table, LARGEST_TABLE)))
+
+
+def _prime(size: int) -> int:
+    """The first prime number that is not below a size: in a table of another size, Maglev's steps do not meet every place."""
+    while any(size % divisor == 0 for divisor in range(2, isqrt(size) + 1)) or size < 2:
+        size += 1
+    return size
 
 
 def _hashed_by(written: Cursor) -> ConsistentHash | None:

@@ -6,6 +6,7 @@ import msgspec
 
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Positions
+from compiler.resources.load_balancer import LocalitySetting, read_locality
 from compiler.resources.meta import Meta, open_document
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -25,6 +26,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     auto_mtls: bool = True
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
+    locality: LocalitySetting = LocalitySetting()
 
 
 def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
@@ -44,6 +46,7 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         auto_mtls=spec.flag("enableAutoMtls") or not spec.has("enableAutoMtls"),
         connect_timeout_ms=spec.duration_ms("connectTimeout") or defaults.connect_timeout_ms,
         path_normalization=_profile(spec.at("pathNormalization")),
+        locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )
 
 

@@ -131,7 +131,7 @@ def localities(section: Cluster, place: Placement) -> list[Message]:
     """A cluster's endpoints now, nearest first."""
     bootstrap = place.bootstrap
     labels = dict(bootstrap.selector.labels)
-    levels = levels_of(endpoints_of(section, place.live), section.locality, bootstrap.locality, labels)
+    levels = levels_of(endpoints_of(section, place.live), section.locality, bootstrap.standpoint, labels)
     return [_group(part, number) for number, level in enumerate(levels) for part in _whole(level)]
 
 

@@ -34,6 +34,7 @@ def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> Regi
         labels=tuple(sorted(bootstrap.selector.labels)),
         identity=svid.identity,
         ports=ports,
+        locality=bootstrap.standpoint,
         cluster=workload.cluster,
     )
 

@@ -1,0 +1,159 @@
+"""What a DestinationRule's load balancing becomes in a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.balancing import LocalityLoad, OutlierDetection, Warmup
+from snapshot.section import Cluster, ConsistentHash, RegisteredEndpoints
+from tests.compiler.compiled import compiled
+
+SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]%s}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop, labels: {app: web, istio-locality: r1.z1}}
+spec: {containers: [{name: web, ports: [{containerPort: 8080}]}]}
+status: {podIP: 10.0.0.1}
+---
+"""
+RULE = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec:
+  host: web
+  trafficPolicy: %s
+  subsets: [{name: v1, labels: {version: v1}%s}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec:
+  hosts: [web]
+  http:
+  - match: [{uri: {prefix: /v1}}]
+    route: [{destination: {host: web, subset: v1}}]
+  - route: [{destination: {host: web}}]
+---
+"""
+SAME_ZONE = ("topology.istio.io/network", "topology.kubernetes.io/region", "topology.kubernetes.io/zone")
+REGIONS = LocalityLoad(failover=(("r1", "r2"),), fails_over=True)
+OUTLIER = "outlierDetection: {consecutive5xxErrors: 7}"
+
+
+def cluster(policy: str = "", subset: str = "", *, service: str = "", name: str = "", mesh: str = "") -> Cluster:
+    text = SERVICE % service + (RULE % (policy, subset) if policy else "") + mesh
+    slices = compiled(text)
+    return slices.slice(slices.names[0]).clusters[f"outbound|80|{name}|web.shop.svc.cluster.local"]
+
+
+@pytest.mark.parametrize(
+    ("balancer", "balance", "hashing"),
+    [
+        ("{simple: RANDOM}", "random", None),
+        ("{simple: LEAST_CONN}", "least_request", None),
+        ("{localityLbSetting: {enabled: false}}", "least_request", None),
+        ("{consistentHash: {httpHeaderName: X-User}}", "ring_hash", ConsistentHash("header", "x-user")),
+        (
+            "{consistentHash: {useSourceIp: true, maglev: {tableSize: 65537}}}",
+            "maglev",
+            ConsistentHash("source_ip"),
+        ),
+        (
+            "{consistentHash: {httpQueryParameterName: u, maglev: {tableSize: 251}}}",
+            "maglev",
+            ConsistentHash("query", "u", table_size=251),
+        ),
+    ],
+)
+def test_the_balance_is_what_the_rule_says(balancer: str, balance: str, hashing: ConsistentHash | None) -> None:
+    made = cluster(f"{{loadBalancer: {balancer}}}")
+    assert (made.balance, made.hashing) == (balance, hashing)
+
+
+def test_outlier_detection_has_istios_defaults() -> None:
+    assert cluster("{outlierDetection: {}}").outlier == OutlierDetection()
+    assert cluster().outlier is None
+    everything = """{outlierDetection: {consecutive5xxErrors: 0, consecutiveGatewayErrors: 2, splitExternalLocalOriginErrors: true,
+      consecutiveLocalOriginFailures: 3, interval: 1s, baseEjectionTime: 2m, maxEjectionPercent: 50, minHealthPercent: 20,
+      outlierDetectionHttpErrorCodes: [503, 429]}}"""
+    assert cluster(everything).outlier == OutlierDetection(0, 2, True, 3, 1000, 120_000, 50, 20, (429, 503))
+
+
+def test_a_subset_replaces_a_load_balancer_whole_and_inherits_what_it_does_not_say() -> None:
+    host = "{loadBalancer: {simple: RANDOM, warmup: {duration: 10s}}, outlierDetection: {interval: 7s}}"
+    plain = cluster(host, name="v1")
+    assert (plain.balance, plain.outlier) == ("random", OutlierDetection(interval_ms=7000))
+    own = cluster(host, ", trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}", name="v1")
+    assert (own.balance, own.warmup, own.outlier) == ("round_robin", None, OutlierDetection(interval_ms=7000))
+
+
+@pytest.mark.parametrize(
+    ("balancer", "expected"),
+    [
+        ("{warmupDurationSecs: 30s}", Warmup(30_000)),
+        ("{warmup: {duration: 1m, minimumPercent: 25, aggression: 1.5}}", Warmup(60_000, 25, 150)),
+        ("{simple: RANDOM, warmupDurationSecs: 30s}", None),
+    ],
+)
+def test_warming_up_is_for_weighted_balances(balancer: str, expected: Warmup | None) -> None:
+    assert cluster(f"{{loadBalancer: {balancer}}}").warmup == expected
+
+
+def mesh_setting(text: str) -> str:
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    localityLbSetting: {text}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "mesh", "service", "expected"),
+    [
+        ("", "", "", None),
+        (f"{{{OUTLIER}}}", "", "", LocalityLoad(fails_over=True)),
+        (f"{{{OUTLIER}, loadBalancer: {{localityLbSetting: {{enabled: false}}}}}}", "", "", None),
+        ("{loadBalancer: {localityLbSetting: {failover: [{from: r1, to: r2}]}}}", "", "", None),
+        (f"{{{OUTLIER}, loadBalancer: {{localityLbSetting: {{failover: [{{from: r1, to: r2}}]}}}}}}", "", "", REGIONS),
+        (
+            "{loadBalancer: {localityLbSetting: {distribute: [{from: r1/*, to: {r1/*: 80, r2/*: 20}}]}}}",
+            "",
+            "",
+            LocalityLoad(distribute=(("r1/*", (("r1/*", 80), ("r2/*", 20))),)),
+        ),
+        (f"{{{OUTLIER}}}", "{failover: [{from: r1, to: r2}]}", "", REGIONS),
+        (f"{{{OUTLIER}}}", "{enabled: false}", "", None),
+        (
+            f"{{{OUTLIER}, loadBalancer: {{localityLbSetting: {{enabled: true}}}}}}",
+            "{enabled: false}",
+            "",
+            LocalityLoad(fails_over=True),
+        ),
+        ("", "", ", trafficDistribution: PreferClose", LocalityLoad(priority=SAME_ZONE, fails_over=True)),
+        (
+            f"{{{OUTLIER}, loadBalancer: {{localityLbSetting: {{failover: [{{from: r1, to: r2}}]}}}}}}",
+            "",
+            ", trafficDistribution: PreferSameZone",
+            REGIONS,
+        ),
+    ],
+)
+def test_localities_are_the_rules_else_the_services_else_the_meshs(
+    policy: str, mesh: str, service: str, expected: LocalityLoad | None
+) -> None:
+    assert cluster(policy, service=service, mesh=mesh_setting(mesh) if mesh else "").locality == expected
+
+
+def test_a_pods_label_says_where_it_stands() -> None:
+    source = cluster().endpoints
+    assert isinstance(source, RegisteredEndpoints)
+    assert [one.locality for one in source.static] == ["r1/z1"]
