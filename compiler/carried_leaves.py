@@ -201,11 +201,6 @@ CARRIED: dict[str, frozenset[str]] = {
     """),
     "GatewayClass": paths("spec.controllerName"),
     "Gateway.gateway.networking.k8s.io": paths("""
-    "RateLimit": paths("""
-        spec.targetRefs[].(group|kind|name|sectionName) spec.(status|responseHeaders)
-        spec.limits[].(requests|per|burst|by[].type|by[].name|match.method)
-        spec.limits[].match.(path|headers{}|identity).(exact|prefix|regex)
-    """),
         spec.gatewayClassName spec.listeners[].(name|hostname|port|protocol|tls.mode)
         spec.listeners[].tls.certificateRefs[].(group|kind|name|namespace)
         spec.listeners[].allowedRoutes.namespaces.from

@@ -22,7 +22,8 @@ def outliers(*addresses: tuple[str, int], **changes: object) -> Outliers:
 
 
 def answers(subject: Outliers, *statuses: int, address: tuple[str, int] = A, now: float = 0.0) -> bool:
-    return any([subject.on_response(address, status, now) for status in statuses])
+    changes = [subject.on_response(address, status, now) for status in statuses]
+    return any(changes)
 
 
 @pytest.mark.parametrize(
