@@ -199,6 +199,11 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.rules[].to[].operation.(hosts|notHosts|ports|notPorts|methods|notMethods|paths|notPaths)[]
         spec.rules[].when[].(key|values[]|notValues[])
     """),
+    "RateLimit": paths("""
+        spec.targetRefs[].(group|kind|name|sectionName) spec.(status|responseHeaders)
+        spec.limits[].(requests|per|burst|by[].type|by[].name|match.method)
+        spec.limits[].match.(path|headers{}|identity).(exact|prefix|regex)
+    """),
     "GatewayClass": paths("spec.controllerName"),
     "Gateway.gateway.networking.k8s.io": paths("""
         spec.gatewayClassName spec.listeners[].(name|hostname|port|protocol|tls.mode)
