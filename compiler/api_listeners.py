@@ -99,9 +99,8 @@ def namespace_allowed(mesh: Mesh, allowed: AllowedRoutes, own: str, namespace: s
         case "Same":
             return namespace == own
         case "Selector":
-            known = mesh.namespaces.get(namespace)
             # Kubernetes puts this label on every namespace.
-            labels = {**dict(known.meta.labels if known else ()), "kubernetes.io/metadata.name": namespace}
+            labels = {**dict(mesh.namespaces.get(namespace, ())), "kubernetes.io/metadata.name": namespace}
             return set(allowed.labels) <= set(labels.items()) and all(
                 condition.holds(labels) for condition in allowed.conditions
             )

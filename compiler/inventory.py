@@ -37,7 +37,7 @@ class Inventory:
         self.repeated: list[Diagnostic] = []
         self._files: list[HeldFile] = []
         self.by_kind: dict[str, list[int]] = {}
-        self.by_home: dict[str, list[int]] = {}
+        self.by_home: dict[str, dict[str, list[int]]] = {}
         seen: dict[tuple[str, str, str], Outline] = {}
         for file in files:
             for item in file.outline.documents:
@@ -53,7 +53,7 @@ class Inventory:
         self.outlines.append(item)
         self._files.append(file)
         self.by_kind.setdefault(item.kind, []).append(number)
-        self.by_home.setdefault(item.home, []).append(number)
+        self.by_home.setdefault(item.home, {}).setdefault(item.kind, []).append(number)
 
     def of_kinds(self, *kinds: str) -> list[int]:
         """The documents of some kinds, in the order between competitors (as ``Resources`` has it)."""
@@ -147,8 +147,9 @@ class Inventory:
         return self._by_host("VirtualService")
 
     def in_home(self, home: str, *kinds: str) -> list[int]:
-        """The documents of some kinds in a namespace, in the order of files."""
-        return [number for number in self.by_home.get(home, ()) if self.outlines[number].kind in kinds]
+        """The documents of some kinds in a namespace, kind by kind."""
+        own = self.by_home.get(home, {})
+        return [number for kind in kinds if kind in own for number in own[kind]]
 
     def with_labels(self, selector: Labels) -> list[int]:
         """The workloads of all namespaces whose pods have all labels of a selector; an empty one has them all."""

@@ -74,11 +74,12 @@ class MeshService(msgspec.Struct, frozen=True):
 class Outside(msgspec.Struct, frozen=True):
     """What is known of a mesh of which only a part is looked at: the part that findings about ``home`` depend on.
 
-    ``namespaces`` are those of the whole mesh, ``kinds`` what kinds of documents it has, and ``gateways`` which workloads are gateways.
+    ``namespaces`` are those of the whole mesh with their labels, ``kinds`` what kinds of documents it has, and ``gateways`` which
+    workloads are gateways.
     """
 
     home: str
-    namespaces: dict[str, Namespace]
+    namespaces: dict[str, Labels]
     kinds: frozenset[str]
     gateways: frozenset[tuple[str, str]]
 
@@ -104,9 +105,9 @@ class Mesh:
         self.configs = configs
         self.positions: Positions = resources.positions
         self.digests = resources.digests
-        self.namespaces = (
-            {item.meta.name: item for item in resources.all(Namespace)} if outside is None else outside.namespaces
-        )
+        own = {item.meta.name: item.meta.labels for item in resources.all(Namespace)}
+        self.namespaces = own if outside is None else outside.namespaces
+        """The namespaces by name, with their labels."""
         self.accounts = {(item.meta.namespace, item.meta.name) for item in resources.all(ServiceAccount)}
         self.secrets = {(item.meta.namespace, item.meta.name): item for item in resources.all(Secret)}
         self.workloads = resources.all(Workload)

@@ -18,7 +18,7 @@ from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.gateway import Gateway
 from compiler.resources.gateway_api import ApiGateway, ApiListener, read_listener_set
-from compiler.resources.kubernetes import Service, Workload
+from compiler.resources.kubernetes import Namespace, Service, Workload
 from compiler.resources.load import Read, Resource
 from compiler.resources.meta import kind_of
 from compiler.resources.service_entry import ServiceEntry
@@ -34,9 +34,9 @@ WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whom a resource concerns. Hosts are complete and lower-case.
 
-    ``hosts`` are those that it declares or rules, ``leads`` those that it sends requests to. ``labels`` are a workload's pods' and a
-    Gateway's selector. ``parents`` of a route are kind and namespace of what it attaches to; ``refs`` are the Services behind a route,
-    and the Secrets and ConfigMaps of listeners. ``traits`` say what only a few have.
+    ``hosts`` are those that it declares or rules, ``leads`` those that it sends requests to. ``labels`` are a workload's pods', a
+    Namespace's own and a Gateway's selector. ``parents`` of a route are kind and namespace of what it attaches to; ``refs`` are the
+    Services behind a route, and the Secrets and ConfigMaps of listeners. ``traits`` say what only a few have.
     """
 
     exports: tuple[str, ...] = ()
@@ -134,6 +134,8 @@ def _facts(document: Document, resource: Resource | None) -> Facts:
             return Facts(exports=resource.export_to, hosts=(host,))
         case Workload():
             return _workload(kind, resource)
+        case Namespace():
+            return Facts(labels=resource.meta.labels)
         case Gateway():
             return Facts(labels=resource.selector)
         case ApiGateway():

@@ -21,7 +21,7 @@ from compiler.inventory import Inventory
 from compiler.mesh import Mesh, Outside
 from compiler.outline import ASKS_CLAIMS, AT_GATEWAY, CONTROL_PLANE, WEBHOOKS, Outline, home_of
 from compiler.resources.api_route import ROUTE_KINDS
-from compiler.resources.kubernetes import Namespace
+from compiler.resources.cursor import Labels
 from compiler.resources.mesh_config import CLUSTER_DOMAIN
 from compiler.resources.meta import GATEWAY_API
 from compiler.resources.written import WORKLOAD_KINDS
@@ -87,17 +87,16 @@ class Neighbours:
         return [Surroundings(self, home) for home in sorted(self.inventory.by_home)]
 
     @cached_property
-    def namespaces(self) -> dict[str, Namespace]:
-        """All namespaces by name."""
-        found = (self.inventory.resource(number) for number in self.inventory.of_kinds("Namespace"))
-        return {item.meta.name: item for item in found if isinstance(item, Namespace)}
+    def namespaces(self) -> dict[str, Labels]:
+        """All namespaces by name, with their labels."""
+        found = (self.inventory.outlines[number] for number in self.inventory.of_kinds("Namespace"))
+        return {item.name: item.facts.labels for item in found}
 
     @cached_property
     def outside(self) -> bytes:
         """A digest of what every check sees besides documents: all namespaces, which kinds there are, and which workloads are gateways."""
-        states = [self.inventory.state(number) for number in self.inventory.by_kind.get("Namespace", ())]
         gateways = sorted(self.inventory.gateway_workloads)
-        return hashlib.sha256(encode([sorted(states), sorted(self.kinds), gateways])).digest()
+        return hashlib.sha256(encode([sorted(self.namespaces.items()), sorted(self.kinds), gateways])).digest()
 
     @cached_property
     def _everywhere(self) -> frozenset[int]:
@@ -110,14 +109,11 @@ class Neighbours:
 
     def numbers(self, home: str) -> set[int]:
         """All documents of a namespace's surroundings."""
-        own = self.inventory.by_home[home]
-        found = {*own, *self._everywhere}
-        kinds: dict[str, list[Outline]] = {}
-        for number in own:
-            item = self.inventory.outlines[number]
-            kinds.setdefault(item.kind, []).append(item)
-        for kind, items in kinds.items():
-            found.update(self._beyond(home, kind, items))
+        kinds = self.inventory.by_home[home]
+        found = set(self._everywhere)
+        for kind, own in kinds.items():
+            found.update(own)
+            found.update(self._beyond(home, kind, [self.inventory.outlines[number] for number in own]))
         if home == self._root and "AuthorizationPolicy" in kinds:
             found.update(self.inventory.of_kinds(*WORKLOAD_KINDS, "RequestAuthentication"))
         return found

@@ -33,6 +33,5 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
 
 
 def _injects(mesh: Mesh, hook: Cursor, pod: PodTemplate) -> bool:
-    namespace = mesh.namespaces.get(pod.meta.namespace)
-    labels = namespace.meta.labels if namespace else ()
+    labels = mesh.namespaces.get(pod.meta.namespace, ())
     return selects(hook.at("namespaceSelector"), labels) and selects(hook.at("objectSelector"), pod.labels)

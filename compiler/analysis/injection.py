@@ -19,7 +19,7 @@ AMBIENT = ("istio.io/dataplane-mode", "ambient")
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0102, IST0123 and IST0148 at the namespace, IST0103 at the pod (a note where the Pod has not run yet)."""
     injected = set()
-    labelled = any(INJECTION_LABEL in dict(item.meta.labels) for item in mesh.namespaces.values())
+    labelled = any(INJECTION_LABEL in dict(labels) for labels in mesh.namespaces.values())
     for item in mesh.written("Namespace"):
         if item.meta.name in SYSTEM_NAMESPACES or item.meta.name == mesh.config.root_namespace:
             continue
@@ -54,11 +54,10 @@ def in_mesh(mesh: Mesh, pod: PodTemplate) -> bool:
     asked = dict(pod.labels).get(POD_LABEL, dict(pod.annotations).get(POD_LABEL, ""))
     if asked:
         return asked.lower() == "true"
-    namespace = mesh.namespaces.get(pod.meta.namespace)
-    labels = dict(namespace.meta.labels) if namespace else {}
+    labels = dict(mesh.namespaces.get(pod.meta.namespace, ()))
     if INJECTION_LABEL in labels or REVISION_LABEL in labels:
         return REVISION_LABEL in labels or labels[INJECTION_LABEL] == "enabled"
-    labelled = any(INJECTION_LABEL in dict(item.meta.labels) for item in mesh.namespaces.values())
+    labelled = any(INJECTION_LABEL in dict(found) for found in mesh.namespaces.values())
     return not labelled or injected_by_default(injector_of(mesh, ""))
 
 
