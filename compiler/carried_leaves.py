@@ -155,7 +155,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.http[].redirect.(uri|prefixRewrite|authority|scheme|port|derivePort|redirectCode)
         spec.http[].directResponse.(status|body.string|body.bytes)
         spec.http[].rewrite.(uri|authority|uriRegexRewrite.match|uriRegexRewrite.rewrite)
-        spec.http[].retries.(attempts|perTryTimeout|retryOn|backoff)
+        spec.http[].retries.(attempts|perTryTimeout|retryOn|backoff|retryRemoteLocalities|retryIgnorePreviousHosts)
         spec.http[].fault.delay.(fixedDelay|percentage.value|percent)
         spec.http[].fault.abort.(httpStatus|grpcStatus|percentage.value)
         spec.http[].(mirror|mirrors[].destination).(host|subset|port.number)
@@ -260,7 +260,6 @@ REFUSED: dict[str, frozenset[str]] = {
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
         spec.http[].delegate
-        spec.http[].retries.(retryRemoteLocalities|retryIgnorePreviousHosts)
         spec.http[].fault.(delay.exponentialDelay|abort.http2Error)
         spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
     """),

@@ -134,6 +134,7 @@ class Retry(msgspec.Struct, frozen=True, omit_defaults=True):
     """A retry policy. ``attempts`` counts retries after the first try; 0 disables.
 
     ``on`` holds Envoy's condition names; ``statuses`` the retriable status codes. ``per_try_timeout_ms`` 0 means the route's.
+    ``same_hosts`` lets a retry go where an attempt went before, ``remote`` sends retries to localities of another level first.
     """
 
     attempts: int = 2
@@ -142,3 +143,5 @@ class Retry(msgspec.Struct, frozen=True, omit_defaults=True):
     per_try_timeout_ms: int = 0
     base_backoff_ms: int = 25
     max_backoff_ms: int = 250
+    same_hosts: bool = False
+    remote: bool = False

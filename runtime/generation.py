@@ -44,7 +44,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 def _plain(decision: Decision, *, as_is: bool) -> bool:
-    return as_is and not decision.timeout_ms and not decision.passthrough and not decision.mirrors and not decision.limits
+    return (
+        as_is and not decision.timeout_ms and not decision.passthrough and not decision.mirrors and not decision.limits
+    )
 
 
 class Chain:
@@ -153,6 +155,10 @@ class Generation:
     def balance(self, cluster: str) -> str:
         """See Live."""
         return self.clusters[cluster].balance
+
+    def beyond(self, cluster: str, tried: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """See Live."""
+        return self.clusters[cluster].beyond(tried)
 
     def spread(self, cluster: str) -> Spread | None:
         """See Live."""

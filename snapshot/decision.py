@@ -135,6 +135,9 @@ class Live(Protocol):
     def spread(self, cluster: str) -> Spread | None:
         """The groups that share the cluster's requests, where its balance is ``spread``."""
 
+    def beyond(self, cluster: str, tried: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """The healthy endpoints of the nearest level (Envoy's priority) that none of those tried is of; empty where there is none."""
+
     def owner(self, cluster: str, key: tuple[bytes, ...], draw: float) -> Endpoint | None:
         """The endpoint that owns a key, or ``draw`` where there is no key; None where there is none."""
 

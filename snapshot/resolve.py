@@ -11,7 +11,7 @@ from functools import lru_cache
 from math import gcd
 
 from policies.head import Peer, RequestHead
-from policies.traffic import PER_MILLION, Destination, FaultAbort
+from policies.traffic import PER_MILLION, Destination, FaultAbort, Retry
 from snapshot.decision import Action, Decision, Draws, Live, LocalReply
 from snapshot.hashing import key_of
 from snapshot.section import Endpoint
@@ -83,19 +83,26 @@ def choose_endpoint(
     tried: Sequence[Endpoint] = (),
     head: RequestHead | None = None,
     peer: Peer | None = None,
+    retry: Retry | None = None,
 ) -> Endpoint | None:
     """One endpoint by the cluster's balance, another than those tried where there is one (Envoy's previous_hosts); None where there is none.
 
-    Consistent hashing stays with the key's endpoint whatever was tried (Istio leaves the predicate out there).
+    Consistent hashing stays with the key's endpoint whatever was tried (Istio leaves the predicate out there). ``retry`` is the policy by
+    which another is wanted.
     """
     endpoints = live.endpoints(cluster)
-    if len(endpoints) < 2:
+    if len(endpoints) < 2 and not (retry is not None and retry.remote):
         return endpoints[0] if endpoints else None
     balance = live.balance(cluster)
     if balance in _HASHED:
         hashing = live.hashing(cluster)
         key = key_of(hashing, head, peer) if hashing is not None and peer is not None else ()
         return live.owner(cluster, key, 0.0 if key else draws.draw("endpoint.1"))
+    if retry is not None and tried:
+        if retry.remote and (beyond := live.beyond(cluster, tried)):
+            return _drawn(beyond, draws.draw("endpoint.1"))
+        if retry.same_hosts:
+            tried = ()
     spread = live.spread(cluster) if balance == "spread" else None
     if spread is not None:
         everyone, endpoints, balance = endpoints, spread.group(draws.draw("locality")), spread.balance

@@ -44,8 +44,10 @@ def build_cluster(
     subset: Subset | None,
     policy: TrafficPolicy,
     rules: tuple[SourceRef, ...],
+    *,
+    gateway: bool = False,
 ) -> Cluster:
-    """The cluster of one port of a service as clients in ``namespace`` use it."""
+    """The cluster of one port of a service as clients in ``namespace`` use it, sidecars or gateways."""
     tls = upstream_tls(mesh, namespace, service, port, subset, policy.tls)
     endpoints = endpoint_source(mesh, service, port, subset.labels if subset else ())
     balancer = policy.balancer or LoadBalancer()
@@ -59,7 +61,7 @@ def build_cluster(
         sources=(port.source, *rules, *((subset.source,) if subset else ())),
         port=port.number,
         subset=subset.name if subset else "",
-        protocol=_protocol(port, tls, policy),
+        protocol=_protocol(port, tls, policy, gateway=gateway),
         balance=balance,
         tls=tls,
         limits=pool_limits(mesh, policy.pool),
@@ -77,10 +79,13 @@ def pool_limits(mesh: Mesh, pool: ConnectionPool | None) -> PoolLimits:
     return msgspec.structs.replace(limits, connect_timeout_ms=timeout)
 
 
-def _protocol(port: Port, tls: UpstreamTls | None, policy: TrafficPolicy) -> str:
+def _protocol(port: Port, tls: UpstreamTls | None, policy: TrafficPolicy, *, gateway: bool) -> str:
     if policy.pool is not None and policy.pool.same_as_downstream:
         return "same"
     protocol = cluster_protocol(port.protocol)
+    if gateway and protocol == "same":
+        # Only sidecars take from a client what a port does not declare (Istio).
+        protocol = "http1"
     if policy.pool is not None and policy.pool.upgrade and protocol == "http1":
         return "http2"
     # HTTP routed to a port that speaks HTTPS by itself is HTTP/1 inside the TLS that the rule originates.

@@ -155,9 +155,10 @@ def _service_parents(view: View, route: HttpRoute) -> Iterable[tuple[tuple[str, 
         target = parent.target
         if (target.group, target.kind) != ("", "Service"):
             continue
-        service = view.known_services.get(full_host(target.name, target.namespace))
+        host = full_host(target.name, target.namespace)
+        service = view.known_services.get(host)
         producer = route.meta.namespace == target.namespace
-        if service is None or not (producer or route.meta.namespace == view.namespace):
+        if service is None or service.host != host or not (producer or route.meta.namespace == view.namespace):
             continue
         if view.reach is not None and not view.reach.admits(route.meta.namespace, service.host):
             continue

@@ -135,14 +135,15 @@ def _limits(mesh: Mesh, workload: Workload, number: int) -> Limited:
 
 
 def _cluster(mesh: Mesh, port: Accepted) -> Cluster:
-    protocol = cluster_protocol(port.protocol)
+    # An application is spoken to as the client speaks (Istio), whatever its port declares: it was the client who knew.
+    protocol = "same" if is_http(port.protocol) else cluster_protocol(port.protocol)
     return Cluster(
         name=f"inbound|{port.number}||",
         service=port.service,
         endpoints=port.endpoint,
         sources=(port.source,),
         port=port.service_port,
-        protocol="same" if port.pool and port.pool.same_as_downstream and protocol != "tcp" else protocol,
+        protocol=protocol,
         balance="round_robin",
         limits=pool_limits(mesh, port.pool) if port.pool else PoolLimits(),
     )

@@ -98,13 +98,13 @@ class PortTables:
 
     def link(self, unmatched: str, source: SourceRef) -> None:
         """Makes the sections. ``unmatched`` is what takes requests to hosts that no virtual host claims, and ``source`` says so."""
-        services = list(self.view.known_services.values())
+        services = list(self.view.known_services.items())
         # An exact name claims its domains before a wildcard can; services of Kubernetes before entries that repeat them.
-        services.sort(key=lambda item: (item.host.startswith("*"), not isinstance(item.origin, Service), item.host))
-        for service in services:
+        services.sort(key=lambda item: (item[0].startswith("*"), not isinstance(item[1].origin, Service), item[0]))
+        for host, service in services:
             for port in service.ports:
                 if self.share.governs(port.number):
-                    self._service_port(service, port)
+                    self._service_port(host, service, port)
         if self.share.governs(FALLBACK_PORT):
             self._hosts_without_service()
         share = self.share
@@ -121,18 +121,18 @@ class PortTables:
         """The name of a port's table."""
         return f"{self.share.prefix}|{number}" if self.share.prefix else str(number)
 
-    def _service_port(self, service: MeshService, port: Port) -> None:
+    def _service_port(self, host: str, service: MeshService, port: Port) -> None:
         cluster = self.view.cluster(service, port)
         assert cluster is not None
-        self.ports.setdefault(port.number, []).append((service, port))
+        if host == service.host:
+            self.ports.setdefault(port.number, []).append((service, port))
         at = self._standpoint(port.number)
-        rules = self._rules_for(service.host)
+        rules = self._rules_for(host) or self._rules_for(service.host)
         routes = self._routes(service, port, cluster, rules, at)
-        self._virtual_host(
-            port.number, service.host, service_domains(service, self.view.namespace), port.source, routes
-        )
-        if not service.host.startswith("*") and not self.share.prefix:
-            self.sections.append(self._listener(service, port, cluster, rules, at))
+        domains = service_domains(host, service, self.view.namespace)
+        self._virtual_host(port.number, host, domains, port.source, routes)
+        if not host.startswith("*") and not self.share.prefix:
+            self.sections.append(self._listener(host, port, cluster, rules, at))
 
     def _standpoint(self, number: int) -> Standpoint:
         return Standpoint(MESH, number, self.view.namespace, self.labels)
@@ -189,17 +189,17 @@ class PortTables:
         return host in known or (host.startswith("*") and any(covers(host, service) for service in known))
 
     def _listener(
-        self, service: MeshService, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
+        self, host: str, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
     ) -> Listener:
         chains: list[FilterChain] = []
         if is_http(port.protocol) or port.protocol == AUTO:
-            chains.append(FilterChain("http", port.source, HttpChain(str(port.number), host=service.host)))
+            chains.append(FilterChain("http", port.source, HttpChain(str(port.number), host=host)))
         if not is_http(port.protocol):
-            destinations, source = self._connections(service.host, port, cluster, rules, at)
+            destinations, source = self._connections(host, port, cluster, rules, at)
             chains.append(FilterChain("tcp", source, TcpChain(destinations, source)))
         protocol = "http" if is_http(port.protocol) else "auto" if port.protocol == AUTO else "tcp"
-        name = f"{service.host}:{port.number}"
-        return Listener(name, port.source, "outbound", ServicePort(service.host, port.number), protocol, tuple(chains))
+        name = f"{host}:{port.number}"
+        return Listener(name, port.source, "outbound", ServicePort(host, port.number), protocol, tuple(chains))
 
     def _connections(
         self, host: str, port: Port, cluster: Cluster, rules: VirtualService | None, at: Standpoint
@@ -218,20 +218,22 @@ def default_route(destinations: tuple[Destination, ...], source: SourceRef) -> R
     return Route(source, RouteMatch(), Forward(destinations), name="default", retry=DEFAULT_RETRY)
 
 
-def service_domains(service: MeshService, namespace: str) -> list[str]:
+def service_domains(host: str, service: MeshService, namespace: str) -> list[str]:
     """The names by which clients of a namespace call a service: short forms only of Kubernetes services, its addresses too.
 
+    ``host`` is the service's own or an alias's.
     The port may stand behind any of them; it is the table's, so the names without it are enough for requests of that port.
     """
-    names = [service.host]
+    names = [host]
     suffix = f".svc.{CLUSTER_DOMAIN}"
-    if service.host.endswith(suffix):
-        stem = service.host.removesuffix(suffix)
+    if host.endswith(suffix):
+        stem = host.removesuffix(suffix)
         names += [f"{stem}.svc", stem]
         name, _, owner = stem.partition(".")
         if owner == namespace:
             names.append(name)
-    names += [address for address in service.origin.addresses if "/" not in address]
+    if host == service.host:
+        names += [address for address in service.origin.addresses if "/" not in address]
     return names
 
 

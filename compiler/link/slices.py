@@ -13,14 +13,14 @@ from compiler.link.view import View
 def link(scope: Scope) -> list[LinkedSlice]:
     """Every slice of a namespace, sorted by name. What does not resolve has become an explicit 5xx; analysis has said so."""
     mesh = scope.mesh()
-    view = View(mesh, scope.namespace)
-    parts = OutboundParts(mesh, view)
+    parts = OutboundParts(mesh, View(mesh, scope.namespace))
     slices = [
         sidecar(mesh, workload, parts)
         for workload in mesh.workloads
         if workload.meta.namespace == scope.namespace
         and (workload.meta.namespace, workload.meta.name) not in mesh.gateway_workloads
     ]
-    slices += [istio_gateway(mesh, proxy, view) for proxy in scope.proxies]
-    slices += [api_gateway(mesh, gateway, view) for gateway in mesh.api_gateways.values() if mesh.serves(gateway)]
+    edge = View(mesh, scope.namespace, gateway=True)
+    slices += [istio_gateway(mesh, proxy, edge) for proxy in scope.proxies]
+    slices += [api_gateway(mesh, gateway, edge) for gateway in mesh.api_gateways.values() if mesh.serves(gateway)]
     return sorted(slices, key=lambda item: item.shape.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 import msgspec
@@ -11,7 +12,7 @@ from compiler.link.clusters import build_cluster
 from compiler.link.reach import Reach
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import DestinationRule, Subset, TrafficPolicy
-from compiler.resources.kubernetes import Port
+from compiler.resources.kubernetes import Port, Service
 from compiler.resources.virtual_service import Target, VirtualService
 from policies.source import SourceRef
 from snapshot.section import Cluster, StaticEndpoints
@@ -30,10 +31,11 @@ class EffectiveRule(msgspec.Struct, frozen=True):
 
 
 class View:
-    """One namespace's view, or what a Sidecar leaves of it. Owns the clusters that were asked for, by name."""
+    """One namespace's view, or what a Sidecar leaves of it, or what its gateways see. Owns the clusters that were asked for, by name."""
 
-    def __init__(self, mesh: Mesh, namespace: str, reach: Reach | None = None) -> None:
+    def __init__(self, mesh: Mesh, namespace: str, reach: Reach | None = None, *, gateway: bool = False) -> None:
         self.mesh = mesh
+        self._gateway = gateway
         self.namespace = namespace
         self.reach = reach
         self.clusters: dict[str, Cluster] = {}
@@ -42,13 +44,21 @@ class View:
     @cached_property
     def services(self) -> dict[str, MeshService]:
         """Every visible service by host, sorted by host: all that a rule may lead to, known to clients or not."""
-        seen = ((host, self.mesh.service(host, self.namespace)) for host in self.mesh.hosts_seen_from(self.namespace))
-        found = {host: service for host, service in seen if service is not None}
+        found = {host: aliased(service, self._visible) for host, service in self._visible.items()}
         return found if self.reach is None else {**found, **self.known_services}
 
     @cached_property
+    def _visible(self) -> dict[str, MeshService]:
+        """Every visible service by host, aliases as they are declared."""
+        seen = ((host, self.mesh.service(host, self.namespace)) for host in self.mesh.hosts_seen_from(self.namespace))
+        return {host: service for host, service in seen if service is not None}
+
+    @cached_property
     def known_services(self) -> dict[str, MeshService]:
-        """The services that clients can call by their hosts, sorted by host: the visible ones that a Sidecar does not keep out."""
+        """The services that clients can call, by the hosts that they call them by, sorted: the visible ones that a Sidecar does not keep out.
+
+        The host is another than the service's where it is an alias (a Service of type ExternalName).
+        """
         if self.reach is None:
             return self.services
         found: dict[str, MeshService] = {}
@@ -57,7 +67,7 @@ class View:
                 if self.reach.admits(service.namespace, host):
                     found[host] = service
                     break
-        return found
+        return {host: aliased(service, self._visible) for host, service in found.items()}
 
     @cached_property
     def virtual_services(self) -> list[VirtualService]:
@@ -110,7 +120,9 @@ class View:
         if chosen is not None and chosen.policy is not None:
             policy = chosen.policy.over(policy)
         effective = (policy or TrafficPolicy()).at_port(port.number)
-        cluster = build_cluster(self.mesh, self.namespace, name, service, port, chosen, effective, rule.sources)
+        cluster = build_cluster(
+            self.mesh, self.namespace, name, service, port, chosen, effective, rule.sources, gateway=self._gateway
+        )
         if rule.fails:
             cluster = msgspec.structs.replace(cluster, endpoints=StaticEndpoints(()))
         self.clusters[name] = cluster
@@ -127,6 +139,17 @@ class View:
         alone = not target.port and len(service.ports) == 1
         port = service.ports[0] if alone else service.port(target.port or listener_port)
         return self.cluster(service, port, target.subset.value if target.subset else "") if port else None
+
+
+def aliased(service: MeshService, seen: Mapping[str, MeshService]) -> MeshService:
+    """The service that an ExternalName stands for, where the mesh has one by that name: its ports, rules and clusters are the alias's (Istio)."""
+    passed: set[str] = set()
+    while isinstance(service.origin, Service) and service.origin.external_name in seen:
+        if service.host in passed:
+            break
+        passed.add(service.host)
+        service = seen[service.origin.external_name]
+    return service
 
 
 def full_hosts(service: VirtualService) -> list[str]:

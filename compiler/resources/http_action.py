@@ -154,4 +154,6 @@ def read_retry(retries: Cursor | None) -> Retry | None:
         per_try_timeout_ms=retries.duration_ms("perTryTimeout") or 0,
         base_backoff_ms=backoff,
         max_backoff_ms=10 * backoff,
+        same_hosts=retries.has("retryIgnorePreviousHosts") and not retries.flag("retryIgnorePreviousHosts"),
+        remote=retries.flag("retryRemoteLocalities"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from runtime.balance.localities import levels_of
@@ -90,6 +90,14 @@ class LiveCluster:
     def is_up(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint is healthy, as far as anybody knows."""
         return self.watch is None or self.watch.is_up(endpoint)
+
+    def beyond(self, tried: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+        """See Live."""
+        for level in self._levels:
+            endpoints = tuple(endpoint for part in level for endpoint in part.endpoints)
+            if not any(endpoint in endpoints for endpoint in tried):
+                return tuple(filter(self.is_up, endpoints))
+        return ()
 
     def _arrange(self, live: LiveData) -> None:
         if self.watch is not None:

@@ -13,6 +13,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
 from envoy.extensions.filters.http.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.v3 import percent_pb2
 
 from policies.match import PathExact, PathMatch, PathPrefix, PathSegments
@@ -34,7 +35,10 @@ _SCHEMES = {80: "http", 443: "https"}
 _REDIRECT_CODES = {301: 0, 302: 1, 303: 2, 307: 3, 308: 4}
 _MISSING_CODES = {503: 0, 404: 1, 500: 2}
 _PREVIOUS_HOSTS = "envoy.retry_host_predicates.previous_hosts"
+_PREVIOUS_PRIORITIES = "envoy.retry_priorities.previous_priorities"
 _HOST_TRIES = 5
+_LEVEL_TRIES = 2
+"""How many tries it takes until another priority is asked, as Istio sets it."""
 _RE2_SPECIAL = re.compile(r"[^A-Za-z0-9_/~-]")
 
 
@@ -188,7 +192,7 @@ def reply(status: int, body: str = "") -> Message:
 
 
 def retry_policy(retry: Retry) -> Message:
-    """A RetryPolicy: with other hosts than those tried, where there are others (Istio)."""
+    """A RetryPolicy: with other hosts than those tried, where there are others (Istio's default)."""
     previous = previous_hosts_pb2.PreviousHostsPredicate()
     back_off = route_components_pb2.RetryPolicy.RetryBackOff(
         base_interval=milliseconds(max(retry.base_backoff_ms, 1)),
@@ -197,13 +201,18 @@ def retry_policy(retry: Retry) -> Message:
     fields: dict[str, object] = {}
     if retry.per_try_timeout_ms:
         fields["per_try_timeout"] = milliseconds(retry.per_try_timeout_ms)
+    if not retry.same_hosts:
+        kind = route_components_pb2.RetryPolicy.RetryHostPredicate
+        fields["retry_host_predicate"] = [extension(kind, _PREVIOUS_HOSTS, previous)]
+    if retry.remote:
+        levels = previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=_LEVEL_TRIES)
+        fields["retry_priority"] = extension(
+            route_components_pb2.RetryPolicy.RetryPriority, _PREVIOUS_PRIORITIES, levels
+        )
     return route_components_pb2.RetryPolicy(
         retry_on=",".join(retry.on),
         num_retries={"value": retry.attempts},
         retriable_status_codes=retry.statuses if "retriable-status-codes" in retry.on else (),
-        retry_host_predicate=[
-            extension(route_components_pb2.RetryPolicy.RetryHostPredicate, _PREVIOUS_HOSTS, previous)
-        ],
         host_selection_retry_max_attempts=_HOST_TRIES,
         retry_back_off=back_off,
         **fields,

@@ -71,7 +71,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         **_paths(proxy.path_normalization),
         **_trust(chain.listener.direction, edge=network.edge),
         **(_plain_scheme() if isinstance(chain.chain.tls, MeshTls) else {}),
-        **_routes(prepared, use_of(network), place),
+        **_routes(prepared, use_of(network, chain.listener.direction), place),
         upgrade_configs=[
             _Manager.UpgradeConfig(upgrade_type=kind) for kind in ("websocket", *(["CONNECT"] if network.proxy else []))
         ],

@@ -133,7 +133,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     FaultDelay: "delay_ms per_million",
     FaultAbort: "status per_million grpc_status",
     Fault: "delay abort",
-    Retry: "attempts on statuses per_try_timeout_ms base_backoff_ms max_backoff_ms",
+    Retry: "attempts on statuses per_try_timeout_ms base_backoff_ms max_backoff_ms same_hosts remote",
     Exact: "value ignore_case",
     Prefix: "value ignore_case",
     Suffix: "value ignore_case",

@@ -44,6 +44,7 @@ class Use(msgspec.Struct, frozen=True):
     host: str = ""
     proxy: bool = False
     https_redirect: bool = False
+    inbound: bool = False
 
     @property
     def name(self) -> str:
@@ -52,11 +53,11 @@ class Use(msgspec.Struct, frozen=True):
         return f"{self.table}{suffix}"
 
 
-def use_of(chain: HttpChain) -> Use:
-    """What a chain wants of its table."""
+def use_of(chain: HttpChain, direction: str) -> Use:
+    """What a chain of a listener of this direction wants of its table."""
     if chain.https_redirect:
         return Use(chain.routes, https_redirect=True)
-    return Use(chain.routes, host=chain.host, proxy=chain.proxy)
+    return Use(chain.routes, host=chain.host, proxy=chain.proxy, inbound=direction == "inbound")
 
 
 def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -> Message:
@@ -67,6 +68,8 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
         hosts = list(_merged(prepared, prepared.tables[use.table]))
     else:
         hosts = list(_hosts(prepared.tables[use.table], use.host, negotiated(prepared)))
+    for host in hosts:
+        host.include_request_attempt_count = not use.inbound
     stamped = [appended(SNAPSHOT.decode(), stamp)] if stamp else []
     return route_pb2.RouteConfiguration(
         name=use.name,

@@ -75,7 +75,7 @@ def uses(listeners: list[Listener]) -> Iterator[Use]:
     for section in listeners:
         for chain, _ in fits(section.chains, section.protocol):
             if isinstance(chain.network, HttpChain):
-                yield use_of(chain.network)
+                yield use_of(chain.network, section.direction)
 
 
 def _filters(prepared: PreparedSlice, section: Listener) -> Iterator[Message]:

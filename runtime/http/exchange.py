@@ -19,7 +19,7 @@ from runtime.http.edits import compiled
 from runtime.http.forwarding import add_cookie, forwarded_head
 from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
-from runtime.http.rules import SNAPSHOT, TRACE, Fields
+from runtime.http.rules import SNAPSHOT, TRACE, Fields, count_attempt
 from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
 from runtime.http1 import ProtocolError
@@ -170,6 +170,8 @@ class Exchange:
     def attempt(self) -> None:
         """Sends the request, or sends it again, to ``endpoint``."""
         self.number += 1
+        if self.number > 1:
+            count_attempt(self.forwarded, self.number)
         assert self.endpoint is not None
         assert self.destination is not None
         self.cluster = cluster = self.generation.clusters[self.destination.cluster]
@@ -281,6 +283,7 @@ class Exchange:
                 self._tried,
                 self.head,
                 self.downstream.peer,
+                self.plan.decision.retry,
             )
             if chosen is None:
                 self.reply(REPLIES[Failure.NO_HEALTHY_UPSTREAM])

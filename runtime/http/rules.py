@@ -1,7 +1,8 @@
 """What a hop does to headers besides the route's edits: request ids, forwarding headers, the client's certificate, internal headers.
 
 The facts are Envoy's as Istio configures it: a gateway trusts nothing from outside and says who came (edge); a sidecar's inbound side passes on and
-appends the mTLS peer; its outbound side strips what only a proxy may claim. Trace context (traceparent, b3 and their kin) passes untouched.
+appends the mTLS peer; its outbound side strips what only a proxy may claim. Whoever chooses an upstream says at which attempt.
+Trace context (traceparent, b3 and their kin) passes untouched.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forward
 
 _REPLACED = frozenset({b"content-length", b"x-envoy-upstream-service-time"})
 _SERVICE_TIMES = {number: (b"x-envoy-upstream-service-time", b"%d" % number) for number in range(1000)}
+_ATTEMPTS = b"x-envoy-attempt-count"
+_FIRST_ATTEMPT = (_ATTEMPTS, b"1")
 _FORWARDED_PROTO = {scheme: (b"x-forwarded-proto", scheme.encode()) for scheme in ("http", "https")}
 
 Fields = dict[bytes, bytes]
@@ -54,6 +57,12 @@ class RequestIds:
 _ids = RequestIds()
 
 
+def count_attempt(head: RequestHead, number: int) -> None:
+    """Says in a request that is sent again which attempt it is, where it said that of the first."""
+    again = (_ATTEMPTS, b"%d" % number)
+    head.headers = [again if pair[0] == _ATTEMPTS else pair for pair in head.headers]
+
+
 class Rules:
     """The rules of one chain. ``direction`` is the listener's; ``edge`` says that downstream is outside the mesh."""
 
@@ -80,6 +89,10 @@ class Rules:
             headers.append((b"x-request-id", identifier))
         if b"x-forwarded-proto" not in fields:
             headers.append(_FORWARDED_PROTO[head.scheme])
+        if self.overwrites_server:
+            if _ATTEMPTS in fields:
+                headers = [pair for pair in headers if pair[0] != _ATTEMPTS]
+            headers.append(_FIRST_ATTEMPT)
         if _CLIENT_CERTIFICATE in fields:
             headers = self._next_certificate(headers, fields, peer, fingerprint)
         elif peer.identity and self._shows:

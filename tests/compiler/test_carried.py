@@ -53,11 +53,11 @@ spec:
   http:
   - route:
     - destination: {host: a}
-    retries:
-      attempts: 1
-      retryRemoteLocalities: true
+    fault:
+      abort:
+        http2Error: CANCEL
 """
-    assert findings(text) == [("WFT0200", 11, 7, "spec.http[0].retries.retryRemoteLocalities")]
+    assert findings(text) == [("WFT0200", 11, 9, "spec.http[0].fault.abort.http2Error")]
 
 
 def test_a_refused_value_is_reported_at_the_value() -> None:

@@ -54,6 +54,32 @@ status: {podIP: 127.0.7.7}
 HOST = "reviews.shop.svc.cluster.local"
 
 
+ALIAS = """\
+apiVersion: v1
+kind: Service
+metadata: {name: old-name, namespace: far}
+spec: {type: ExternalName, externalName: reviews.shop.svc.cluster.local}
+"""
+
+
+def test_an_external_name_of_the_mesh_is_another_name_of_the_service() -> None:
+    prepared = compiled(SHOP, ALIAS).slice("sidecar/shop/reviews-v1")
+    assert "old-name.far.svc.cluster.local:80" in prepared.listeners
+    for host in ("old-name.far", "old-name.far.svc.cluster.local", "reviews"):
+        decision = ask(prepared, request("/", host=host))
+        assert [one.cluster for one in decision.destinations] == [f"outbound|80||{HOST}"]
+
+
+def test_an_external_name_of_itself_is_no_alias() -> None:
+    loop = ALIAS.replace("reviews.shop", "old-name.far")
+    assert "old-name.far.svc.cluster.local:80" not in compiled(SHOP, loop).slice("sidecar/shop/reviews-v1").listeners
+
+
+def test_an_application_is_spoken_to_as_its_client_speaks() -> None:
+    prepared = compiled(SHOP).slice("sidecar/shop/reviews-v1")
+    assert prepared.clusters["inbound|8080||"].protocol == "same"
+
+
 def mesh_config(spec: str) -> str:
     return f"apiVersion: weft/v1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nspec: {spec}\n"
 

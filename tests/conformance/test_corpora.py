@@ -26,7 +26,7 @@ PURE = (
 )
 
 
-SERVING = ("gateway",)
+SERVING = ("gateway", "traffic")
 """Those that run data planes and send them requests."""
 
 

@@ -40,7 +40,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One answer. ``seen`` is what the program says that it saw, ``error`` why there is no answer."""
+    """One answer. ``seen`` is what the program says that it saw, ``error`` why there is no answer; ``tls`` where the client itself made TLS."""
 
     status: int = 0
     headers: dict[str, str] = {}
@@ -48,6 +48,7 @@ class Reply(msgspec.Struct, frozen=True):
     text: str = ""
     error: str = ""
     grpc_status: int = 0
+    tls: bool = False
 
 
 async def send(call: Call, trusted: ssl.SSLContext) -> list[Reply]:
@@ -97,7 +98,7 @@ async def _followed(client: httpx.AsyncClient, call: Call) -> Reply:
     if response.content.startswith(b"{"):
         seen = json.loads(response.content)
     headers = {name.lower(): value for name, value in response.headers.items()}
-    return Reply(response.status_code, headers, seen, response.text)
+    return Reply(response.status_code, headers, seen, response.text, tls=call.scheme == "https")
 
 
 def _grpc(call: Call) -> Reply:

@@ -54,8 +54,8 @@ def _plain(kind: str, arguments: list[Any], replies: list[Reply]) -> str | None:
         case "ResponseHeaders":
             return _response(replies, arguments[0])
         case "MTLSForHTTP":
-            # As in Istio: a request that came by mutual TLS has this header, and what is no HTTP is not asked.
-            seen = [reply.seen for reply in replies if "headers" in reply.seen]
+            # As in Istio: a request that came by mutual TLS has this header, and what a proxy cannot read is not asked.
+            seen = [reply.seen for reply in replies if "headers" in reply.seen and not reply.tls]
             return None if all("x-forwarded-client-cert" in one["headers"] for one in seen) else "no mutual TLS"
     raise ValueError(f"no check {kind}")
 

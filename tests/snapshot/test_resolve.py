@@ -38,6 +38,7 @@ class Pool:
         self.how = balance
         self.load = active or {}
         self.turns = 0
+        self.far: Sequence[Endpoint] = ()
 
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         return self.all
@@ -47,6 +48,9 @@ class Pool:
 
     def balance(self, cluster: str) -> str:
         return self.how
+
+    def beyond(self, cluster: str, tried: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        return [one for one in self.far if one not in tried]
 
     def spread(self, cluster: str) -> Spread | None:
         return None
@@ -136,6 +140,20 @@ def test_a_retry_goes_to_another_endpoint_where_there_is_one() -> None:
     live = Pool(endpoint(1), endpoint(2))
     assert {choose_endpoint("a", live, Recorded(seed), (endpoint(1),)) for seed in range(9)} == {endpoint(2)}
     assert choose_endpoint("a", Pool(endpoint(1)), Recorded(), (endpoint(1),)) == endpoint(1)
+
+
+def test_a_retry_that_may_go_where_it_was_chooses_among_all() -> None:
+    live, retry = Pool(endpoint(1), endpoint(2)), Retry(same_hosts=True)
+    chosen = {choose_endpoint("a", live, Recorded(seed), (endpoint(1),), retry=retry) for seed in range(9)}
+    assert chosen == {endpoint(1), endpoint(2)}
+
+
+def test_a_remote_retry_goes_to_another_level_while_there_is_one() -> None:
+    live, retry = Pool(endpoint(1)), Retry(remote=True)
+    live.far = [endpoint(7)]
+    assert choose_endpoint("a", live, Recorded(), (), retry=retry) == endpoint(1)
+    assert choose_endpoint("a", live, Recorded(), (endpoint(1),), retry=retry) == endpoint(7)
+    assert choose_endpoint("a", live, Recorded(), (endpoint(1), endpoint(7)), retry=retry) == endpoint(1)
 
 
 GRPC_UNAVAILABLE = ResponseHead(200, [(b"grpc-status", b"14")])

@@ -9,7 +9,7 @@ import pytest
 from policies.head import Peer
 from policies.traffic import HeaderEdits
 from runtime.http.edits import compiled
-from runtime.http.rules import RequestIds, Rules
+from runtime.http.rules import RequestIds, Rules, count_attempt
 from tests.slices import request
 
 MESH = Peer("10.0.0.9", 1, "10.0.0.1", 80, identity="spiffe://cluster.local/ns/a/sa/b", tls=True)
@@ -33,6 +33,15 @@ def test_inside_the_mesh_what_is_there_is_kept() -> None:
         (b"x-envoy-y", b"1"),
     )
     assert after("inbound", PLAIN, *kept) == dict(kept)
+
+
+@pytest.mark.parametrize(("direction", "edge"), [("outbound", False), ("gateway", True)])
+def test_whoever_chooses_an_upstream_counts_attempts(direction: str, *, edge: bool) -> None:
+    claimed = (b"x-envoy-attempt-count", b"9")
+    assert after(direction, PLAIN, claimed, edge=edge)[b"x-envoy-attempt-count"] == b"1"
+    head = request(headers=[(b"x-envoy-attempt-count", b"1"), (b"a", b"b")])
+    count_attempt(head, 2)
+    assert head.headers == [(b"x-envoy-attempt-count", b"2"), (b"a", b"b")]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +73,7 @@ def test_the_edge_strips_and_states_anew() -> None:
     assert found[b"x-request-id"] != b"r"
     assert found[b"x-forwarded-proto"] == b"http"
     assert found[b"x-forwarded-for"] == b"10.0.0.9"
-    assert set(found) == {b"x-request-id", b"x-forwarded-proto", b"x-forwarded-for"}
+    assert set(found) == {b"x-request-id", b"x-forwarded-proto", b"x-forwarded-for", b"x-envoy-attempt-count"}
 
 
 def test_request_ids_are_version_4_and_differ() -> None:
