@@ -20,6 +20,7 @@ from runtime.lane.channel import Channel
 from runtime.lane.tls_channel import TlsChannel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
+from runtime.policy_change import KEEP, chain_meanwhile
 from runtime.socket_address import LOCAL
 from runtime.tls.contexts import MaterialError
 from runtime.tls.hello import Hello, HelloError, looks_like_tls, parse_hello
@@ -41,7 +42,7 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Accepted:
     """How a connection came in. Owned by its machine, which moves it to a new generation by ``rebound``."""
 
-    __slots__ = ("chain", "fingerprint", "first", "generation", "hello", "listener", "mesh", "peer")
+    __slots__ = ("chain", "fingerprint", "first", "generation", "hello", "listener", "mesh", "peer", "vetted")
 
     def __init__(self, generation: Generation, listener: str, chain: Chain, peer: Peer) -> None:
         self.generation = generation
@@ -52,27 +53,39 @@ class Accepted:
         self.first = b""
         self.mesh = False
         self.fingerprint = ""
+        self.vetted = chain.prepared.policies
 
     def rebound(self, generation: Generation) -> Chain | None:
         """The chain that this connection would take now, or None where that is another one than it was made for."""
+        chain = self._chosen(generation)
+        if chain is None or not same_binding(self.chain.prepared.chain, chain):
+            return None
+        return generation.chains[self.listener, chain.name]
+
+    def _chosen(self, generation: Generation) -> FilterChain | None:
         listener = generation.prepared.listeners.get(self.listener)
         if listener is None:
             return None
-        chain = choose_tls(listener.chains, self.hello) if self.hello else choose_plain(listener.chains, self.first)
-        if chain is None or not same_binding(self.chain.prepared.chain, chain):
-            return None
-        return generation.chains[listener.name, chain.name]
+        return choose_tls(listener.chains, self.hello) if self.hello else choose_plain(listener.chains, self.first)
+
+    def vet(self, chain: Chain) -> bool:
+        """Takes note of the policies over a connection that goes on; True where they are others than at the last time."""
+        before, self.vetted = self.vetted, chain.prepared.policies
+        return before is not self.vetted
 
     def pinned(self, serving: Generation) -> tuple[Generation, Chain]:
-        """What one request is decided under: the serving generation, or the one before where this connection is about to be drained.
+        """What one request is decided under: the serving generation, but where the listener is gone or the old one is to be kept to.
 
-        A request may begin between a swap and this connection's turn to be moved over. A chain of the old generation must not be
-        decided on, and cached, by the new one.
+        A request may begin between a swap and this connection's turn to be moved over or drained. A chain of the old generation must not
+        be decided on, and cached, by the new one.
         """
-        if self.generation is not serving:
-            chain = self.rebound(serving)
-            if chain is not None:
-                self.chain, self.generation = chain, serving
+        if self.generation is serving:
+            return self.generation, self.chain
+        chain = self.rebound(serving)
+        if chain is not None:
+            self.chain, self.generation = chain, serving
+        elif serving.prepared.proxy.on_policy_change != KEEP and self.listener in serving.prepared.listeners:
+            return serving, chain_meanwhile(self.chain, self._chosen(serving), serving, self.listener)
         return self.generation, self.chain
 
 

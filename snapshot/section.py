@@ -420,7 +420,7 @@ class CredentialSlot(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
-    """The one section about the proxy itself."""
+    """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py)."""
 
     workload: Workload
     trust_domain: str
@@ -434,6 +434,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
 Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet
 
 
+    on_policy_change: str = "revalidate"
 def section_key(section: Section) -> tuple[str, str]:
     """The kind and the name by which a slice's index lists a section; unique within a slice."""
     kind = str(type(section).__struct_config__.tag)

@@ -26,6 +26,8 @@ class MeshConfig(msgspec.Struct, frozen=True):
     auto_mtls: bool = True
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
+    sniff_ms: int | None = None
+    on_policy_change: str = "revalidate"
     locality: LocalitySetting = LocalitySetting()
 
 
@@ -45,6 +47,7 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         root_namespace=spec.text("rootNamespace") or defaults.root_namespace,
         auto_mtls=spec.flag("enableAutoMtls") or not spec.has("enableAutoMtls"),
         connect_timeout_ms=spec.duration_ms("connectTimeout") or defaults.connect_timeout_ms,
+        on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
         locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )

@@ -13,6 +13,7 @@ from runtime.http1 import NEED_DATA, PAUSED, EndOfMessage, Http1Server, Limits, 
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
 from runtime.plane import Plane
+from runtime.policy_change import CLOSE, KEEP
 from runtime.telemetry import Failure
 
 if TYPE_CHECKING:
@@ -383,6 +384,16 @@ class Http1Downstream:
         else:
             self._accepted.chain = chain
             self._accepted.generation = generation
+            if self._accepted.vet(chain):
+                self._reconsider(generation, generation.prepared.proxy.on_policy_change)
+
+    def _reconsider(self, generation: Generation, mode: str) -> None:
+        """The policies over this connection are others now; a request in flight is none of their business, a tunnel is."""
+        exchange = self._exchange
+        if mode != KEEP and exchange is not None:
+            exchange.reconsider(generation, self._accepted.chain, close=mode == CLOSE)
+        if mode == CLOSE and not self.channel.closed:
+            self.drain()
 
     def say_farewell(self) -> bool:
         """See Rebindable."""

@@ -24,6 +24,7 @@ from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
 from runtime.http1 import ProtocolError
 from runtime.limits.enforcing import enforce
+from runtime.policy_change import request_allowed
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, LocalReply, RetryAfter
 from snapshot.resolve import choose_endpoint, resolve
@@ -521,6 +522,11 @@ class Exchange:
             self._cut_off(REPLIES[Failure.STREAM_IDLE])
         else:
             self.reply(REPLIES[Failure.STREAM_IDLE])
+
+    def reconsider(self, generation: Generation, chain: Chain, *, close: bool) -> None:
+        """The policies have changed: a tunnel that they would not let in now is cut off, or any where that is asked for."""
+        if self._tunnel and (close or not request_allowed(generation, chain, self.head, self.downstream.peer)):
+            self._cut_off(REPLIES[Failure.POLICY_CHANGED])
 
     def _cut_off(self, why: LocalReply) -> None:
         self._give_up_attempt()

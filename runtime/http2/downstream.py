@@ -21,6 +21,7 @@ from runtime.http2.settings import limits_of
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
 from runtime.plane import Plane
+from runtime.policy_change import CLOSE, KEEP
 from runtime.telemetry import Failure
 
 if TYPE_CHECKING:
@@ -472,6 +473,16 @@ class Http2Downstream:
         else:
             self.accepted.chain = chain
             self.accepted.generation = generation
+            if self.accepted.vet(chain):
+                self._reconsider(generation, generation.prepared.proxy.on_policy_change)
+
+    def _reconsider(self, generation: Generation, mode: str) -> None:
+        """The policies over this connection are others now; a request in flight is none of their business, a tunnel is."""
+        for stream in list(self._streams.values()) if mode != KEEP else ():
+            if stream.exchange is not None:
+                stream.exchange.reconsider(generation, self.accepted.chain, close=mode == CLOSE)
+        if mode == CLOSE and not self.channel.closed:
+            self.drain()
 
     def say_farewell(self) -> bool:
         """See Rebindable."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policies.attributes import Asked
-from policies.head import Headers, Principal, ResponseHead
+from policies.head import Headers, ResponseHead
 from runtime.http.rules import Fields
 from runtime.http.stream import UpstreamStream
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
+from runtime.policy_change import CLOSE, KEEP, connection_allowed
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Decision
 from snapshot.resolve import resolve
@@ -83,11 +83,9 @@ class TcpRelay:
         network = prepared.chain.network
         assert isinstance(network, TcpChain)
         peer = self._accepted.peer
-        if prepared.policies is not None:
-            verdict = prepared.policies.evaluate(Asked(None, peer, Principal(peer.identity), prepared.edge))
-            if not verdict.allowed:
-                self._end("", abort=True)
-                return
+        if not connection_allowed(prepared, peer):
+            self._end("", abort=True)
+            return
         decision = Decision(
             destinations=network.destinations, total_weight=sum(one.weight for one in network.destinations)
         )
@@ -244,12 +242,18 @@ class TcpRelay:
         self._end("SI", abort=True)
 
     def rebind(self, generation: Generation) -> None:
-        """See Rebindable: a relay goes on while its chain is the same; its upstream was chosen when it opened."""
+        """See Rebindable: a relay goes on while its chain is the same and its policies let it; its upstream was chosen when it opened."""
+        mode = generation.prepared.proxy.on_policy_change
         chain = self._accepted.rebound(generation)
         if chain is None:
-            self._end("", abort=False)
-        else:
-            self._accepted.chain = chain
+            if mode != KEEP:
+                self._end("", abort=False)
+            return
+        self._accepted.chain = chain
+        if not self._accepted.vet(chain) or mode == KEEP:
+            return
+        if mode == CLOSE or not connection_allowed(chain.prepared, self._accepted.peer):
+            self._end("LR", abort=True)
 
     def drain(self) -> None:
         """See Rebindable: bytes have no boundary at which to stop; the drain's deadline ends the relay."""

@@ -79,6 +79,7 @@ class Failure(Enum):
     RATE_LIMITED = "rate_limited"
     FAULT_ABORT = "fault_abort"
     OVERLOADED = "overloaded"
+    POLICY_CHANGED = "policy_changed"
     BUG = "bug"
 
 
@@ -151,6 +152,7 @@ REPLIES: dict[Failure, LocalReply] = {
         503, body=b"fault filter abort", flag="FI", details="fault_filter_abort", grpc_status=14
     ),
     Failure.OVERLOADED: LocalReply(503, body=b"overloaded", flag="OM", details="overload", grpc_status=14),
+    Failure.POLICY_CHANGED: LocalReply(0, flag="LR", details="policy_changed"),
     Failure.BUG: LocalReply(500, body=b"internal error", details="internal_error", grpc_status=13),
 }
 """What the downstream gets. Status 0 means that nobody is left to answer: the line is logged with code 0 and nothing is sent.

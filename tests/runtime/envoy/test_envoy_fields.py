@@ -18,6 +18,7 @@ from snapshot.section import Section
 
 _NOT_YET = "connection pools are carried one limit after the other"
 REFUSED = {
+    "Proxy.on_policy_change": "Envoy drains the connections of a filter chain that changed, whatever is asked",
     **{f"KeepAlive.{name}": _NOT_YET for name in KeepAlive.__struct_fields__},
     **{f"RetryBudget.{name}": _NOT_YET for name in RetryBudget.__struct_fields__},
     **{
