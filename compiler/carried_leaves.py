@@ -240,7 +240,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
-        spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange)
+        spec.(enableAutoMtls|connectTimeout|pathNormalization.normalization|onPolicyChange)
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
 }

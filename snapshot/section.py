@@ -429,12 +429,12 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     deadlines: Deadlines = Deadlines()
     credentials: tuple[CredentialSlot, ...] = ()
     path_normalization: str = "BASE"
+    on_policy_change: str = "revalidate"
 
 
 Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet
 
 
-    on_policy_change: str = "revalidate"
 def section_key(section: Section) -> tuple[str, str]:
     """The kind and the name by which a slice's index lists a section; unique within a slice."""
     kind = str(type(section).__struct_config__.tag)

@@ -41,6 +41,5 @@ def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labe
         trust_domain_aliases=config.trust_domain_aliases,
         access_log=AccessLog(config.access_log_file, config.access_log_encoding),
         path_normalization=config.path_normalization,
-        deadlines=Deadlines() if config.sniff_ms is None else Deadlines(sniff_ms=config.sniff_ms),
         on_policy_change=config.on_policy_change,
     )

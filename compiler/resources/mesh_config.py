@@ -26,7 +26,6 @@ class MeshConfig(msgspec.Struct, frozen=True):
     auto_mtls: bool = True
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
-    sniff_ms: int | None = None
     on_policy_change: str = "revalidate"
     locality: LocalitySetting = LocalitySetting()
 
