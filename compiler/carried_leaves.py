@@ -240,7 +240,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
-        spec.(enableAutoMtls|connectTimeout|pathNormalization.normalization|onPolicyChange)
+        spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange)
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
 }
@@ -297,7 +297,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
         spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
-        spec.(verifyCertificateAtClient|protocolDetectionTimeout|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
+        spec.(verifyCertificateAtClient|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
         spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy|tcpKeepalive)
         spec.(defaultConfig|inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)

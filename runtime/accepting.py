@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from policies.head import Peer
-from runtime.choosing import choose_plain, choose_tls, same_binding
+from runtime.choosing import choose_plain, choose_tls, is_undecided, same_binding
 from runtime.lane.channel import Channel
 from runtime.lane.tls_channel import TlsChannel
 from runtime.lane.wheel import Timer
@@ -25,7 +25,7 @@ from runtime.socket_address import LOCAL
 from runtime.tls.contexts import MaterialError
 from runtime.tls.hello import Hello, HelloError, looks_like_tls, parse_hello
 from runtime.tls.identity import PeerRefusedError, read_peer, require_identity
-from snapshot.section import FilterChain, HttpChain, Listener, MeshTls, ProxyPort, ServicePort, UnixSocket
+from snapshot.section import FilterChain, HttpChain, Listener, MeshTls, ProxyPort, ServicePort, TcpChain, UnixSocket
 
 if TYPE_CHECKING:
     from runtime.generation import Chain, Generation
@@ -36,6 +36,9 @@ EXHAUSTED_PAUSE_S = 0.1
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _HTTP2_ALPN = frozenset({"h2", "istio-h2"})
 _HTTP1_ALPN = frozenset({"http/1.1", "istio-http/1.1"})
+_SNIFFED = 4
+_SILENT = b"\0"
+"""Stands for what a client said who said nothing."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -66,7 +69,8 @@ class Accepted:
         listener = generation.prepared.listeners.get(self.listener)
         if listener is None:
             return None
-        return choose_tls(listener.chains, self.hello) if self.hello else choose_plain(listener.chains, self.first)
+        chains, first = listener.chains, self.first
+        return choose_tls(chains, self.hello, first) if self.hello else choose_plain(chains, first)
 
     def vet(self, chain: Chain) -> bool:
         """Takes note of the policies over a connection that goes on; True where they are others than at the last time."""
@@ -180,7 +184,17 @@ def _speaks_first(listener: Listener) -> bool:
 class Opening:
     """The sink of a connection that has no machine yet. Owns the bytes that were read to find out, and the deadline for it."""
 
-    __slots__ = ("_accepted", "_generation", "_listener", "_peer", "_plane", "_received", "_timer", "channel")
+    __slots__ = (
+        "_accepted",
+        "_generation",
+        "_listener",
+        "_peer",
+        "_plane",
+        "_received",
+        "_sniffs",
+        "_timer",
+        "channel",
+    )
 
     channel: Channel
 
@@ -192,8 +206,18 @@ class Opening:
         self._received = b""
         self._accepted: Accepted | None = None
         self._timer = Timer(self._expired)
+        # A client that stays silent may be waiting for the server to speak first, where there is a chain for that.
+        self._sniffs = any(
+            chain.tls is None and not chain.passthrough and isinstance(chain.network, TcpChain)
+            for chain in listener.chains
+        )
         plane.connections.add(self)
-        plane.lane.wheel.set(self._timer, plane.lane.now, generation.deadlines.tls_handshake_ms / 1000)
+        self._wait()
+
+    def _wait(self) -> None:
+        deadlines = self._generation.deadlines
+        after_ms = (self._sniffs and deadlines.sniff_ms) or deadlines.tls_handshake_ms
+        self._plane.lane.wheel.set(self._timer, self._plane.lane.now, after_ms / 1000)
 
     # --- plain bytes ---------------------------------------------------------------------------------------------------------
 
@@ -201,7 +225,10 @@ class Opening:
         """See Sink."""
         self._received += data
         if self._accepted is not None:
-            self._choose_protocol()
+            if self._sniffs:
+                self._sniff_inside()
+            else:
+                self._choose_protocol()
         elif looks_like_tls(self._received) and self._has_tls():
             self._begin_tls()
         else:
@@ -212,15 +239,16 @@ class Opening:
 
     def begin_plain(self) -> None:
         """Takes the chain for plain connections."""
-        if len(self._received) < 4 and self._listener.protocol == "auto" and self._received:
+        if 0 < len(self._received) < _SNIFFED and self._listener.protocol == "auto" and self._sniffs:
             return
         chain = choose_plain(self._listener.chains, self._received)
         if chain is None:
             self._refuse("plain_text_refused")
             return
         accepted = self._accept(chain)
-        accepted.first = self._received[:4]
+        accepted.first = self._received[:_SNIFFED]
         self._accepted = accepted
+        self._sniffs = False
         self._choose_protocol()
 
     def _accept(self, chain: FilterChain) -> Accepted:
@@ -256,6 +284,8 @@ class Opening:
         except MaterialError as error:
             self._refuse(f"credential_{error.reason}")
             return
+        self._sniffs = False
+        self._wait()
         received, self._received = self._received, b""
         accepted.mesh = isinstance(chain.tls, MeshTls)
         self._accepted = accepted
@@ -281,13 +311,34 @@ class Opening:
             return
         accepted.fingerprint = shown.fingerprint if shown is not None else ""
         accepted.peer = msgspec.structs.replace(self._peer, identity=identity)
-        if isinstance(accepted.chain.prepared.chain.network, HttpChain):
+        assert accepted.hello is not None
+        if is_undecided(self._listener.chains, accepted.hello):
+            self._sniffs = True
+            self._wait()
+        elif isinstance(accepted.chain.prepared.chain.network, HttpChain):
             if channel.alpn in _HTTP2_ALPN:
                 self._start("http2")
             elif channel.alpn in _HTTP1_ALPN:
                 self._start("http1")
         else:
             self._start("tcp")
+
+    def _sniff_inside(self) -> None:
+        """The client has said something inside its TLS, or, where nothing came, is taken to wait for the server: that chooses the chain."""
+        accepted = self._accepted
+        assert accepted is not None
+        assert accepted.hello is not None
+        if 0 < len(self._received) < _SNIFFED and self._sniffs:
+            return
+        self._sniffs = False
+        accepted.first = self._received[:_SNIFFED] or _SILENT
+        chain = choose_tls(self._listener.chains, accepted.hello, accepted.first)
+        if chain is None:
+            self._refuse("no_filter_chain")
+            return
+        accepted.chain = self._generation.chains[self._listener.name, chain.name]
+        accepted.vetted = accepted.chain.prepared.policies
+        self._choose_protocol()
 
     # --- the machine ---------------------------------------------------------------------------------------------------------
 
@@ -333,7 +384,16 @@ class Opening:
         del error
 
     def _expired(self) -> None:
-        self._refuse("opening_timeout")
+        if not self._sniffs:
+            self._refuse("opening_timeout")
+            return
+        self._sniffs = False
+        if self._accepted is None and looks_like_tls(self._received):
+            self._wait()
+        elif self._accepted is not None:
+            self._sniff_inside()
+        else:
+            self.begin_plain()
 
     def _refuse(self, reason: str) -> None:
         self._plane.instruments.add("weft_connection_refused_total", reason)

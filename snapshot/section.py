@@ -382,12 +382,17 @@ class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What bounds every wait on a peer and every buffer (security.md). Times in milliseconds, sizes in bytes."""
+    """What bounds every wait on a peer and every buffer (security.md). Times in milliseconds, sizes in bytes.
+
+    ``sniff_ms`` is how long a client may be silent before a connection whose protocol is not declared is taken to be one on which the server
+    speaks first; 0 waits as long as for a handshake.
+    """
 
     head_ms: int = 10_000
     idle_ms: int = 3_600_000
     stream_idle_ms: int = 300_000
     tls_handshake_ms: int = 10_000
+    sniff_ms: int = 1_000
     drain_ms: int = 30_000
     max_head_bytes: int = 32_768
     max_headers: int = 100

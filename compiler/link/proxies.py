@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload as GitWorkload
-from snapshot.section import AccessLog, Proxy, Workload
+from snapshot.section import AccessLog, Deadlines, Proxy, Workload
 
 _NAME_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
@@ -41,5 +41,6 @@ def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labe
         trust_domain_aliases=config.trust_domain_aliases,
         access_log=AccessLog(config.access_log_file, config.access_log_encoding),
         path_normalization=config.path_normalization,
+        deadlines=Deadlines() if config.sniff_ms is None else Deadlines(sniff_ms=config.sniff_ms),
         on_policy_change=config.on_policy_change,
     )

@@ -26,6 +26,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     auto_mtls: bool = True
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
+    sniff_ms: int | None = None
     on_policy_change: str = "revalidate"
     locality: LocalitySetting = LocalitySetting()
 
@@ -48,6 +49,7 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         connect_timeout_ms=spec.duration_ms("connectTimeout") or defaults.connect_timeout_ms,
         on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
+        sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
         locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )
 

@@ -16,7 +16,7 @@ from runtime.envoy.placement import Placement
 from runtime.envoy.tls import MESH_TCP_ALPN, downstream
 from runtime.tls.contexts import MESH_ALPN
 from snapshot.prepared import PreparedSlice
-from snapshot.section import FilterChain, HttpChain, Listener, MeshTls
+from snapshot.section import Deadlines, FilterChain, HttpChain, Listener, MeshTls, TcpChain
 
 _HTTP_SNIFFED = ("http/1.0", "http/1.1", "h2c")
 _DIRECTIONS = {"inbound": base_pb2.INBOUND, "outbound": base_pb2.OUTBOUND, "gateway": base_pb2.OUTBOUND}
@@ -44,12 +44,18 @@ def listener(prepared: PreparedSlice, section: Listener, place: Placement) -> Me
         address=address(*where),
         filter_chains=chains,
         listener_filters=_inspectors(section),
-        listener_filters_timeout=milliseconds(deadlines.tls_handshake_ms),
+        listener_filters_timeout=milliseconds(_silence_ms(section, deadlines)),
         # In many protocols the server speaks first: whoever says nothing is a plain connection.
         continue_on_listener_filters_timeout=section.protocol != "http",
         per_connection_buffer_limit_bytes={"value": deadlines.buffer_bytes},
         traffic_direction=_DIRECTIONS[section.direction],
     )
+
+
+def _silence_ms(section: Listener, deadlines: Deadlines) -> int:
+    """How long a client may say nothing: a short while where the server may be the one to speak first, else as long as a handshake may take."""
+    may_wait = any(isinstance(chain.network, TcpChain) for chain in _plain(section.chains))
+    return deadlines.sniff_ms if may_wait and deadlines.sniff_ms else deadlines.tls_handshake_ms
 
 
 def fits(chains: Sequence[FilterChain], protocol: str) -> Iterator[tuple[FilterChain, Fit]]:

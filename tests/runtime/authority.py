@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import ssl
+import tempfile
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -38,7 +40,7 @@ class Authority:
     def bundle(self) -> bytes:
         return self._certificate.public_bytes(Encoding.PEM)
 
-    def issue(self, *names: x509.GeneralName) -> tuple[bytes, bytes]:
+    def issue(self, *names: x509.GeneralName, lives_s: float = 86_400.0, serial: int = 0) -> tuple[bytes, bytes]:
         """A leaf and its key, PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.now(dt.UTC)
@@ -49,9 +51,9 @@ class Authority:
             .subject_name(x509.Name([]))
             .issuer_name(self._name)
             .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
+            .serial_number(serial or x509.random_serial_number())
             .not_valid_before(now - _DAY)
-            .not_valid_after(now + _DAY)
+            .not_valid_after(now + dt.timedelta(seconds=lives_s))
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(usage, critical=True)
@@ -61,13 +63,25 @@ class Authority:
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return certificate.public_bytes(Encoding.PEM), private
 
-    def svid(self, identity: str) -> Svid:
-        chain, key = self.issue(x509.UniformResourceIdentifier(identity))
+    def svid(self, identity: str, *, lives_s: float = 86_400.0) -> Svid:
+        chain, key = self.issue(x509.UniformResourceIdentifier(identity), lives_s=lives_s)
         return Svid(identity, chain, key, self.bundle, 0.0, 0.0)
 
     def credential(self, name: str, *hosts: str) -> Credential:
         chain, key = self.issue(*(x509.DNSName(host) for host in hosts))
         return Credential(name, chain, key, self.bundle)
+
+    def client_context(self, shown: Svid | Credential | None = None) -> ssl.SSLContext:
+        """A client's TLS that trusts this authority's servers whatever they are called, and shows a certificate where one is given."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(cadata=self.bundle.decode())
+        if shown is not None:
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(shown.certificate_chain + shown.private_key)
+                file.flush()
+                context.load_cert_chain(file.name)
+        return context
 
 
 def identity(account: str, *, domain: str = "cluster.local") -> str:

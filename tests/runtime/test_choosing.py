@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.traffic import Destination
-from runtime.choosing import choose_plain, choose_tls, same_binding
+from runtime.choosing import choose_plain, choose_tls, is_undecided, same_binding
 from runtime.tls.hello import Hello
 from snapshot.section import FilterChain, HttpChain, MeshTls, ServerTls, TcpChain
 from tests.slices import SOURCE
@@ -58,6 +58,36 @@ def test_a_permissive_port_tells_the_mesh_from_the_applications_own_tls(alpn: tu
     found = choose_tls([chain("mesh", tls=MeshTls()), chain("own", tls=SERVER)], Hello("", alpn))
     assert found is not None
     assert found.name == expected
+
+
+UNDECLARED = [FilterChain(name, SOURCE, network, tls=MeshTls()) for name, network in (("http", HTTP), ("tcp", TCP))]
+
+
+@pytest.mark.parametrize(
+    ("alpn", "first", "expected"),
+    [
+        (("istio-http/1.1", "istio", "http/1.1"), b"", "http"),
+        (("istio-h2", "istio", "h2"), b"\x00\x01", "http"),
+        (("istio-peer-exchange", "istio"), b"GET ", "tcp"),
+        (("h2",), b"", "http"),
+        ((), b"", "http"),
+        ((), b"GET ", "http"),
+        ((), b"\x00", "tcp"),
+        (("redis",), b"PING", "tcp"),
+    ],
+)
+def test_behind_the_same_tls_the_clients_protocols_choose_and_else_what_it_says(
+    alpn: tuple[str, ...], first: bytes, expected: str
+) -> None:
+    found = choose_tls(UNDECLARED, Hello("", alpn), first)
+    assert found is not None
+    assert found.name == expected
+
+
+@pytest.mark.parametrize(("alpn", "undecided"), [((), True), (("redis",), True), (("istio",), False), (("h2",), False)])
+def test_only_silence_about_the_protocol_leaves_the_choice_open(alpn: tuple[str, ...], *, undecided: bool) -> None:
+    assert is_undecided(UNDECLARED, Hello("", alpn)) is undecided
+    assert not is_undecided([chain("mesh", tls=MeshTls())], Hello("", alpn))
 
 
 def test_a_strict_port_has_no_chain_for_plain_text() -> None:
