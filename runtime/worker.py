@@ -21,6 +21,7 @@ import msgspec
 import trio
 
 from runtime.bootstrap import Bootstrap
+from runtime.descriptors import widen_descriptors
 from runtime.ipc import (
     Abandon,
     Answer,
@@ -280,6 +281,7 @@ def main(make_data_plane: Callable[[Bootstrap], DataPlane], descriptor: int) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    widen_descriptors()
     # What is imported by now lives for ever; leaving it out of collections keeps them short.
     gc.freeze()
     trio.run(Worker(Channel(socket.socket(fileno=descriptor)), make_data_plane).run)
