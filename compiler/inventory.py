@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from compiler.catalog import diagnostic
+from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Related
 from compiler.files import HeldFile
 from compiler.gateways import GatewayProxy, gateway_proxies
+from compiler.mesh import Mesh
 from compiler.node import Document
 from compiler.outline import Outline, Place
 from compiler.resources.cursor import Labels, Positions
@@ -98,6 +100,10 @@ class Inventory:
         opened = [self.document(number) for number in (numbers if documents is None else documents)]
         digests = {self.outlines[number].id: self.outlines[number].digest for number in numbers}
         return Resources(found, {}, opened, digests)
+
+    def mesh(self, dates: Dates | None = None) -> Mesh:
+        """The mesh of everything."""
+        return Mesh(self.resources(range(len(self.outlines))), dates=dates)
 
     @cached_property
     def config_number(self) -> int | None:

@@ -62,8 +62,7 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
 def understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
     """The mesh of a tree, None where an error has made it meaningless, and everything that is wrong, as ``check`` reports it."""
     inventory, found, _ = _understand(tree, dates, Memory())
-    mesh = None if inventory is None else Mesh(inventory.resources(range(len(inventory.outlines))), dates=dates)
-    return mesh, found
+    return None if inventory is None else inventory.mesh(dates), found
 
 
 def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:

@@ -6,7 +6,7 @@ reads positioned nodes. A **Located** is a reference to something else, with its
 """
 
 from compiler.resources.cursor import Cursor, Located
-from compiler.resources.load import Resource, Resources, load_resources
+from compiler.resources.load import Resource, Resources, read_document
 from compiler.resources.meta import Meta
 
-__all__ = ["Resource", "Resources", "Meta", "Located", "Cursor", "load_resources"]
+__all__ = ["Resource", "Resources", "Meta", "Located", "Cursor", "read_document"]

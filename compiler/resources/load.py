@@ -1,15 +1,14 @@
-"""Documents to resources: one reader per kind, competitors in order, nothing twice."""
+"""Documents to resources: one reader per kind, competitors in order."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic, Related, ResourceId
+from compiler.diagnostic import ResourceId
 from compiler.node import Document
 from compiler.resources.connection_route import ConnectionRoute, read_connection_route
 from compiler.resources.cursor import Positions
@@ -47,7 +46,7 @@ from compiler.resources.kubernetes import (
     read_service_account,
 )
 from compiler.resources.mesh_config import MeshConfig, read_mesh_config
-from compiler.resources.meta import GATEWAY_API, Meta, kind_of
+from compiler.resources.meta import GATEWAY_API, kind_of
 from compiler.resources.rate_limit import Limits, read_rate_limit
 from compiler.resources.security import (
     AccessRule,
@@ -168,45 +167,3 @@ def read_document(document: Document, *, fails: bool = False) -> Read | None:
         resource = msgspec.structs.replace(resource, fails=True)
     whole = hashlib.sha256(encode([kind, resource, list(positions.items())]))
     return Read(resource, positions, whole.digest())
-
-
-def load_resources(
-    documents: Sequence[Document], read: Callable[[Document], Read | None] = read_document
-) -> tuple[Resources, list[Diagnostic]]:
-    """Reads schema-valid documents; of two with the same kind, namespace and name the first is kept and the second reported.
-
-    ``read`` may answer from what it read before.
-    """
-    positions: Positions = {}
-    digests: dict[ResourceId, bytes] = {}
-    seen: dict[ResourceId, Meta] = {}
-    resources: list[Resource] = []
-    kept: list[Document] = []
-    findings: list[Diagnostic] = []
-    for document in documents:
-        result = read(document)
-        if result is None:
-            kept.append(document)
-            continue
-        resource = result.resource
-        meta = resource.meta
-        assert meta is not None
-        first = seen.get(meta.id)
-        if first is not None:
-            findings.append(
-                diagnostic(
-                    "WFT0100",
-                    f"{meta.id} is defined twice; only one of them can hold",
-                    meta.span,
-                    resource=meta.id,
-                    related=(Related(first.span, "the first definition"),),
-                )
-            )
-            continue
-        seen[meta.id] = meta
-        positions.update(result.positions)
-        digests[meta.id] = result.digest
-        resources.append(resource)
-        kept.append(document)
-    # Who looks at documents must find those that the resources were read from.
-    return Resources(resources, positions, kept, digests), findings

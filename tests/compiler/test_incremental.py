@@ -73,7 +73,7 @@ def test_after_any_edits_memory_and_cache_give_what_a_full_compilation_gives(dat
 @given(meshes())
 def test_a_scope_lacks_nothing_that_its_slices_depend_on(files: Files) -> None:
     inventory = read(files)
-    mesh = whole(inventory)
+    mesh = inventory.mesh()
     positions = PositionsOf(inventory)
     for scope in Scopes(inventory).all():
         everything = WholeMesh(scope.namespace, (), inventory)
@@ -86,15 +86,11 @@ def test_a_scope_lacks_nothing_that_its_slices_depend_on(files: Files) -> None:
 def test_surroundings_lack_nothing_that_findings_depend_on(files: Files) -> None:
     inventory = read(files)
     found = [item for part in Neighbours(inventory).all() for item in part.findings(DATES)]
-    assert sorted(found, key=repr) == sorted(analyze(whole(inventory, DATES)), key=repr)
+    assert sorted(found, key=repr) == sorted(analyze(inventory.mesh(DATES)), key=repr)
 
 
 def read(files: Files) -> Inventory:
     return Inventory(file for file in Memory().survey(MemoryTree(written(files)), Guards(())) if file.outline.stands)
-
-
-def whole(inventory: Inventory, dates: Dates | None = None) -> Mesh:
-    return Mesh(inventory.resources(range(len(inventory.outlines))), dates=dates)
 
 
 class WholeMesh(Scope):

@@ -10,9 +10,9 @@ import pytest
 from compiler.documents import load_documents
 from compiler.link.authentication import effective_mode
 from compiler.mesh import Mesh
-from compiler.resources import load_resources
 from compiler.tree import MemoryTree
 from tests.compiler.compiled import compiled, conformance
+from tests.compiler.inventories import inventory_of
 
 MODES = {1: "DISABLE", 2: "PERMISSIVE", 3: "STRICT"}
 LABELS = (("app", "foo"), ("stage", "prod"))
@@ -42,8 +42,7 @@ def document(config: dict[str, Any]) -> dict[str, Any]:
 def mesh_of(documents: list[dict[str, Any]]) -> Mesh:
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     loaded, _ = load_documents(MemoryTree({"mesh.json": text.encode()}))
-    resources, _ = load_resources(loaded)
-    return Mesh(resources)
+    return inventory_of(loaded).mesh()
 
 
 def test_the_mode_of_a_workload_is_the_one_istio_composes() -> None:

@@ -11,16 +11,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from compiler.analysis import analyze
 from compiler.dates import Dates
 from compiler.documents import load_documents
-from compiler.mesh import Mesh
 from compiler.node import Document
-from compiler.resources import load_resources
 from compiler.resources.load import READERS
 from compiler.resources.meta import kind_of
 from compiler.schemas import validate
+from compiler.surroundings import Neighbours
 from compiler.tree import MemoryTree
+from tests.compiler.inventories import inventory_of
 from tests.conformance.corpus import DATA, Tally, read
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -114,9 +113,9 @@ def found(case: dict[str, Any]) -> Counter[tuple[str, str]]:
             text = (DATA / "analyzer" / case[field]).read_text()
             files[f"{field}.yaml"] = _settings(kind, text)
     documents, _ = load_documents(MemoryTree({"installed.yaml": INSTALLED, **files}))
-    resources, _ = load_resources([document for document in documents if _readable(document)])
+    inventory = inventory_of([document for document in documents if _readable(document)])
     codes = CODES[case["analyzer"]]
-    findings = analyze(Mesh(resources, dates=Dates(NOW)))
+    findings = [item for part in Neighbours(inventory).all() for item in part.findings(Dates(NOW))]
     missing = MISSING.get(case["analyzer"], "")
     return Counter(
         (item.code, f"{item.resource.kind} {NAMED.get(item.resource.kind, item.resource.name)}")
