@@ -20,10 +20,12 @@ class Counted:
         self.readings = 0
         self.gate = threading.Event()
         self.gate.set()
+        self.began = threading.Event()
 
     def read(self) -> str:
         self.readings += 1
         content = self.content
+        self.began.set()
         assert self.gate.wait(10)
         return content
 
@@ -63,7 +65,7 @@ async def test_a_reading_that_a_change_overtook_is_not_given_to_those_who_come_a
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
+        assert await trio.to_thread.run_sync(file.began.wait, 10)
         file.content = "two"
         board.advance()
         nursery.start_soon(ask)
