@@ -23,6 +23,7 @@ from runtime.plane import Plane
 from runtime.policy_change import KEEP, chain_meanwhile
 from runtime.socket_address import LOCAL
 from runtime.tls.contexts import MaterialError
+from runtime.tls.expiry import NEVER
 from runtime.tls.hello import Hello, HelloError, looks_like_tls, parse_hello
 from runtime.tls.identity import PeerRefusedError, read_peer, require_identity
 from snapshot.section import FilterChain, HttpChain, Listener, MeshTls, ProxyPort, ServicePort, TcpChain, UnixSocket
@@ -45,7 +46,18 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Accepted:
     """How a connection came in. Owned by its machine, which moves it to a new generation by ``rebound``."""
 
-    __slots__ = ("chain", "fingerprint", "first", "generation", "hello", "listener", "mesh", "peer", "vetted")
+    __slots__ = (
+        "certified_until",
+        "chain",
+        "fingerprint",
+        "first",
+        "generation",
+        "hello",
+        "listener",
+        "mesh",
+        "peer",
+        "vetted",
+    )
 
     def __init__(self, generation: Generation, listener: str, chain: Chain, peer: Peer) -> None:
         self.generation = generation
@@ -56,6 +68,7 @@ class Accepted:
         self.first = b""
         self.mesh = False
         self.fingerprint = ""
+        self.certified_until = NEVER
         self.vetted = chain.prepared.policies
 
     def rebound(self, generation: Generation) -> Chain | None:
@@ -309,7 +322,10 @@ class Opening:
             self._plane.instruments.add("weft_handshake_failed_total", "downstream", error.reason)
             self._close()
             return
-        accepted.fingerprint = shown.fingerprint if shown is not None else ""
+        if shown is not None:
+            accepted.fingerprint = shown.fingerprint
+            accepted.certified_until = shown.expires_at
+            self._plane.certificate_ends.expect(shown.expires_at)
         accepted.peer = msgspec.structs.replace(self._peer, identity=identity)
         assert accepted.hello is not None
         if is_undecided(self._listener.chains, accepted.hello):
@@ -418,6 +434,11 @@ class Opening:
         """See Rebindable."""
         if not self._received and self._accepted is None:
             self._close()
+
+    @property
+    def certified_until(self) -> float:
+        """See Rebindable; its deadline is nearer than any certificate's end."""
+        return NEVER
 
     def say_farewell(self) -> bool:
         """See Rebindable."""

@@ -15,6 +15,7 @@ from runtime.lane.loop import Lane
 from runtime.limits.limiter import Limiter
 from runtime.report import Reporter
 from runtime.telemetry import Instruments, TrafficMetrics
+from runtime.tls.expiry import CertificateEnds
 
 if TYPE_CHECKING:
     from runtime.accepting import Accepted
@@ -26,6 +27,10 @@ Resolve = Callable[[str, int], Awaitable[tuple[str, ...]]]
 
 class Rebindable(Protocol):
     """A connection that outlives generations."""
+
+    @property
+    def certified_until(self) -> float:
+        """When the certificate that its client showed ends (seconds since 1970), infinite without one."""
 
     def rebind(self, generation: Generation) -> None:
         """Another generation serves: go on under it where the connection's own behaviour did not change, else drain."""
@@ -59,6 +64,7 @@ class Plane:
     """
 
     __slots__ = (
+        "certificate_ends",
         "connections",
         "downstream_machines",
         "draining",
@@ -85,6 +91,7 @@ class Plane:
         self.stamp = stamp
         self.source_ip = source_ip
         self.connections: set[Rebindable] = set()
+        self.certificate_ends: CertificateEnds[Rebindable] = CertificateEnds()
         self.draining = False
         self.metrics = TrafficMetrics()
         self.instruments = Instruments()

@@ -44,6 +44,7 @@ from snapshot.live import Credential, Registry, Resolved, Svid
 LOG_INTERVAL_S = 0.2
 REBIND_BATCH = 256
 DRAIN_POLL_S = 0.02
+EXPIRY_LOOK_S = 1.0
 FAREWELL_S = 1.0
 """How long after the drain's deadline a WebSocket's two sides may take for the closing handshake."""
 
@@ -80,6 +81,7 @@ class Proxy:
                 self.plane.nursery = nursery
                 self.plane.set_clock()
                 nursery.start_soon(self._write_log)
+                nursery.start_soon(self._end_with_certificates)
                 await nursery.start(self.lane.run)
                 task_status.started()
         finally:
@@ -211,6 +213,19 @@ class Proxy:
     def _ask_to_leave(self) -> None:
         for connection in list(self.plane.connections):
             self.lane.call(connection.drain)
+
+    async def _end_with_certificates(self) -> None:
+        """Asks connections to leave whose client's certificate has ended, and cuts off after a drain's time who has not."""
+        while True:
+            await trio.sleep(EXPIRY_LOOK_S)
+            plane = self.plane
+            grace_s = self._generation.deadlines.drain_ms / 1000 if self._generation is not None else 0.0
+            leaving, late = plane.certificate_ends.due(plane.connections, time.time(), grace_s)
+            for one in leaving:
+                plane.instruments.add("weft_certificate_ended_total")
+                self.lane.call(one.drain)
+            for one in late:
+                self.lane.call(one.abort)
 
     async def drain(self, deadline_s: float) -> None:
         """Accepts no more and returns when nothing is in flight, or at the deadline, when what is left is cut off: WebSockets FAREWELL_S after

@@ -395,6 +395,11 @@ class Http1Downstream:
         if mode == CLOSE and not self.channel.closed:
             self.drain()
 
+    @property
+    def certified_until(self) -> float:
+        """See Rebindable."""
+        return self._accepted.certified_until
+
     def say_farewell(self) -> bool:
         """See Rebindable."""
         frame = self._farewell.say() if self._farewell is not None else b""

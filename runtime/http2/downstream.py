@@ -484,6 +484,11 @@ class Http2Downstream:
         if mode == CLOSE and not self.channel.closed:
             self.drain()
 
+    @property
+    def certified_until(self) -> float:
+        """See Rebindable."""
+        return self.accepted.certified_until
+
     def say_farewell(self) -> bool:
         """See Rebindable."""
         told = [stream.say_farewell() for stream in list(self._streams.values())]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.balance.cluster import LiveCluster
     from runtime.generation import Generation
     from runtime.http.pool import Pool
-    from snapshot.section import Endpoint
+    from snapshot.section import Endpoint, PoolLimits
 
 
 class TcpRelay:
@@ -29,8 +29,10 @@ class TcpRelay:
 
     __slots__ = (
         "_accepted",
+        "_age",
         "_ended",
         "_half_closed",
+        "_idle_s",
         "_pending",
         "_plane",
         "_pool",
@@ -64,9 +66,11 @@ class TcpRelay:
         self._pending: list[bytes] = []
         self._half_closed = False
         self._ended = False
+        self._age: Timer | None = None
+        self._idle_s = self.generation.deadlines.idle_ms / 1000
         self._timer = Timer(self._expired)
         plane.connections.add(self)
-        plane.lane.wheel.set(self._timer, plane.lane.now, self.generation.deadlines.idle_ms / 1000)
+        plane.lane.wheel.set(self._timer, plane.lane.now, self._idle_s)
         channel.pause()
         plane.lane.soon(self._connect)
 
@@ -96,8 +100,18 @@ class TcpRelay:
             return
         self.endpoint = action.endpoint
         self.cluster = self.generation.clusters[action.destination.cluster]
+        self._bound(self.cluster.section.limits)
         self._pool = self.cluster.pool(action.endpoint, "", tunnel=True)
         self._pool.acquire(self)
+
+    def _bound(self, limits: PoolLimits) -> None:
+        """What the cluster says of connections: how long they may be idle, and how long they may last."""
+        if limits.tcp_idle_ms:
+            self._idle_s = limits.tcp_idle_ms / 1000
+            self._plane.lane.wheel.set(self._timer, self._plane.lane.now, self._idle_s)
+        if limits.max_duration_ms:
+            self._age = Timer(lambda: self._end("DT", abort=True))
+            self._plane.lane.wheel.set(self._age, self._plane.lane.now, limits.max_duration_ms / 1000)
 
     # --- the upstream --------------------------------------------------------------------------------------------------------
 
@@ -210,7 +224,7 @@ class TcpRelay:
     # --- ends ----------------------------------------------------------------------------------------------------------------
 
     def _touch(self) -> None:
-        self._timer.due = self._plane.lane.now + self.generation.deadlines.idle_ms / 1000
+        self._timer.due = self._plane.lane.now + self._idle_s
 
     def _end_side(self) -> None:
         if self._half_closed:
@@ -223,6 +237,8 @@ class TcpRelay:
         self._ended = True
         self.flags = flag
         self._timer.end()
+        if self._age is not None:
+            self._age.end()
         self._plane.connections.discard(self)
         upstream, self._upstream = self._upstream, None
         if upstream is None and self._pool is not None:
@@ -257,6 +273,11 @@ class TcpRelay:
 
     def drain(self) -> None:
         """See Rebindable: bytes have no boundary at which to stop; the drain's deadline ends the relay."""
+
+    @property
+    def certified_until(self) -> float:
+        """See Rebindable."""
+        return self._accepted.certified_until
 
     def say_farewell(self) -> bool:
         """See Rebindable."""

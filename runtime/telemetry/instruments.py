@@ -87,6 +87,13 @@ DECLARED: dict[str, Declaration] = {
         Declaration("weft_connections", "gauge", "Open connections of the data plane, by side.", ("side",), "sum"),
         Declaration("weft_connections_total", "counter", "Connections accepted or opened, by side.", ("side",), "sum"),
         Declaration(
+            "weft_certificate_ended_total",
+            "counter",
+            "Downstream connections asked to leave because their client's certificate had ended.",
+            (),
+            "sum",
+        ),
+        Declaration(
             "weft_connection_refused_total",
             "counter",
             "Connections closed before a request, by reason.",

@@ -28,7 +28,8 @@ class PeerRefusedError(Exception):
 
 
 class PeerCertificate(msgspec.Struct, frozen=True, gc=False):
-    """What weft reads from a peer's leaf: the SPIFFE ID ("" where it bears none), the other names, and the sha256 of the DER in hex.
+    """What weft reads from a peer's leaf: the SPIFFE ID ("" where it bears none), the other names, the sha256 of the DER in hex, and its notAfter
+    (seconds since 1970).
 
     ``violation`` says why a certificate that claims a SPIFFE ID is no X.509-SVID ("" where it is one, or claims none).
     """
@@ -37,6 +38,7 @@ class PeerCertificate(msgspec.Struct, frozen=True, gc=False):
     trust_domain: str
     names: tuple[str, ...]
     fingerprint: str
+    expires_at: float
     violation: str = ""
 
 
@@ -89,8 +91,9 @@ def _parse(der: bytes, fingerprint: str) -> PeerCertificate:
         names = _alternative_names(certificate.extensions)
     except ValueError as error:
         raise PeerRefusedError("malformed", f"the peer's certificate cannot be read: {error}") from None
+    expires_at = certificate.not_valid_after_utc.timestamp()
     if names is None:
-        return PeerCertificate("", "", (), fingerprint)
+        return PeerCertificate("", "", (), fingerprint, expires_at)
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     others = (
         *uris,
@@ -98,12 +101,12 @@ def _parse(der: bytes, fingerprint: str) -> PeerCertificate:
         *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
     )
     if not any(uri.lower().startswith("spiffe:") for uri in uris):
-        return PeerCertificate("", "", others, fingerprint)
+        return PeerCertificate("", "", others, fingerprint, expires_at)
     try:
         identity = require_svid(leaf_facts(certificate))
     except SpiffeError as error:
-        return PeerCertificate("", "", others, fingerprint, str(error))
-    return PeerCertificate(str(identity), identity.trust_domain, others, fingerprint)
+        return PeerCertificate("", "", others, fingerprint, expires_at, str(error))
+    return PeerCertificate(str(identity), identity.trust_domain, others, fingerprint, expires_at)
 
 
 def _alternative_names(extensions: x509.Extensions) -> x509.SubjectAlternativeName | None:

@@ -250,3 +250,18 @@ async def test_a_broken_credential_leaves_the_slot_with_its_last_good_one() -> N
         assert [type(one) for one in material.set_credentials([broken])] == [MaterialError]
         assert material.names == {"default/one"}
         material.server(ServerTls(credentials=("default/one",)), http=True, http2=False)
+
+
+async def test_a_kept_alive_connection_ends_with_the_certificate_that_its_client_showed() -> None:
+    authority = Authority()
+    async with running(Echo("app")) as (origin,), proxying(*server_side(origin), ports=(8080,)) as server:
+        server.proxy.set_svid(authority.svid(identity("server")))
+        shown = authority.svid(identity("client"), lives_s=2.0)
+        raw = await trio.open_tcp_stream("127.0.0.1", server.ports[8080])
+        stream = trio.SSLStream(raw, authority.client_context(shown), https_compatible=True)
+        await stream.send_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
+        with trio.fail_after(6):
+            assert await stream.receive_some() == b""
+        assert server.proxy.plane.instruments.value("weft_certificate_ended_total") == 1
+        await trio.aclose_forcefully(stream)
