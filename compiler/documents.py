@@ -11,13 +11,17 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from compiler.catalog import diagnostic
+from compiler.composer import MAX_FINDINGS
 from compiler.diagnostic import Diagnostic, ResourceId, Span
 from compiler.kinds import Kind, group_of, is_known, kind_of, meant_by, versions_of
 from compiler.meshconfig import embedded_in
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
 from compiler.text import NotTextError, decode
 from compiler.tree import GUARDRAILS, MAX_FILE_BYTES, Tree
-from compiler.yaml_file import YamlFile, read_yaml
+from compiler.unread import Unread, broken_part, concerned
+from compiler.yaml_file import MAX_FAULTS, YamlFile, read_yaml
+
+SYNTAX = "WFT0001"
 
 
 def load_documents(tree: Tree) -> tuple[list[Document], list[Diagnostic]]:
@@ -39,18 +43,20 @@ Skipped: TypeAlias = "abc.Mapping[tuple[str, str], abc.Sequence[Span]]"
 
 
 class LoadedFile(NamedTuple):
-    """What one file holds. ``skipped`` are the objects of kinds that weft does not read, by apiVersion and kind."""
+    """What one file holds. ``skipped`` are the objects of kinds that weft does not read, by apiVersion and kind; ``unread`` is what should
+    be a document and cannot be used."""
 
     documents: list[Document]
     found: list[Diagnostic]
     skipped: dict[tuple[str, str], list[Span]]
+    unread: list[Unread] = []  # noqa: RUF012  a NamedTuple's default; nobody changes it
 
 
 def load_file(file: str, content: bytes) -> LoadedFile:
     """The documents of one file. It depends on the path and the content alone, so it may be kept for as long as they stay."""
     loading = _Loading()
     loading.load(file, content)
-    return LoadedFile(loading.documents, loading.found, loading.skipped)
+    return LoadedFile(loading.documents, loading.found, loading.skipped, loading.unread)
 
 
 def skipped_kinds(files: Iterable[Skipped]) -> Iterator[Diagnostic]:
@@ -72,10 +78,12 @@ class _Loading:
         self.documents: list[Document] = []
         self.found: list[Diagnostic] = []
         self.skipped: dict[tuple[str, str], list[Span]] = {}
+        self.unread: list[Unread] = []
 
     def load(self, file: str, content: bytes) -> None:
         text, yaml_file = read_file(file, content)
         self.found += yaml_file.diagnostics
+        self.unread += _unread(text, yaml_file)
         others = []
         for root in yaml_file.roots:
             for node in _objects(root):
@@ -97,7 +105,7 @@ class _Loading:
         group, kind, api_version = group_of(document.api_version), document.kind, document.api_version
         lacks = [field for field in ("apiVersion", "kind") if not _text(root, (field,))]
         if lacks:
-            self.found += (_lacking(document, field) for field in lacks)
+            self._refuse(document, *(_lacking(document, field) for field in lacks))
             return
         if embedded := embedded_in(document, text):
             for item in embedded:
@@ -107,16 +115,30 @@ class _Loading:
             message = f"guardrails are read from the folder `{GUARDRAILS}` alone"
             self.found.append(diagnostic("WFT0300", message, _at(root, "kind"), resource=id_of(document)))
         elif meant := None if is_known(group, kind) else meant_by(group, kind):
-            self.found.append(_misspelt(document, meant))
+            self._refuse(document, _misspelt(document, meant))
         elif not is_known(group, kind):
             self.skipped.setdefault((api_version, kind), []).append(_at(root, "kind"))
         elif api_version not in versions_of(group, kind):
             message = f"{kind} has no version `{api_version}`; use {' or '.join(versions_of(group, kind))}"
-            self.found.append(diagnostic("WFT0012", message, _at(root, "apiVersion"), resource=id_of(document)))
+            self._refuse(document, diagnostic("WFT0012", message, _at(root, "apiVersion"), resource=id_of(document)))
         elif not document.name and kind_of(api_version, kind).named:
-            self.found.append(_lacking(document, "metadata.name"))
+            self._refuse(document, _lacking(document, "metadata.name"))
         else:
             self.documents.append(document)
+
+    def _refuse(self, document: Document, *found: Diagnostic) -> None:
+        """Takes note of what means a resource and is none."""
+        self.found += found
+        namespace = concerned(document.api_version, document.kind, document.namespace, document.name)
+        self.unread += (Unread(item.span, namespace) for item in found)
+
+
+def _unread(text: str, read: YamlFile) -> Iterator[Unread]:
+    """The documents in which reading stopped. Where it may have stopped before the end of the file, nobody can tell what is lost."""
+    faults = [item for item in read.diagnostics if item.code == SYNTAX]
+    yield from (broken_part(text, item) for item in faults)
+    if len(faults) >= MAX_FAULTS or len(read.diagnostics) >= MAX_FINDINGS:
+        yield Unread(read.diagnostics[-1].span, None)
 
 
 def read_file(file: str, content: bytes) -> tuple[str, YamlFile]:

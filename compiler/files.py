@@ -25,6 +25,7 @@ class FileOutline(msgspec.Struct, frozen=True, array_like=True):
     """What is known of a file without opening its documents.
 
     ``stands`` is false where an error has no stand-in, and nothing can be made of the tree; ``replaced`` are the places of stand-ins.
+    ``closed`` are the namespaces of which something cannot be read at all.
     """
 
     documents: tuple[Outline, ...]
@@ -34,6 +35,7 @@ class FileOutline(msgspec.Struct, frozen=True, array_like=True):
     skipped: tuple[tuple[str, str, tuple[Span, ...]], ...]
     stands: bool = True
     replaced: tuple[Span, ...] = ()
+    closed: tuple[str, ...] = ()
 
     @property
     def skipped_spans(self) -> Skipped:
@@ -51,9 +53,9 @@ class HeldFile:
         self._read: dict[int, Read | None] = {}
 
     @classmethod
-    def examined(cls, key: bytes, examined: ExaminedFile) -> HeldFile:
-        """A file that was examined just now."""
-        standing = _standing(examined)
+    def examined(cls, key: bytes, examined: ExaminedFile, closing: frozenset[str] = frozenset()) -> HeldFile:
+        """A file that was examined just now; in the namespaces that are ``closing`` everything fails."""
+        standing = _standing(examined, closing)
         documents = standing.documents if standing is not None else []
         failing = standing.failing if standing is not None else frozenset()
         reads = [read_document(document, fails=document in failing) for document in documents]
@@ -72,6 +74,7 @@ class HeldFile:
                 skipped=tuple((version, kind, tuple(spans)) for (version, kind), spans in loaded.skipped.items()),
                 stands=standing is not None,
                 replaced=standing.places if standing is not None else (),
+                closed=tuple(sorted(standing.closed)) if standing is not None else (),
             ),
             lambda: examined,
         )
@@ -79,9 +82,18 @@ class HeldFile:
         held.__dict__["_opened"] = documents
         return held
 
+    def closing(self, namespaces: frozenset[str]) -> HeldFile:
+        """The file with everything failing that it holds of some namespaces."""
+        concerned = namespaces.intersection(
+            (*self.outline.closed, *(item.namespace for item in self.outline.documents))
+        )
+        if not concerned:
+            return self
+        return HeldFile.examined(self.key + "/".join(("", *sorted(concerned))).encode(), self._load(), namespaces)
+
     @cached_property
     def _opened(self) -> list[Document]:
-        standing = _standing(self._load())
+        standing = _standing(self._load(), frozenset())
         assert standing is not None, "the outline says so, and nobody opens a file of which nothing can be made"
         return standing.documents
 
@@ -96,6 +108,7 @@ class HeldFile:
         return self._read[number]
 
 
-def _standing(examined: ExaminedFile) -> StandIns | None:
-    wrong = (*examined.loaded.found, *examined.wrong)
-    return stand_ins(examined.loaded.documents, [item for item in wrong if item.severity is Severity.ERROR])
+def _standing(examined: ExaminedFile, closing: frozenset[str]) -> StandIns | None:
+    loaded = examined.loaded
+    errors = [item for item in (*loaded.found, *examined.wrong) if item.severity is Severity.ERROR]
+    return stand_ins(loaded.documents, errors, loaded.unread, closing=closing)

@@ -38,10 +38,11 @@ class Inventory:
         self.outlines: list[Outline] = []
         self.repeated: list[Diagnostic] = []
         self._files: list[HeldFile] = []
+        self._every = list(files)
         self.by_kind: dict[str, list[int]] = {}
         self.by_home: dict[str, dict[str, list[int]]] = {}
         seen: dict[tuple[str, str, str], Outline] = {}
-        for file in files:
+        for file in self._every:
             for item in file.outline.documents:
                 if item.digest:
                     first = seen.setdefault((item.kind, item.namespace, item.name), item)
@@ -49,6 +50,15 @@ class Inventory:
                         self.repeated.append(_repeated(item, first))
                         continue
                 self._add(file, item)
+
+    @cached_property
+    def closing(self) -> frozenset[str]:
+        """The namespaces of which something cannot be read at all."""
+        return frozenset(namespace for file in self._every for namespace in file.outline.closed)
+
+    def closed(self) -> Inventory:
+        """The same with everything failing in the namespaces that are closing."""
+        return Inventory([file.closing(self.closing) for file in self._every]) if self.closing else self
 
     def _add(self, file: HeldFile, item: Outline) -> None:
         number = len(self.outlines)

@@ -38,6 +38,9 @@ EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0110", "IST0111", "IS
 """Findings for which link has an explicit answer: what is not carried is left out, what does not exist is answered 5xx, and of several
 that claim one host or workload the first holds. ``allow_partial`` publishes in spite of them."""
 
+ABSENCES = frozenset({"IST0101", "IST0113", "IST0127", "WFT0122"})
+"""Findings that something is not there."""
+
 UNREAD = frozenset(
     {
         *("IST0126", "IST0139", "IST0147", "IST0149", "IST0152", "IST0153", "IST0154"),
@@ -80,7 +83,7 @@ def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | No
         item.severity is Severity.ERROR and not (allow_partial and (item.code in EXPLICIT | UNREAD or item in answered))
         for item in found
     )
-    snapshot = None if inventory is None or forbidden else _snapshot(inventory, tree.digest, memory)
+    snapshot = None if inventory is None or forbidden else _snapshot(inventory.closed(), tree.digest, memory)
     memory.save()
     return Compilation(snapshot, tuple(found))
 
@@ -122,10 +125,16 @@ def _understand(tree: Tree, dates: Dates | None, memory: Memory) -> _Understood:
     if any(item in errors for item in refused) or not all(file.outline.stands for file in files):
         return _Understood(None, sorted(waive([*found, *broken], waivers, complete=False), key=_place))
     inventory = Inventory(files)
+    if inventory.config.root_namespace in inventory.closing:
+        # What was there may have held for every namespace.
+        return _Understood(None, sorted(waive([*found, *broken], waivers, complete=False), key=_place))
     replaced = [place for file in files for place in file.outline.replaced]
     found += inventory.repeated
     analyzed = memory.findings(Neighbours(inventory).all(), dates)
     found += (item for item in analyzed if _forbids(item) or not is_within(item, replaced))
+    if inventory.closing:
+        # What seems to be missing may be what could not be read.
+        found = [item for item in found if item.code not in ABSENCES]
     broken += guards.check_mesh(inventory.documents())
     return _Understood(inventory, sorted(waive([*found, *broken], waivers, complete=not errors), key=_place), errors)
 

@@ -3,13 +3,17 @@
 A broken resource must not be left out: without it requests would be routed, let in or encrypted by whatever holds in its absence. So each
 kind has a stand-in that keeps the part that says *whom* the resource is about (hosts, gateways, selector), as far as that can be read, and
 replaces the rest by a refusal: a VirtualService answers 503, an HTTPRoute 500, an AuthorizationPolicy denies, a PeerAuthentication asks for
-mutual TLS, a Sidecar lets nothing out, a RateLimit lets one request a year pass, and the upstreams of a DestinationRule or a ServiceEntry
-have no endpoint. Where whom it is about cannot be read, or where the kind has no such form (a Service, a workload, the settings of the
-mesh), there is no stand-in and nothing can be published.
+mutual TLS, a Sidecar lets nothing out, a RateLimit lets one request a year pass, the upstreams of a DestinationRule, a ServiceEntry or a
+Service have no endpoint, and a workload's proxy lets nobody in or out.
+
+Where whom it is about cannot be read, or where a document is no YAML at all, its namespace is closed: everything in it is replaced by a
+stand-in, nobody is let in, and its proxies know no host. Other namespaces go on. Only what may concern all of them forbids a publication
+altogether: the settings of the mesh, the root namespace, kinds without a namespace, and a text of which not even the namespace can be told.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -18,8 +22,10 @@ import msgspec
 from compiler.diagnostic import Diagnostic, Span
 from compiler.mistakes import MAX_FINDINGS
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
-from compiler.resources.meta import kind_of
+from compiler.resources.load import READERS
+from compiler.resources.meta import CLUSTER_SCOPED, DEFAULT_NAMESPACE, GATEWAY_API, kind_of
 from compiler.schemas import validate
+from compiler.unread import Unread
 from compiler.wording import nearest
 
 NOWHERE = "nowhere.invalid"
@@ -33,37 +39,125 @@ class UnreadableScopeError(Exception):
 
 
 class StandIns(msgspec.Struct, frozen=True):
-    """The documents of a tree with stand-ins for the broken ones. ``places`` are the spans of what was replaced."""
+    """The documents of a file with stand-ins for the broken ones. ``places`` are the spans of what was replaced or left out.
+
+    ``closed`` are the namespaces of which something cannot be read at all: nobody can tell what it was about, so they fail as a whole.
+    """
 
     documents: list[Document]
     failing: frozenset[Document]
     places: tuple[Span, ...]
+    closed: frozenset[str] = frozenset()
 
 
-def stand_ins(documents: Iterable[Document], errors: Iterable[Diagnostic]) -> StandIns | None:
-    """The documents with a stand-in for each that an error stands in, or None where some error has none."""
-    made: list[Document] = []
-    failing: list[Document] = []
-    places: list[Span] = []
+def stand_ins(
+    documents: Iterable[Document],
+    errors: Iterable[Diagnostic],
+    unread: Iterable[Unread] = (),
+    *,
+    closing: frozenset[str] = frozenset(),
+) -> StandIns | None:
+    """The documents with a stand-in for each that an error stands in, and for each in the namespaces that are ``closing``.
+
+    None where an error may concern every namespace.
+    """
+    replacing = _Replacing(closing)
     left = list(errors)
     for document in documents:
         own = [item.span for item in left if _inside(item.span, document.root.span)]
-        if not own:
-            made.append(document)
-            continue
         left = [item for item in left if not _inside(item.span, document.root.span)]
-        # Of a document with so many findings not all errors are known.
-        form = FORMS.get(kind_of(document)) if len(own) < MAX_FINDINGS else None
-        try:
-            replaced = None if form is None else _Broken(document, own).replaced(form)
-        except UnreadableScopeError:
-            replaced = None
-        if replaced is None or validate(replaced):
+        if not replacing.take(document, own):
             return None
-        made.append(replaced)
-        failing.append(replaced)
-        places.append(document.root.span)
-    return None if left else StandIns(made, frozenset(failing), tuple(places))
+    known = {item.span: item.namespace for item in unread}
+    for item in left:
+        namespace = known.get(item.span)
+        if namespace is None:
+            return None
+        replacing.lose(namespace, item.span)
+    # Where reading stopped for good, what was not read is nobody's.
+    return None if None in known.values() else replacing.finish()
+
+
+class _Replacing:
+    """Collects the stand-ins of one file."""
+
+    def __init__(self, closing: frozenset[str]) -> None:
+        self._closing = closing
+        self._made: list[Document] = []
+        self._failing: list[Document] = []
+        self._places: list[Span] = []
+        self._closed: dict[str, Span] = {}
+
+    def take(self, document: Document, errors: list[Span]) -> bool:
+        """Takes a document or its stand-in; False where it is broken and may concern every namespace."""
+        kind = kind_of(document)
+        namespace = "" if document.kind in CLUSTER_SCOPED else document.namespace or DEFAULT_NAMESPACE
+        if not errors and namespace not in self._closing:
+            self._made.append(document)
+            return True
+        replaced = _replaced(document, errors)
+        if replaced is not None:
+            self._made.append(replaced)
+            self._failing.append(replaced)
+            self._places.append(document.root.span)
+        elif not errors:
+            self._made.append(document)
+        elif kind not in READERS:
+            # Nothing that a proxy does follows from it.
+            self._places.append(document.root.span)
+        elif not namespace:
+            return False
+        else:
+            self.lose(namespace, document.root.span)
+        return True
+
+    def lose(self, namespace: str, place: Span) -> None:
+        """Something of a namespace is not there; "" is nobody's."""
+        self._places.append(place)
+        if namespace:
+            self._closed.setdefault(namespace, place)
+
+    def finish(self) -> StandIns:
+        """What was collected; of closing namespaces what closes them stands where they lost something."""
+        for namespace in self._closed.keys() & self._closing:
+            for document in closing_documents(namespace, self._closed[namespace]):
+                self._made.append(document)
+                self._failing.append(document)
+        return StandIns(self._made, frozenset(self._failing), tuple(self._places), frozenset(self._closed))
+
+
+def closing_documents(namespace: str, place: Span) -> list[Document]:
+    """What holds for all of a namespace that is closed: nobody is let in, and its proxies know no host."""
+    name = f"closed-{hashlib.sha256(f'{place.file}:{place.line}'.encode()).hexdigest()[:12]}"
+    deny: Value = {"action": "DENY", "rules": [{}]}
+    kinds = (
+        ("security.istio.io/v1", "AuthorizationPolicy", deny),
+        ("networking.istio.io/v1", "Sidecar", _KNOWS_NOBODY),
+    )
+    made = []
+    for api_version, kind, spec in kinds:
+        metadata: Value = {"name": name, "namespace": namespace}
+        root = _node({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}, place)
+        assert isinstance(root, Mapping)
+        made.append(
+            Document(file=place.file, api_version=api_version, kind=kind, namespace=namespace, name=name, root=root)
+        )
+    return made
+
+
+def _replaced(document: Document, errors: list[Span]) -> Document | None:
+    """The stand-in of one document, None where there is none."""
+    kind = kind_of(document)
+    form = FORMS.get(kind)
+    # Of a document with so many findings not all errors are known.
+    if len(errors) >= MAX_FINDINGS or (form is None and kind not in WHOLE):
+        return None
+    broken = _Broken(document, errors)
+    try:
+        replaced = broken.replaced(form) if form is not None else broken.whole(WHOLE[kind])
+    except UnreadableScopeError:
+        return None
+    return None if validate(replaced) else replaced
 
 
 def is_within(finding: Diagnostic, places: Iterable[Span]) -> bool:
@@ -81,16 +175,37 @@ class _Broken:
         spec = find(document.root, ("spec",))
         self.spec = spec if isinstance(spec, Mapping) else Mapping({}, {}, document.root.span)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong with it: it is replaced because its namespace is closed."""
+        return not self._errors
+
     def replaced(self, form: Callable[[_Broken], dict[str, Value]]) -> Document:
         """The stand-in, at the positions of what it stands for."""
+        return self.whole({"spec": form(self)})
+
+    def whole(self, body: dict[str, Value]) -> Document:
+        """A stand-in of a kind whose fields stand beside its metadata."""
         root, span = self.document.root, self.document.root.span
         entries = {key: root.entries[key] for key in ("apiVersion", "kind")}
-        metadata = find(root, ("metadata",))
-        names = metadata.entries if isinstance(metadata, Mapping) else {}
-        named: dict[str, Value] = {key: names[key] for key in ("name", "namespace") if key in names}
-        entries["metadata"] = metadata if metadata and self.is_clean(root, "metadata") else _node(named, span)
-        entries["spec"] = _node(form(self), span)
+        entries["metadata"] = self._metadata(root, span)
+        entries |= {key: _node(value, span) for key, value in body.items()}
         return msgspec.structs.replace(self.document, root=Mapping(entries, dict.fromkeys(entries, span), span))
+
+    def _metadata(self, root: Mapping, span: Span) -> Node:
+        """The metadata, or of broken ones what names the resource; a Pod's labels are whom it is about."""
+        metadata = root.entries.get("metadata")
+        if not isinstance(metadata, Mapping):
+            raise UnreadableScopeError("metadata")
+        if self.is_clean(root, "metadata"):
+            return metadata
+        named: dict[str, Value] = {
+            key: metadata.entries[key] for key in ("name", "namespace") if key in metadata.entries
+        }
+        if not all(self.is_clean(metadata, key) for key in named):
+            raise UnreadableScopeError("metadata")
+        labels = self.kept("labels", within=metadata) if self.document.kind in _LABELLED else None
+        return _node(named if labels is None else {**named, "labels": labels}, span)
 
     def is_clean(self, mapping: Mapping, key: str) -> bool:
         """Whether no error stands at a key or in its value."""
@@ -194,9 +309,7 @@ def _peer_authentication(broken: _Broken) -> dict[str, Value]:
 
 
 def _sidecar(broken: _Broken) -> dict[str, Value]:
-    nothing: Value = [{"hosts": ["~/*"]}]
-    policy: Value = {"mode": "REGISTRY_ONLY"}
-    return {**broken.optional("workloadSelector"), "egress": nothing, "outboundTrafficPolicy": policy}
+    return {**broken.optional("workloadSelector"), **_KNOWS_NOBODY}
 
 
 def _http_route(broken: _Broken) -> dict[str, Value]:
@@ -219,6 +332,92 @@ def _rate_limit(broken: _Broken) -> dict[str, Value]:
     return {"targetRefs": broken.needed("targetRefs"), "limits": [{"requests": 1, "per": "8760h"}]}
 
 
+def _service(broken: _Broken) -> dict[str, Value]:
+    """The ports that can be read, so that clients' listeners stay, and nothing behind them: a workload must not be reached by a protocol that
+    was not meant, past policies that read another. ``fails`` says the rest (compiler/resources/load.py).
+    """
+    if broken.is_whole:
+        return dict(broken.spec.entries)
+    written = broken.spec.entries.get("ports")
+    ports: list[Value] = []
+    for index, port in enumerate(written if isinstance(written, Sequence) else ()):
+        if isinstance(port, Mapping) and "port" in port.entries and broken.is_clean(port, "port"):
+            kept = (
+                key for key in ("name", "port", "appProtocol") if key in port.entries and broken.is_clean(port, key)
+            )
+            ports.append({"name": f"port-{index}", **{key: port.entries[key] for key in kept}})
+    return {"ports": ports} if ports else {}
+
+
+def _workload(broken: _Broken) -> dict[str, Value]:
+    """Its labels and its account say which proxy it is; ``fails`` closes that (compiler/resources/load.py)."""
+    template = broken.spec.entries.get("template")
+    if not isinstance(template, Mapping):
+        raise UnreadableScopeError("template")
+    return {"selector": {}, "template": _pod_template(broken, template)}
+
+
+def _cron_job(broken: _Broken) -> dict[str, Value]:
+    place: Node | None = find(broken.spec, ("jobTemplate", "spec", "template"))
+    if not isinstance(place, Mapping):
+        raise UnreadableScopeError("jobTemplate")
+    return {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": _pod_template(broken, place)}}}
+
+
+def _pod(broken: _Broken) -> dict[str, Value]:
+    return {**_account(broken, broken.spec), "containers": _CONTAINERS}
+
+
+def _pod_template(broken: _Broken, template: Mapping) -> dict[str, Value]:
+    metadata, spec = template.entries.get("metadata"), template.entries.get("spec")
+    kept: dict[str, Value] = {}
+    if isinstance(metadata, Mapping):
+        labels = broken.kept("labels", within=metadata)
+        kept = {} if labels is None else {"labels": labels}
+    account = _account(broken, spec) if isinstance(spec, Mapping) else {}
+    return {"metadata": kept, "spec": {**account, "containers": _CONTAINERS}}
+
+
+def _account(broken: _Broken, spec: Mapping) -> dict[str, Value]:
+    held = {field: broken.kept(field, within=spec) for field in ("serviceAccountName", "serviceAccount")}
+    return {field: node for field, node in held.items() if node is not None}
+
+
+def _workload_entry(broken: _Broken) -> dict[str, Value]:
+    """At no address: no endpoint of any service."""
+    return {"address": NOWHERE, **broken.either("labels")}
+
+
+def _api_gateway(broken: _Broken) -> dict[str, Value]:
+    """Its listeners stay, and no route may attach to them: 404, or a closed connection."""
+    nobody: Value = {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"weft.invalid/nobody": "nobody"}}}}
+    listeners: list[Value] = []
+    for listener in broken.items("listeners"):
+        kept: dict[str, Value] = {
+            field: broken.needed(field, within=listener) for field in ("name", "port", "protocol")
+        }
+        held = {field: broken.kept(field, within=listener) for field in ("hostname", "tls")}
+        kept |= {field: node for field, node in held.items() if node is not None}
+        listeners.append({**kept, "allowedRoutes": nobody})
+    return {"gatewayClassName": broken.needed("gatewayClassName"), "listeners": listeners}
+
+
+def _reference_grant(_: _Broken) -> dict[str, Value]:
+    """Grants nothing to anybody."""
+    return {
+        "from": [{"group": NOWHERE, "kind": "Nobody", "namespace": "nowhere"}],
+        "to": [{"group": NOWHERE, "kind": "Nothing"}],
+    }
+
+
+def _nothing(_: _Broken) -> dict[str, Value]:
+    return {}
+
+
+_KNOWS_NOBODY: dict[str, Value] = {"egress": [{"hosts": ["~/*"]}], "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}
+_LABELLED = frozenset({"Pod", "EndpointSlice"})
+"""Kinds whose own labels say whom they are about."""
+_CONTAINERS: Value = [{"name": "broken", "image": "broken"}]
 _SELECTORS = ("selector", "targetRefs", "targetRef")
 FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "VirtualService": _virtual_service,
@@ -231,8 +430,24 @@ FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "Sidecar": _sidecar,
     "RateLimit": _rate_limit,
     **dict.fromkeys(("TLSRoute", "TCPRoute"), _connection_route),
+    "Service": _service,
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "Job"), _workload),
+    "CronJob": _cron_job,
+    "Pod": _pod,
+    "WorkloadEntry": _workload_entry,
+    f"Gateway.{GATEWAY_API}": _api_gateway,
+    "ReferenceGrant": _reference_grant,
+    "Namespace": _nothing,
 }
 """Kind, as sources name it, to the ``spec`` of its stand-in."""
+
+WHOLE: dict[str, dict[str, Value]] = {
+    "ServiceAccount": {},
+    "Secret": {"type": "Opaque"},
+    "Endpoints": {},
+    "EndpointSlice": {"addressType": "IPv4", "endpoints": []},
+}
+"""Kinds without a ``spec``, and what their stand-ins hold: no certificate, no endpoint."""
 
 
 def _names(node: Any) -> set[object]:

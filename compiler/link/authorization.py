@@ -6,6 +6,8 @@ from compiler.link.trust_domains import with_aliases
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.security import AccessRule
+from policies.authorization import Action, AuthorizationPolicy, Rule
+from policies.source import SourceRef
 from snapshot.section import PolicySet
 
 POLICIES = "policies"
@@ -26,6 +28,11 @@ def policy_set(mesh: Mesh, namespace: str, labels: Labels, *, gateway: str = "")
         if rule.action in ENFORCED and not rule.dry_run and _covers(mesh, rule, namespace, labels, gateway)
     )
     return PolicySet(POLICIES, held) if held else None
+
+
+def denying(source: SourceRef) -> PolicySet:
+    """The policies of a proxy that lets nobody in."""
+    return PolicySet(POLICIES, (AuthorizationPolicy(source, Action.DENY, (Rule(source),)),))
 
 
 def _covers(mesh: Mesh, rule: AccessRule, namespace: str, labels: Labels, gateway: str) -> bool:

@@ -95,6 +95,8 @@ def _protocol(port: Port, tls: UpstreamTls | None, policy: TrafficPolicy, *, gat
 def endpoint_source(mesh: Mesh, service: MeshService, port: Port, subset: Labels) -> EndpointSource:
     """Where the endpoints of a port come from. Labels of a subset that contradict the selector leave none."""
     origin = service.origin
+    if isinstance(origin, Service) and origin.fails:
+        return StaticEndpoints(())
     if isinstance(origin, Service) and origin.external_name:
         return DnsEndpoints(((origin.external_name, port.target or port.number),))
     if origin.selector:

@@ -39,6 +39,7 @@ class Outbound:
         for tables in self._tables:
             tables.link(self._unmatched, self._source)
             sections += tables.sections
+            sections += tables.refusals(OUTBOUND)
             sections += self._own(tables)
         sections.append(RouteTable(OUTBOUND, self._source, 0, self._unmatched))
         chain = FilterChain("http", self._source, HttpChain(OUTBOUND, proxy=True))
@@ -84,6 +85,7 @@ class Outbound:
         chains: list[FilterChain] = []
         if (is_http(written.protocol) or written.protocol == AUTO) and tables.numbers:
             yield RouteTable(group, self._source, 0, self._unmatched, group)
+            yield from tables.refusals(group)
             chains.append(FilterChain("http", written.source, HttpChain(group, proxy=True)))
         if not is_http(written.protocol):
             chains += _byte_chains(tables, tables.numbers[:1], written.protocol)

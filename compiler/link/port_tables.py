@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from compiler.hosts import covers, specificity
 from compiler.link.draft import virtual_host_sections
 from compiler.link.http_routes import mesh_routes
@@ -17,7 +19,7 @@ from compiler.resources.sidecar import EgressListener
 from compiler.resources.virtual_service import MESH, VirtualService
 from policies.match import RouteMatch
 from policies.source import SourceRef
-from policies.traffic import Destination, Forward
+from policies.traffic import Destination, DirectResponse, Forward
 from snapshot.section import (
     Cluster,
     FilterChain,
@@ -107,10 +109,29 @@ class PortTables:
                     self._service_port(host, service, port)
         if self.share.governs(FALLBACK_PORT):
             self._hosts_without_service()
+        for host, service in self.failing:
+            domains, told = service_domains(host, service, self.view.namespace), service.meta.source
+            for number in self.numbers:
+                self._virtual_host(number, host, domains, told, [refusal(told)])
         share = self.share
         for number in sorted(self._domains):
             asked = 0 if share.prefix and not share.group else number
             self.sections.append(RouteTable(self.table(number), source, asked, unmatched, share.group))
+
+    @cached_property
+    def failing(self) -> list[tuple[str, MeshService]]:
+        """The Services that stand in for broken ones, by host: it is not known on which ports they are called."""
+        services = self.view.known_services.items()
+        return [(host, item) for host, item in services if isinstance(item.origin, Service) and item.origin.fails]
+
+    def refusals(self, table: str) -> list[Section]:
+        """The virtual hosts of failing Services in a table of ports that nothing else is known of."""
+        found: list[Section] = []
+        for host, service in self.failing:
+            domains = tuple(service_domains(host, service, self.view.namespace))
+            section = VirtualHost(table, host, domains, service.meta.source)
+            found += virtual_host_sections(section, [refusal(service.meta.source)])
+        return found
 
     @property
     def numbers(self) -> list[int]:
@@ -216,6 +237,11 @@ class PortTables:
 def default_route(destinations: tuple[Destination, ...], source: SourceRef) -> Route:
     """What a service's port does where no HTTP rule says otherwise."""
     return Route(source, RouteMatch(), Forward(destinations), name="default", retry=DEFAULT_RETRY)
+
+
+def refusal(source: SourceRef) -> Route:
+    """What a Service that nobody can read answers."""
+    return Route(source, RouteMatch(), DirectResponse(503, flag="UH"), name="default")
 
 
 def service_domains(host: str, service: MeshService, namespace: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostic import ResourceId
-from compiler.link.authorization import POLICIES, policy_set
+from compiler.link.authorization import POLICIES, denying, policy_set
 from compiler.link.draft import LinkedPart, LinkedSlice, ProxyShape, SliceDraft
 from compiler.link.inbound import inbound
 from compiler.link.outbound import Outbound
@@ -58,9 +58,11 @@ def _shares(mesh: Mesh, namespace: str, egress: tuple[EgressListener, ...]) -> I
 
 def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice:
     """The slice of one workload's sidecar."""
-    holding = holding_sidecar(mesh, workload)
+    holding = _closed(workload) if workload.fails else holding_sidecar(mesh, workload)
     draft = SliceDraft(parts.of(workload, holding))
     policies = policy_set(mesh, workload.meta.namespace, workload.labels)
+    if workload.fails:
+        policies = denying(workload.meta.source)
     if policies is not None:
         draft.add((policies,))
     draft.add(inbound(mesh, workload, holding, POLICIES if policies else ""))
@@ -71,6 +73,12 @@ def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice
         labels=workload.labels,
     )
     return draft.finish(shape, proxy_section(mesh, workload))
+
+
+def _closed(workload: Workload) -> Sidecar:
+    """What holds for a workload that stands in for a broken one: it knows nobody."""
+    source = workload.meta.source
+    return Sidecar(workload.meta, None, (EgressListener((), None, "", None, source),), "REGISTRY_ONLY", source)
 
 
 def _asked_labels(mesh: Mesh) -> frozenset[str]:

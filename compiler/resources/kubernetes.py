@@ -49,7 +49,10 @@ class Port(msgspec.Struct, frozen=True):
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A Kubernetes Service. ``external_name`` is set for type ExternalName; no ``selector`` selects nothing."""
+    """A Kubernetes Service. ``external_name`` is set for type ExternalName; no ``selector`` selects nothing.
+
+    One that ``fails`` stands in for a broken one: whoever calls it is answered 503, on every port.
+    """
 
     meta: Meta
     ports: tuple[Port, ...]
@@ -59,18 +62,23 @@ class Service(msgspec.Struct, frozen=True):
     export_to: tuple[str, ...]
     datagram_ports: tuple[int, ...] = ()
     """Numbers of the UDP ports."""
+    fails: bool = False
     traffic_distribution: str = ""
     """PreferClose, PreferSameZone or PreferSameNode; the annotation stands before the field (Istio)."""
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it."""
+    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it.
+
+    One that ``fails`` stands in for a broken one: its proxy lets nothing in and nothing out.
+    """
 
     meta: Meta
     labels: Labels
     service_account: str
     ports: tuple[tuple[str, int], ...]
     address: str = ""
+    fails: bool = False
 
 
 def read_namespace(document: Document, positions: Positions) -> Namespace:

@@ -163,7 +163,7 @@ def read_document(document: Document, *, fails: bool = False) -> Read | None:
         return None
     positions: Positions = {}
     resource = reader(document, positions)
-    if fails and isinstance(resource, DestinationRule | Gateway):
+    if fails and isinstance(resource, DestinationRule | Gateway | Service | Workload):
         resource = msgspec.structs.replace(resource, fails=True)
     whole = hashlib.sha256(encode([kind, resource, list(positions.items())]))
     return Read(resource, positions, whole.digest())

@@ -232,8 +232,10 @@ def test_a_reference_that_does_not_exist_forbids_a_snapshot_unless_partial_is_as
 
 
 def test_what_is_not_carried_is_a_warning_to_check_and_an_error_to_publish() -> None:
-    text = routed("{host: web}") + "    retries: {attempts: 1, retryRemoteLocalities: true}\n"
-    assert ("WFT0200", "1.yaml:9:28") in findings(text)
+    text = (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: near, namespace: shop}\nspec: {internalTrafficPolicy: Local}\n"
+    )
+    assert ("WFT0200", "1.yaml:4:8") in findings(text)
     refused = compilation(BASE, text)
     assert refused.snapshot is None
     assert {item.severity for item in refused.diagnostics if item.code == "WFT0200"} == {Severity.ERROR}
