@@ -34,7 +34,9 @@ _POLICY_CARRIED = """
     loadBalancer.consistentHash.httpCookie.(name|path|ttl|attributes[].name|attributes[].value)
     connectionPool.tcp.(maxConnections|connectTimeout|idleTimeout)
     connectionPool.http.(http1MaxPendingRequests|http2MaxRequests|maxRequestsPerConnection|idleTimeout)
-    connectionPool.http.(h2UpgradePolicy|useClientProtocol)
+    connectionPool.http.(h2UpgradePolicy|useClientProtocol|maxRetries|maxConcurrentStreams)
+    connectionPool.http.http2KeepAlive.(interval|timeout)
+    connectionPool.tcp.(maxConnectionDuration|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
     tls.(mode|credentialName|subjectAltNames[]|sni|insecureSkipVerify)
     outlierDetection.(consecutiveErrors|consecutive5xxErrors|consecutiveGatewayErrors|consecutiveLocalOriginFailures)
     outlierDetection.(splitExternalLocalOriginErrors|outlierDetectionHttpErrorCodes[])
@@ -42,8 +44,6 @@ _POLICY_CARRIED = """
 """
 _POLICY_REFUSED = """
     loadBalancer.(backendUtilization|zoneAwareLbSetting)
-    connectionPool.tcp.(tcpKeepalive|maxConnectionDuration)
-    connectionPool.http.(maxRetries|maxConcurrentStreams|http2KeepAlive)
     tls.(clientCertificate|privateKey|caCertificates|caCrl)
 """
 _POLICY_LEVELS = (
@@ -168,6 +168,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "DestinationRule": paths("""
         spec.(host|exportTo[]) spec.subsets[].(name|labels{})
         spec.(trafficPolicy|subsets[].trafficPolicy).portLevelSettings[].port.number
+        spec.(trafficPolicy|subsets[].trafficPolicy).retryBudget.(percent|minRetryConcurrency)
     """)
     | _policies(_POLICY_CARRIED),
     "Gateway": paths("""
@@ -241,6 +242,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange)
+        spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
 }
@@ -264,7 +266,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
     """),
     "DestinationRule": paths("""
-        spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|proxyProtocol|retryBudget)
+        spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|proxyProtocol|retryBudget.budgetInterval)
     """)
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""
@@ -296,9 +298,9 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
-        spec.(dnsRefreshRate|h2UpgradePolicy|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
+        spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
         spec.(verifyCertificateAtClient|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
-        spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy|tcpKeepalive)
+        spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy)
         spec.(defaultConfig|inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
     """),

@@ -63,14 +63,10 @@ class Warmup(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RetryBudget(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many retries a cluster takes at once: a share of its requests in flight, and never fewer than ``minimum``.
-
-    With ``interval_ms`` the requests of that last while count, too.
-    """
+    """How many retries a cluster takes at once: a share of its requests in flight, and never fewer than ``minimum``."""
 
     per_million: int = 200_000
     minimum: int = 3
-    interval_ms: int = 0
 
 
 class KeepAlive(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from policies.head import ResponseHead
-from policies.traffic import NO_EDITS, Retry
+from policies.traffic import NO_EDITS, Destination, Retry
 from snapshot.decision import Attempt, Decision, Draws, Edits, RetryAfter
 
 _GRPC_CONDITIONS = {
@@ -31,7 +31,11 @@ def on_response(
         and _retriable(retry, attempt, head)
     ):
         return RetryAfter(_backoff_ms(retry, attempt.number, draws))
-    destination = attempt.destination
+    return passed_on(decision, attempt.destination)
+
+
+def passed_on(decision: Decision, destination: Destination | None) -> Edits:
+    """What is done to a response that is not waited for again."""
     if destination is None or destination.response_headers is NO_EDITS or destination.response_headers == NO_EDITS:
         return Edits(decision.response_edits) if decision.response_edits else _AS_IT_IS
     return Edits((destination.response_headers, *decision.response_edits))

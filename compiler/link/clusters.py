@@ -61,10 +61,10 @@ def build_cluster(
         sources=(port.source, *rules, *((subset.source,) if subset else ())),
         port=port.number,
         subset=subset.name if subset else "",
-        protocol=_protocol(port, tls, policy, gateway=gateway),
+        protocol=_protocol(mesh, port, tls, policy, gateway=gateway),
         balance=balance,
         tls=tls,
-        limits=pool_limits(mesh, policy.pool),
+        limits=msgspec.structs.replace(pool_limits(mesh, policy.pool), retry_budget=policy.retry_budget),
         hashing=balancer.hashing,
         outlier=policy.outlier,
         locality=locality_load(mesh, service, policy),
@@ -76,17 +76,19 @@ def pool_limits(mesh: Mesh, pool: ConnectionPool | None) -> PoolLimits:
     """The limits of a pool that a rule describes, or of one that none does."""
     limits = pool.limits if pool else PoolLimits(connect_timeout_ms=0)
     timeout = limits.connect_timeout_ms or mesh.config.connect_timeout_ms
-    return msgspec.structs.replace(limits, connect_timeout_ms=timeout)
+    keep_alive = limits.keep_alive or mesh.config.keep_alive
+    return msgspec.structs.replace(limits, connect_timeout_ms=timeout, keep_alive=keep_alive)
 
 
-def _protocol(port: Port, tls: UpstreamTls | None, policy: TrafficPolicy, *, gateway: bool) -> str:
+def _protocol(mesh: Mesh, port: Port, tls: UpstreamTls | None, policy: TrafficPolicy, *, gateway: bool) -> str:
     if policy.pool is not None and policy.pool.same_as_downstream:
         return "same"
     protocol = cluster_protocol(port.protocol)
     if gateway and protocol == "same":
         # Only sidecars take from a client what a port does not declare (Istio).
         protocol = "http1"
-    if policy.pool is not None and policy.pool.upgrade and protocol == "http1":
+    asked = policy.pool.upgrade if policy.pool is not None else None
+    if protocol == "http1" and (mesh.config.upgrades if asked is None else asked):
         return "http2"
     # HTTP routed to a port that speaks HTTPS by itself is HTTP/1 inside the TLS that the rule originates.
     return "http1" if port.protocol in TLS and isinstance(tls, TlsUpstream) else protocol

@@ -9,9 +9,12 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.load_balancer import LoadBalancer, read_load_balancer, read_outlier
 from compiler.resources.meta import Meta, open_document
-from policies.balancing import OutlierDetection
+from policies.balancing import KeepAlive, OutlierDetection, RetryBudget
 from policies.source import SourceRef
+from policies.traffic import PER_MILLION
 from snapshot.section import PoolLimits
+
+_UPGRADES = {"UPGRADE": True, "DO_NOT_UPGRADE": False}
 
 
 class ClientTls(msgspec.Struct, frozen=True):
@@ -26,10 +29,13 @@ class ClientTls(msgspec.Struct, frozen=True):
 
 
 class ConnectionPool(msgspec.Struct, frozen=True):
-    """``connectionPool``: bounds (a connect timeout of 0 is the mesh's), and which HTTP version the cluster speaks."""
+    """``connectionPool``: bounds (a connect timeout of 0 is the mesh's), and which HTTP version the cluster speaks.
+
+    ``upgrade`` to HTTP/2 is None where the rule leaves it to the mesh.
+    """
 
     limits: PoolLimits
-    upgrade: bool
+    upgrade: bool | None
     same_as_downstream: bool
 
 
@@ -40,6 +46,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
     outlier: OutlierDetection | None = None
     pool: ConnectionPool | None = None
     tls: ClientTls | None = None
+    retry_budget: RetryBudget | None = None
     ports: tuple[tuple[int, TrafficPolicy], ...] = ()
 
     def over(self, outer: TrafficPolicy | None) -> TrafficPolicy:
@@ -51,12 +58,14 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
             outlier=self.outlier or outer.outlier,
             pool=self.pool or outer.pool,
             tls=self.tls or outer.tls,
+            retry_budget=self.retry_budget or outer.retry_budget,
             ports=self.ports or outer.ports,
         )
 
     def at_port(self, number: int) -> TrafficPolicy:
         """What holds on one port."""
-        return dict(self.ports).get(number, self)
+        found = dict(self.ports).get(number)
+        return self if found is None else msgspec.structs.replace(found, retry_budget=self.retry_budget)
 
 
 class Subset(msgspec.Struct, frozen=True):
@@ -118,6 +127,7 @@ def _policy(policy: Cursor | None) -> TrafficPolicy | None:
         outlier=read_outlier(policy.at("outlierDetection")),
         pool=read_pool(policy.at("connectionPool")),
         tls=_tls(policy.at("tls")),
+        retry_budget=_retry_budget(policy.at("retryBudget")),
         ports=tuple(ports),
     )
 
@@ -127,6 +137,7 @@ def read_pool(pool: Cursor | None) -> ConnectionPool | None:
     if pool is None:
         return None
     tcp, http = pool.at("tcp"), pool.at("http")
+    pings = http.at("http2KeepAlive") if http else None
     defaults = PoolLimits()
     limits = PoolLimits(
         max_connections=tcp.number("maxConnections") if tcp else 0,
@@ -137,11 +148,36 @@ def read_pool(pool: Cursor | None) -> ConnectionPool | None:
         idle_timeout_ms=(http.duration_ms("idleTimeout") if http else None)
         or (tcp.duration_ms("idleTimeout") if tcp else None)
         or defaults.idle_timeout_ms,
+        tcp_idle_ms=(tcp.duration_ms("idleTimeout") if tcp else None) or 0,
+        max_retries=http.number("maxRetries") if http else 0,
+        max_duration_ms=(tcp.duration_ms("maxConnectionDuration") if tcp else None) or 0,
+        max_streams=http.number("maxConcurrentStreams") if http else 0,
+        ping_ms=(pings.duration_ms("interval") if pings else None) or 0,
+        ping_timeout_ms=(pings.duration_ms("timeout") if pings else None) or 0,
+        keep_alive=read_keep_alive(tcp.at("tcpKeepalive")) if tcp else None,
     )
     return ConnectionPool(
         limits=limits,
-        upgrade=http is not None and http.text("h2UpgradePolicy") == "UPGRADE",
+        upgrade=_UPGRADES.get(http.text("h2UpgradePolicy")) if http is not None else None,
         same_as_downstream=http is not None and http.flag("useClientProtocol"),
+    )
+
+
+def read_keep_alive(written: Cursor | None) -> KeepAlive | None:
+    """A ``tcpKeepalive``, whose times are whole seconds to the operating system."""
+    if written is None:
+        return None
+    time_ms, interval_ms = written.duration_ms("time") or 0, written.duration_ms("interval") or 0
+    return KeepAlive(written.number("probes"), -(-time_ms // 1000), -(-interval_ms // 1000))
+
+
+def _retry_budget(written: Cursor | None) -> RetryBudget | None:
+    if written is None:
+        return None
+    default, percent = RetryBudget(), written.fraction("percent")
+    return RetryBudget(
+        default.per_million if percent is None else round(percent * PER_MILLION / 100),
+        written.number("minRetryConcurrency", default.minimum),
     )
 
 

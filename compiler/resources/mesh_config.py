@@ -6,8 +6,10 @@ import msgspec
 
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Positions
+from compiler.resources.destination_rule import read_keep_alive
 from compiler.resources.load_balancer import LocalitySetting, read_locality
 from compiler.resources.meta import Meta, open_document
+from policies.balancing import KeepAlive
 
 CLUSTER_DOMAIN = "cluster.local"
 """The DNS domain of service names; short names are completed with it."""
@@ -29,6 +31,9 @@ class MeshConfig(msgspec.Struct, frozen=True):
     sniff_ms: int | None = None
     on_policy_change: str = "revalidate"
     locality: LocalitySetting = LocalitySetting()
+    keep_alive: KeepAlive | None = None
+    upgrades: bool = False
+    """Whether clusters that speak HTTP/1 speak HTTP/2 instead, where their rule does not say."""
 
 
 def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
@@ -50,6 +55,8 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
         sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
+        keep_alive=read_keep_alive(spec.at("tcpKeepalive")),
+        upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
         locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )
 

@@ -103,7 +103,9 @@ class LiveCluster:
         if self.watch is not None:
             self.watch.keep(self.known)
         bootstrap = live.bootstrap
-        self._levels = levels_of(self.known, self.section.locality, bootstrap.standpoint, dict(bootstrap.selector.labels))
+        self._levels = levels_of(
+            self.known, self.section.locality, bootstrap.standpoint, dict(bootstrap.selector.labels)
+        )
         self._select()
 
     def _select(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
@@ -20,6 +22,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
 
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
+from policies.traffic import Destination
 from runtime.envoy import limits
 from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
@@ -39,6 +42,7 @@ from snapshot.section import (
     MeshTls,
     OriginalDestination,
     PolicySet,
+    PoolLimits,
     TcpChain,
     WorkloadPort,
 )
@@ -222,10 +226,19 @@ def tcp_filters(prepared: PreparedSlice, chain: PreparedChain, network: TcpChain
         target = {"weighted_clusters": kind.WeightedCluster(clusters=weights)}
     else:
         target = {"cluster": UNRESOLVED}
+    bounds = _bounds(prepared, alive)
+    if bounds.max_duration_ms:
+        target["max_downstream_connection_duration"] = milliseconds(bounds.max_duration_ms)
     tunnel = kind(
         stat_prefix=prefix,
-        idle_timeout=milliseconds(prepared.proxy.deadlines.idle_ms),
+        idle_timeout=milliseconds(bounds.tcp_idle_ms or prepared.proxy.deadlines.idle_ms),
         access_log=access_logs(prepared.proxy.access_log),
         **target,
     )
     return [*filters, extension(_NETWORK, "envoy.filters.network.tcp_proxy", tunnel)]
+
+
+def _bounds(prepared: PreparedSlice, destinations: Sequence[Destination]) -> PoolLimits:
+    """The limits of connections: the first destination's, because Envoy has one set for all that a chain may choose (Istio does so, too)."""
+    clusters = (prepared.clusters.get(one.cluster) for one in destinations)
+    return next((one.limits for one in clusters if one is not None), PoolLimits())

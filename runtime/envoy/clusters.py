@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
-from envoy.config.core.v3 import base_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_proxy_pb2
 from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
@@ -13,6 +13,8 @@ from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
 
+from policies.balancing import KeepAlive
+from policies.traffic import PER_MILLION
 from runtime.envoy.balancing import balance, failures, hash_policy, localities, member
 from runtime.envoy.messages import Message, config_source, extension, milliseconds, packed
 from runtime.envoy.placement import Delivery, Placement
@@ -50,6 +52,8 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
     )
     if not made.HasField("cluster_type"):
         balance(made, section, place)
+    if section.limits.keep_alive is not None:
+        made.upstream_connection_options.tcp_keepalive.CopyFrom(_keep_alive(section.limits.keep_alive))
     _transport(made, section, proxy, place)
     return made
 
@@ -105,9 +109,25 @@ def _breakers(limits: PoolLimits) -> Message:
         max_connections={"value": limits.max_connections or NO_LIMIT},
         max_pending_requests={"value": limits.max_pending_requests or NO_LIMIT},
         max_requests={"value": limits.max_requests or NO_LIMIT},
-        max_retries={"value": NO_LIMIT},
+        max_retries={"value": limits.max_retries or NO_LIMIT},
     )
+    budget = limits.retry_budget
+    if budget is not None:
+        threshold.retry_budget.budget_percent.value = budget.per_million * 100 / PER_MILLION
+        threshold.retry_budget.min_retry_concurrency.value = budget.minimum
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[threshold])
+
+
+def _keep_alive(settings: KeepAlive) -> Message:
+    made = address_pb2.TcpKeepalive()
+    for part, value in (
+        (made.keepalive_probes, settings.probes),
+        (made.keepalive_time, settings.time_s),
+        (made.keepalive_interval, settings.interval_s),
+    ):
+        if value:
+            part.value = value
+    return made
 
 
 def _http(section: Cluster, deadlines: Deadlines) -> Message:
@@ -118,7 +138,14 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
         common["idle_timeout"] = milliseconds(limits.idle_timeout_ms)
     if limits.max_requests_per_connection:
         common["max_requests_per_connection"] = {"value": limits.max_requests_per_connection}
+    if limits.max_duration_ms:
+        common["max_connection_duration"] = milliseconds(limits.max_duration_ms)
     http2 = http2_options(deadlines)
+    if limits.max_streams:
+        http2.max_concurrent_streams.value = limits.max_streams
+    if limits.ping_ms:
+        http2.connection_keepalive.interval.CopyFrom(milliseconds(limits.ping_ms))
+        http2.connection_keepalive.timeout.CopyFrom(milliseconds(limits.ping_timeout_ms or limits.ping_ms))
     kind = http_protocol_options_pb2.HttpProtocolOptions
     options = kind(common_http_protocol_options=protocol_pb2.HttpProtocolOptions(**common))
     if section.hashing is not None:
@@ -136,7 +163,7 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
     return options
 
 
-def http2_options(deadlines: Deadlines) -> Message:
+def http2_options(deadlines: Deadlines) -> Any:
     """Streams and windows of HTTP/2, the same on both sides."""
     return protocol_pb2.Http2ProtocolOptions(
         max_concurrent_streams={"value": deadlines.max_streams},

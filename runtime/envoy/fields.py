@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from policies.authorization import AuthorizationPolicy, Clause, Rule
-from policies.balancing import LocalityLoad, OutlierDetection, Warmup
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
 from policies.limits import LimitKey, RateLimit
 from policies.match import (
     Exact,
@@ -107,7 +107,9 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     MeshUpstream: "identities server_name auto",
     TlsUpstream: "server_name names ca credential skip_verify",
     PoolLimits: "max_connections max_pending_requests max_requests max_requests_per_connection connect_timeout_ms "
-    "idle_timeout_ms",
+    "idle_timeout_ms tcp_idle_ms max_retries max_duration_ms max_streams ping_ms ping_timeout_ms keep_alive retry_budget",
+    KeepAlive: "probes time_s interval_s",
+    RetryBudget: "per_million minimum",
     ServiceName: "host name namespace",
     Cluster: "name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup",
     ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from policies.head import Headers, RequestHead, ResponseHead
 from policies.traffic import NO_EDITS
+from runtime.balance.retries import UNCOUNTED, grant_retry
 from runtime.http.deadlines import Deadlines
 from runtime.http.edits import compiled
 from runtime.http.forwarding import add_cookie, forwarded_head
@@ -28,7 +29,7 @@ from runtime.policy_change import request_allowed
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, LocalReply, RetryAfter
 from snapshot.resolve import choose_endpoint, resolve
-from snapshot.response import on_response
+from snapshot.response import on_response, passed_on
 
 if TYPE_CHECKING:
     from policies.traffic import Destination
@@ -88,6 +89,7 @@ class Exchange:
     _half_closed = False
     _shadows: Sequence[Shadow] = ()
     _deadlines: Deadlines | None = None
+    _retrying = UNCOUNTED
 
     def __init__(
         self,
@@ -265,9 +267,15 @@ class Exchange:
         verdict = on_response(self.plan.decision, attempt, head, self.plane.lane.now, self.plane.draws)
         if not isinstance(verdict, RetryAfter):
             return verdict.edits
+        self._release_retry()
+        grant = grant_retry(self._pool) if self._pool is not None else UNCOUNTED
+        if grant is None:
+            self.flags = (*self.flags, "UO")
+            return passed_on(self.plan.decision, self.destination).edits
         if self.endpoint is not None:
             self._tried = (*self._tried, self.endpoint)
         self._give_up_attempt()
+        self._retrying = grant
         if verdict.delay_ms:
             self._set("parked", verdict.delay_ms, self._try_again)
         else:
@@ -300,6 +308,11 @@ class Exchange:
             self._pool.abandon(self)
         if self._deadlines is not None:
             self._deadlines.unset("try")
+        self._release_retry()
+
+    def _release_retry(self) -> None:
+        self._retrying.release()
+        self._retrying = UNCOUNTED
 
     # --- the request's body --------------------------------------------------------------------------------------------------
 
@@ -398,6 +411,7 @@ class Exchange:
             self._deadlines.unset("try")
         self.code = status = head.status
         if self.number > 1:
+            self._release_retry()
             retry = self.plan.decision.retry
             if retry is not None and self.number > retry.attempts and status in retry.statuses:
                 self.flags = (*self.flags, "URX")

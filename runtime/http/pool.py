@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from policies.balancing import KeepAlive
 from runtime.http.stream import Waiter
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
@@ -43,12 +44,13 @@ class PoolKey(NamedTuple):
 class ClusterLoad:
     """What a cluster's pools use together."""
 
-    __slots__ = ("connections", "pending", "requests")
+    __slots__ = ("connections", "pending", "requests", "retries")
 
     def __init__(self) -> None:
         self.connections = 0
         self.pending = 0
         self.requests = 0
+        self.retries = 0
 
 
 class UpstreamConnection(Sink, Protocol):
@@ -71,6 +73,7 @@ class Pool:
     """
 
     __slots__ = (
+        "_ages",
         "_connecting",
         "_free",
         "_pending",
@@ -98,6 +101,7 @@ class Pool:
         self.active = 0
         self.connections: set[UpstreamConnection] = set()
         self._free: dict[UpstreamConnection, None] = {}
+        self._ages: dict[UpstreamConnection, Timer] = {}
         self._pending: deque[Waiter] = deque()
         self._connecting = 0
         self._retired = False
@@ -115,7 +119,7 @@ class Pool:
         """Gives the waiter a stream, now or later, or says why there is none."""
         most = self.limits.max_requests
         if most and self.load.requests >= most:
-            waiter.on_unavailable(Failure.OVERFLOW, "overflow")
+            self._overflow(waiter, "upstream_rq_pending_overflow")
             return
         free = self._free
         while free:
@@ -141,15 +145,29 @@ class Pool:
     def _enqueue(self, waiter: Waiter) -> None:
         limits = self.limits
         load = self.load
-        may_connect = not limits.max_connections or load.connections < limits.max_connections or not self.connections
+        full = limits.max_connections and load.connections >= limits.max_connections
+        if full and self.key.protocol == "tcp":
+            # A tunnel never gives its connection back, so there is nothing to wait for.
+            self._overflow(waiter, "upstream_cx_overflow")
+            return
+        may_connect = not full or not self.connections
         # Envoy counts a request that a new connection will carry as pending, too.
         if load.pending >= (limits.max_pending_requests or MAX_PENDING):
-            waiter.on_unavailable(Failure.OVERFLOW, "overflow")
+            self._overflow(waiter, "upstream_rq_pending_overflow")
             return
+        if full and may_connect:
+            self._count("upstream_cx_overflow")
         self._pending.append(waiter)
         load.pending += 1
         if may_connect and self._lacks_connections():
             self._connect()
+
+    def _overflow(self, waiter: Waiter, what: str) -> None:
+        self._count(what)
+        waiter.on_unavailable(Failure.OVERFLOW, "overflow")
+
+    def _count(self, what: str) -> None:
+        self.plane.instruments.add(f"envoy_cluster_{what}", self.cluster.name)
 
     def _lacks_connections(self) -> bool:
         """Each waiter has a connection under way, but over HTTP/2 one is enough for all: it will carry many."""
@@ -168,7 +186,7 @@ class Pool:
 
     def _connect(self) -> None:
         try:
-            sock = open_socket(self.key.address, self.key.port, self.plane.source_ip)
+            sock = open_socket(self.key.address, self.key.port, self.plane.source_ip, self.limits.keep_alive)
             connection = self.plane.upstream_machines[self.key.protocol](self)
             connection.channel = self._channel(sock, connection)
         except MaterialError as error:
@@ -180,7 +198,19 @@ class Pool:
         self._connecting += 1
         self.load.connections += 1
         self.connections.add(connection)
+        if self.limits.max_duration_ms:
+            self._set_age(connection)
         connection.channel.start()
+
+    def _set_age(self, connection: UpstreamConnection) -> None:
+        """A connection that has lived long enough takes no more streams."""
+
+        def aged() -> None:
+            self._free.pop(connection, None)
+            connection.retire()
+
+        timer = self._ages[connection] = Timer(aged)
+        self.plane.lane.wheel.set(timer, self.plane.lane.now, self.limits.max_duration_ms / 1000)
 
     def _channel(self, sock: socket.socket, connection: UpstreamConnection) -> Channel:
         tls = self.key.tls
@@ -256,12 +286,19 @@ class Pool:
         if connection in self.connections:
             self.connections.remove(connection)
             self.load.connections -= 1
+            if self._ages and connection in self._ages:
+                self._ages.pop(connection).end()
 
     def _offer(self, connection: UpstreamConnection) -> None:
         pending = self._pending
+        most = self.limits.max_requests
         while pending and connection.capacity > 0:
+            waiter = pending.popleft()
             self.load.pending -= 1
-            self._grant(connection, pending.popleft())
+            if most and self.load.requests >= most:
+                self._overflow(waiter, "upstream_rq_pending_overflow")
+            else:
+                self._grant(connection, waiter)
         if connection.capacity <= 0 or connection.channel.closed:
             return
         if self._retired:
@@ -314,7 +351,7 @@ class Pools:
         return sum(load.connections for load in self._loads.values())
 
 
-def open_socket(address: str, port: int, source_ip: str) -> socket.socket:
+def open_socket(address: str, port: int, source_ip: str, keep_alive: KeepAlive | None = None) -> socket.socket:
     """A non-blocking socket whose connection is under way; raises OSError where it cannot even start.
 
     Loopback destinations are called from ``source_ip``, the workload's own loopback address, so that on one machine
@@ -325,6 +362,8 @@ def open_socket(address: str, port: int, source_ip: str) -> socket.socket:
     try:
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if keep_alive is not None and family != socket.AF_UNIX:
+            _keep_alive(sock, keep_alive)
         if source_ip and address.startswith("127."):
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source_ip, 0))
@@ -335,6 +374,17 @@ def open_socket(address: str, port: int, source_ip: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _keep_alive(sock: socket.socket, settings: KeepAlive) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPCNT, settings.probes),
+        (socket.TCP_KEEPIDLE, settings.time_s),
+        (socket.TCP_KEEPINTVL, settings.interval_s),
+    ):
+        if value:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class ConnectDeadline:

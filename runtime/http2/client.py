@@ -16,19 +16,27 @@ _OK, _NO_CONTENT, _NOT_MODIFIED = 200, 204, 304
 
 
 class Http2Client(Connection):
-    """One upstream connection. ``capacity`` says how many more requests it takes now."""
+    """One upstream connection. ``capacity`` says how many more requests it takes now; ``most_streams`` is our own bound of it."""
 
     def __init__(self, *, limits: Limits = DEFAULT_LIMITS) -> None:
         super().__init__(limits, {frames.ENABLE_PUSH: 0, frames.MAX_CONCURRENT_STREAMS: 0})
         self._out.insert(0, frames.PREFACE)
         self._next_stream = 1
+        self._pings = 0
+        self.most_streams = frames.MAX_STREAM_ID
+
+    def ping(self) -> int:
+        """Asks the peer for a sign of life; it has come when ``pings_answered`` is the number that is returned."""
+        self._pings += 1
+        self._out.append(frames.frame(frames.PING, 0, 0, self._pings.to_bytes(8, "big")))
+        return self._pings
 
     @property
     def capacity(self) -> int:
         """How many more streams may be opened now; 0 for ever once the peer has left or the numbers are used up."""
         if self.peer_left or self.failed or self._next_stream > frames.MAX_STREAM_ID:
             return 0
-        return max(0, self.peer_max_streams - len(self._streams))
+        return max(0, min(self.peer_max_streams, self.most_streams) - len(self._streams))
 
     def send_head(
         self,

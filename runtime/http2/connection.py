@@ -60,6 +60,7 @@ class Connection:
         self._block_flags = 0
         self._block_stream = 0
         self._awaits_settings = True
+        self.pings_answered = 0
         self._last_peer_stream = 0
         self._send_window = frames.DEFAULT_WINDOW
         self._receive_window = limits.connection_window_bytes
@@ -440,6 +441,8 @@ class Connection:
             self._out.append(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif payload == DRAIN_PING:
             self._on_drain_answered()
+        else:
+            self.pings_answered += 1
 
     def _on_goaway(self, _flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id:

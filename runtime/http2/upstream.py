@@ -22,6 +22,7 @@ from runtime.http2.events import (
     TrailersReceived,
     WindowOpened,
 )
+from runtime.http2.liveness import Liveness
 from runtime.http2.outbox import Outbox
 from runtime.http2.settings import limits_of
 from runtime.lane.channel import Channel
@@ -228,6 +229,7 @@ class Http2Upstream:
     __slots__ = (
         "_connecting",
         "_idle",
+        "_most_requests",
         "_requests",
         "_retired",
         "_writing",
@@ -246,7 +248,10 @@ class Http2Upstream:
         self.local = ""
         self.capacity = 0
         self.codec = Http2Client(limits=limits_of(pool.plane.generation.deadlines))
+        if pool.limits.max_streams:
+            self.codec.most_streams = pool.limits.max_streams
         self.streams: dict[int, Http2Stream] = {}
+        self._most_requests = pool.limits.max_requests_per_connection
         self._requests = 0
         self._retired = False
         self._writing = False
@@ -261,6 +266,9 @@ class Http2Upstream:
         stream = Http2Stream(self, waiter, reused=self._requests > 0)
         self._requests += 1
         self.capacity -= 1
+        if self._requests == self._most_requests:
+            self._retired = True
+            self.capacity = 0
         waiter.on_stream(stream)
 
     def retire(self) -> None:
@@ -284,9 +292,6 @@ class Http2Upstream:
         """A stream is over."""
         self.streams.pop(stream.stream_id, None)
         pool = self.pool
-        most = pool.cluster.limits.max_requests_per_connection
-        if most and self._requests >= most:
-            self._retired = True
         self.capacity = 0 if self._retired or self.channel.closed else self.codec.capacity
         pool.on_stream_done(self)
         if self.streams or self.channel.closed:
@@ -340,6 +345,9 @@ class Http2Upstream:
         self.local = local_name(self.channel.sock)
         self.capacity = self.codec.capacity
         self.wants_to_write()
+        limits = self.pool.limits
+        if limits.ping_ms:
+            Liveness(self, every_s=limits.ping_ms / 1000, within_s=(limits.ping_timeout_ms or limits.ping_ms) / 1000)
         self.pool.on_connected()
         self.pool.on_ready(self)
 
@@ -349,7 +357,7 @@ class Http2Upstream:
             events = self.codec.receive_data(data, self.pool.plane.lane.now)
         except ProtocolError as error:
             self.write()
-            self._lose(Failure.UPSTREAM_PROTOCOL, str(error))
+            self.lose(Failure.UPSTREAM_PROTOCOL, str(error))
             return
         touched: list[ExchangeSide] = []
         for event in events:
@@ -407,7 +415,7 @@ class Http2Upstream:
 
     def on_eof(self) -> None:
         """See Sink."""
-        self._lose(Failure.UPSTREAM_CLOSED, "connection termination")
+        self.lose(Failure.UPSTREAM_CLOSED, "connection termination")
 
     def on_drained(self) -> None:
         """See Sink."""
@@ -429,7 +437,7 @@ class Http2Upstream:
         self._fail_streams(Failure.UPSTREAM_CLOSED, error.strerror or str(error))
         self.pool.on_closed(self)
 
-    def _lose(self, failure: Failure, reason: str) -> None:
+    def lose(self, failure: Failure, reason: str) -> None:
         """The connection is over, and with it every stream on it."""
         self._close()
         self._fail_streams(failure, reason)

@@ -194,6 +194,27 @@ DECLARED: dict[str, Declaration] = {
             ("cluster_name",),
             "sum",
         ),
+        Declaration(
+            "envoy_cluster_upstream_cx_overflow",
+            "counter",
+            "Connections that a cluster's limit of connections did not allow.",
+            ("cluster_name",),
+            "sum",
+        ),
+        Declaration(
+            "envoy_cluster_upstream_rq_pending_overflow",
+            "counter",
+            "Requests that a cluster's limits of requests, pending or in flight, refused.",
+            ("cluster_name",),
+            "sum",
+        ),
+        Declaration(
+            "envoy_cluster_upstream_rq_retry_overflow",
+            "counter",
+            "Retries that were not made because a cluster has too many under way.",
+            ("cluster_name",),
+            "sum",
+        ),
     )
 }
 """All metrics of weft's proxies, in the order in which they are printed."""

@@ -8,7 +8,6 @@ import typing
 import msgspec
 import pytest
 
-from policies.balancing import KeepAlive, RetryBudget
 from policies.source import SourceRef
 from policies.traffic import HeaderEdits
 from runtime.envoy import fields
@@ -16,24 +15,8 @@ from runtime.envoy.failure import TranslationError
 from runtime.envoy.fields import KNOWN, require_known
 from snapshot.section import Section
 
-_NOT_YET = "connection pools are carried one limit after the other"
 REFUSED = {
     "Proxy.on_policy_change": "Envoy drains the connections of a filter chain that changed, whatever is asked",
-    **{f"KeepAlive.{name}": _NOT_YET for name in KeepAlive.__struct_fields__},
-    **{f"RetryBudget.{name}": _NOT_YET for name in RetryBudget.__struct_fields__},
-    **{
-        f"PoolLimits.{name}": _NOT_YET
-        for name in [
-            "tcp_idle_ms",
-            "max_retries",
-            "max_duration_ms",
-            "max_streams",
-            "ping_ms",
-            "ping_timeout_ms",
-            "keep_alive",
-            "retry_budget",
-        ]
-    },
 }
 """Fields that Envoy is not told and that refuse a slice, as ``Type.field``, with the reason."""
 
