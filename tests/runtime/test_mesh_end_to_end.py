@@ -195,21 +195,24 @@ def runs(digest: str, *supervisors: Supervisor) -> Callable[[], bool]:
     return check
 
 
+async def require_identities(client: httpx.AsyncClient, digest: str) -> None:
+    """One request from web to reviews: both sides are who they should be, and both hops run the snapshot."""
+    reply = await client.get("http://reviews.shop/a?b=c")
+    assert reply.status_code == 200, reply.text
+    seen = reply.json()
+    assert (seen["service"], seen["path"]) == ("reviews", "/a?b=c")
+    certificate = seen["headers"]["x-forwarded-client-cert"][0]
+    assert f"URI=spiffe://{DOMAIN}/ns/shop/sa/web" in certificate
+    assert f"By=spiffe://{DOMAIN}/ns/shop/sa/reviews" in certificate
+    stamps = [stamp for value in reply.headers.get_list("x-weft-snapshot") for stamp in value.split(",")]
+    assert {stamp.partition("=")[2] for stamp in stamps} == {digest[:12]}
+
+
 async def test_a_request_goes_from_sidecar_to_sidecar_under_mutual_tls(tmp_path: Path) -> None:
     mesh = Mesh(tmp_path)
     digest = mesh.publish()
     async with control_plane(mesh), pair(mesh) as (_, _, echo), mesh.web_client() as client:
-        reply = await client.get("http://reviews.shop/a?b=c")
-        assert reply.status_code == 200, reply.text
-        seen = reply.json()
-        assert (seen["service"], seen["path"]) == ("reviews", "/a?b=c")
-        certificate = seen["headers"]["x-forwarded-client-cert"][0]
-        assert f"URI=spiffe://{DOMAIN}/ns/shop/sa/web" in certificate
-        assert f"By=spiffe://{DOMAIN}/ns/shop/sa/reviews" in certificate
-        stamps = {
-            part.split("=")[1] for value in reply.headers.get_list("x-weft-snapshot") for part in value.split(",")
-        }
-        assert stamps == {digest[:12]}
+        await require_identities(client, digest)
         assert len(echo.seen) == 1
 
 

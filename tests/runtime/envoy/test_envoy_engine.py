@@ -15,7 +15,18 @@ import trio
 from cryptography import x509
 
 from runtime.bootstrap import Bootstrap
-from tests.runtime.test_mesh_end_to_end import DENY, DOMAIN, STRICT, WORKLOAD, Mesh, control_plane, pair, runs, until
+from tests.runtime.test_mesh_end_to_end import (
+    DENY,
+    DOMAIN,
+    STRICT,
+    WORKLOAD,
+    Mesh,
+    control_plane,
+    pair,
+    require_identities,
+    runs,
+    until,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -63,15 +74,7 @@ async def test_engines_speak_mutual_tls_with_each_other(engines: tuple[str, ...]
     mesh = EnvoyMesh(tmp_path, *engines)
     digest = mesh.publish()
     async with control_plane(mesh), pair(mesh) as (_, _, echo), mesh.web_client() as client:
-        reply = await client.get("http://reviews.shop/a?b=c")
-        assert reply.status_code == 200, reply.text
-        seen = reply.json()
-        assert (seen["service"], seen["path"]) == ("reviews", "/a?b=c")
-        certificate = seen["headers"]["x-forwarded-client-cert"][0]
-        assert f"URI=spiffe://{DOMAIN}/ns/shop/sa/web" in certificate
-        assert f"By=spiffe://{DOMAIN}/ns/shop/sa/reviews" in certificate
-        stamps = [one for value in reply.headers.get_list("x-weft-snapshot") for one in value.split(",")]
-        assert {one.partition("=")[2] for one in stamps} == {digest[:12]}
+        await require_identities(client, digest)
         assert len(echo.seen) == 1
 
 
