@@ -137,6 +137,17 @@ class Inventory:
         """Services and ServiceEntries by host."""
         return self._by_host("Service", "ServiceEntry")
 
+    def with_aliased(self, hosts: Iterable[str]) -> set[str]:
+        """Some hosts, and those that they are aliases of (Services of type ExternalName)."""
+        found: set[str] = set()
+        left = list(hosts)
+        while left:
+            host = left.pop()
+            if host not in found:
+                found.add(host)
+                left += (one for n in self.by_declared_host.get(host, ()) for one in self.outlines[n].facts.leads)
+        return found
+
     @cached_property
     def by_place(self) -> dict[tuple[str, str, str], int]:
         """The documents by kind, namespace and name; of several the first."""

@@ -34,7 +34,7 @@ WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whom a resource concerns. Hosts are complete and lower-case.
 
-    ``hosts`` are those that it declares or rules, ``leads`` those that it sends requests to. ``labels`` are a workload's pods', a
+    ``hosts`` are those that it declares or rules, ``leads`` those that it sends requests to or is an alias of. ``labels`` are a workload's pods', a
     Namespace's own and a Gateway's selector. ``parents`` of a route are kind and namespace of what it attaches to; ``refs`` are the
     Services behind a route, and the Secrets and ConfigMaps of listeners. ``traits`` say what only a few have.
     """
@@ -124,7 +124,8 @@ def _facts(document: Document, resource: Resource | None) -> Facts:
     match resource:
         case Service():
             host = full_host(resource.meta.name, resource.meta.namespace)
-            return Facts(exports=resource.export_to, hosts=(host,))
+            alias = (resource.external_name,) if resource.external_name else ()
+            return Facts(exports=resource.export_to, hosts=(host,), leads=alias)
         case ServiceEntry():
             return Facts(exports=resource.export_to, hosts=tuple(host.value.lower() for host in resource.hosts))
         case VirtualService():

@@ -157,7 +157,7 @@ class Neighbours:
     def _led_to(self, home: str, items: Iterable[Outline]) -> set[int]:
         """What is declared and ruled of the hosts that something leads to."""
         inventory, found = self.inventory, set[int]()
-        for host in {host for item in items for host in item.facts.leads}:
+        for host in inventory.with_aliased(host for item in items for host in item.facts.leads):
             declared = inventory.by_declared_host.get(host, ())
             found.update(declared)
             found.update(inventory.by_ruled_host.get(host, ()))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from compiler.hosts import covers, overlap
 from compiler.mesh import Mesh
+from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload
 from compiler.resources.sidecar import ANY_NAMESPACE, EgressHost, Sidecar
 
@@ -61,11 +62,15 @@ def _of(found: dict[str, list[str]] | dict[str, set[str]], owner: str) -> list[s
 
 
 def holding_sidecar(mesh: Mesh, workload: Workload) -> Sidecar | None:
-    """The Sidecar that holds for a workload: of those of its namespace the first that selects it, then the first without a selector,
-    then the root namespace's without one (Istio).
-    """
+    """The Sidecar that holds for a workload."""
     own = mesh.sidecars_in(workload.meta.namespace)
-    labels = set(workload.labels)
-    selecting = (item for item in own if item.selector is not None and set(item.selector) <= labels)
-    everywhere = (item for item in (*own, *mesh.sidecars_in(mesh.config.root_namespace)) if item.selector is None)
+    return holding(own, mesh.sidecars_in(mesh.config.root_namespace), workload.labels)
+
+
+def holding(own: Sequence[Sidecar], roots: Sequence[Sidecar], labels: Labels) -> Sidecar | None:
+    """The Sidecar that holds for pods of these labels: of those of their namespace the first that selects them, then the first without a
+    selector, then the root namespace's without one (Istio).
+    """
+    selecting = (item for item in own if item.selector is not None and set(item.selector).issubset(labels))
+    everywhere = (item for item in (*own, *roots) if item.selector is None)
     return next(selecting, None) or next(everywhere, None)

@@ -14,15 +14,13 @@ from functools import cached_property
 from compiler.gateways import GatewayProxy
 from compiler.hosts import is_visible
 from compiler.inventory import Inventory
+from compiler.link.known import API_GATEWAY, DECLARING, Known, declaring
 from compiler.mesh import Mesh
 from compiler.outline import ADDRESSED, Outline, Place
 from compiler.resources.load import Resources
-from compiler.resources.meta import GATEWAY_API
 from compiler.resources.written import WORKLOAD_KINDS
 from snapshot.encode import encode
 
-API_GATEWAY = f"Gateway.{GATEWAY_API}"
-DECLARING = ("Service", "ServiceEntry")
 ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
 AROUND = ("WorkloadEntry", "Endpoints", "EndpointSlice")
 """Kinds that matter to whoever sees a service of their namespace."""
@@ -75,8 +73,7 @@ class Scopes:
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._root = inventory.config.root_namespace
-        self._services = _Exported(inventory, inventory.of_kinds(*DECLARING))
-        self._virtual_services = _Exported(inventory, inventory.of_kinds("VirtualService"))
+        self._known = Known(inventory)
         self._routes = [(number, inventory.outlines[number]) for number in inventory.of_kinds(*ROUTES)]
         # An EndpointSlice may list a pod of any namespace.
         self._addressed = [n for n in inventory.workloads if ADDRESSED in inventory.outlines[n].facts.traits]
@@ -91,13 +88,13 @@ class Scopes:
 
     def _numbers(self, namespace: str) -> set[int]:
         inventory = self._inventory
-        services = {*self._services.seen_from(namespace), *inventory.in_home(namespace, *DECLARING)}
+        services, rules = self._known.to(namespace)
+        services.update(inventory.in_home(namespace, *DECLARING))
         around = {namespace, *(inventory.outlines[number].namespace for number in services)}
         routes = [(number, route) for number, route in self._routes if _concerns(route, namespace, around)]
-        services.update(self._behind(route for _, route in routes))
+        services.update(declaring(inventory, (host for _, route in routes for host in route.facts.leads)))
         around.update(inventory.outlines[number].namespace for number in services)
-        found = {*services, *self._addressed, *(number for number, _ in routes)}
-        found.update(self._virtual_services.seen_from(namespace))
+        found = {*services, *rules, *self._addressed, *(number for number, _ in routes)}
         found.update(self._rules_over(namespace, around))
         found.update(self._at_gateways(namespace, with_routes=bool(routes)))
         owners = {inventory.outlines[number].namespace for number in found}
@@ -131,31 +128,9 @@ class Scopes:
             if held is not None:
                 yield held
 
-    def _behind(self, routes: Iterable[Outline]) -> Iterator[int]:
-        """The Services that are backends of these routes, seen or not."""
-        for place in {place for route in routes for place in route.facts.refs}:
-            number = self._inventory.by_place.get(("Service", *place))
-            if number is not None:
-                yield number
-
     def _reaches(self, number: int, namespace: str) -> bool:
         item = self._inventory.outlines[number]
         return item.kind != "DestinationRule" or is_visible(item.facts.exports, item.namespace, namespace)
-
-
-class _Exported:
-    """Documents by the namespaces that they are exported to. Owns the sets."""
-
-    def __init__(self, inventory: Inventory, numbers: Iterable[int]) -> None:
-        self._seen: dict[str, set[int]] = {}
-        for number in numbers:
-            item = inventory.outlines[number]
-            for scope in item.facts.exports:
-                self._seen.setdefault(item.namespace if scope == "." else scope, set()).add(number)
-
-    def seen_from(self, namespace: str) -> set[int]:
-        """What is exported to a namespace. Costs what is seen, not what there is."""
-        return self._seen.get("*", set()) | self._seen.get(namespace, set())
 
 
 def _concerns(route: Outline, namespace: str, around: Container[str]) -> bool:

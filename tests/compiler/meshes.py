@@ -56,7 +56,7 @@ def services(draw: Draw) -> Object:
             "Service",
             "v1",
             type="ExternalName",
-            externalName="db.example.com",
+            externalName=draw(st.sampled_from(("db.example.com", f"a.pay.{SUFFIX}", f"b.edge.{SUFFIX}"))),
             ports=draw(ports),
             annotations=annotations,
         )
@@ -336,10 +336,9 @@ KINDS = (
 )
 
 
-@st.composite
-def objects(draw: Draw) -> Object:
+def objects() -> st.SearchStrategy[Object]:
     """Any object, with its name."""
-    return place(draw, dict(draw(st.one_of(*KINDS))))
+    return placed(KINDS)
 
 
 def place(draw: Draw, item: Object) -> Object:
@@ -362,6 +361,39 @@ def meshes() -> st.SearchStrategy[Files]:
     """The files of a mesh in which no object is defined twice."""
     found = st.lists(objects(), min_size=16, max_size=40, unique_by=identity)
     return found.map(lambda items: {f"{number}.yaml": items[number::5] for number in range(5)})
+
+
+def meshes_of_rules() -> st.SearchStrategy[Files]:
+    """The files of a mesh of little but services, workloads and the rules that lead from one to another."""
+    kinds = (*OFTEN, virtual_services(), virtual_services(), destination_rules(), peer_authentications)
+    items = st.lists(placed(kinds), min_size=12, max_size=24, unique_by=identity)
+    return items.map(lambda found: {f"{number}.yaml": found[number::3] for number in range(3)})
+
+
+@st.composite
+def placed(draw: Draw, kinds: tuple[st.SearchStrategy[Object], ...]) -> Object:
+    """An object of some kinds, with its name."""
+    return place(draw, dict(draw(st.one_of(*kinds))))
+
+
+@st.composite
+def meshes_behind_sidecars(draw: Draw) -> Files:
+    """The files of a mesh in which one namespace knows a single host, and that leads further; the others' Sidecars are as they come."""
+    kinds = (*OFTEN, virtual_services(), virtual_services(), destination_rules(), http_routes())
+    found = draw(st.lists(placed(kinds), min_size=12, max_size=24, unique_by=identity))
+    (known,) = draw(st.lists(st.builds("{}.{}".format, names, namespaces), min_size=1, max_size=1))
+    host, (name, _, owner) = f"{known}.{SUFFIX}", known.partition(".")
+    rule = draw(virtual_services())
+    rule["spec"]["hosts"] = [host]
+    rule["spec"]["exportTo"] = ["*"]
+    found.append({**rule, "metadata": {"name": "further", "namespace": draw(namespaces)}})
+    for namespace in NAMESPACES:
+        spec: Object = {"egress": [{"hosts": [f"*/{host}"]}]} if namespace == "shop" else draw(sidecars())["spec"]
+        spec.pop("workloadSelector", None)
+        found.append(_meta("Sidecar", ISTIO, **spec) | {"metadata": {"name": "everybody", "namespace": namespace}})
+    if not any(identity(item) == ("Service", "v1", owner, name) for item in found):
+        found.append(draw(services()) | {"metadata": {"name": name, "namespace": owner}})
+    return {f"{number}.yaml": found[number::3] for number in range(3)}
 
 
 @st.composite

@@ -24,7 +24,7 @@ from compiler.surroundings import Neighbours
 from compiler.tree import MemoryTree
 from snapshot.encode import decode
 from snapshot.index import SectionRef, SliceIndex, joined
-from tests.compiler.meshes import Files, edited, meshes, written
+from tests.compiler.meshes import Files, edited, meshes, meshes_behind_sidecars, meshes_of_rules, written
 
 KEY = b"k" * 32
 DATES = Dates(datetime(2026, 1, 1, tzinfo=UTC))
@@ -70,7 +70,7 @@ def test_after_any_edits_memory_and_cache_give_what_a_full_compilation_gives(dat
 
 
 @THOROUGHLY
-@given(meshes())
+@given(meshes() | meshes_behind_sidecars())
 def test_a_scope_lacks_nothing_that_its_slices_depend_on(files: Files) -> None:
     inventory = read(files)
     mesh = inventory.mesh()
@@ -82,7 +82,7 @@ def test_a_scope_lacks_nothing_that_its_slices_depend_on(files: Files) -> None:
 
 
 @THOROUGHLY
-@given(meshes())
+@given(meshes() | meshes_of_rules())
 def test_surroundings_lack_nothing_that_findings_depend_on(files: Files) -> None:
     inventory = read(files)
     found = [item for part in Neighbours(inventory).all() for item in part.findings(DATES)]

@@ -44,7 +44,14 @@ spec:
   hosts: [b.back.svc.cluster.local]
   http: [{route: [{destination: {host: b.back.svc.cluster.local}}]}]
 """
+RULED = """\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: rule, namespace: {namespace}}}
+spec: {{host: "{host}"}}
+"""
 FILES = {
+    "far/rule.yaml": RULED.format(host="d.far.svc.cluster.local", namespace="far"),
     "front/a.yaml": SERVICE.format(name="a", namespace="front", port=80),
     "front/routes.yaml": ROUTED,
     "back/b.yaml": SERVICE.format(name="b", namespace="back", port=80),
@@ -56,6 +63,18 @@ MORE = {
     "a neighbour of the destination": ({"back/c.yaml": SERVICE.format(name="c", namespace="back", port=81)}, False),
     "a namespace that it does not name": ({"far/d.yaml": SERVICE.format(name="d", namespace="far", port=81)}, False),
     "another claim of its host": ({"far/e.yaml": ROUTED.replace("namespace: front", "namespace: far")}, True),
+    "a rule for its destination": (
+        {"far/rule.yaml": RULED.format(host="b.back.svc.cluster.local", namespace="far")},
+        True,
+    ),
+    "a rule of its destination's namespace for a pattern": (
+        {"back/rule.yaml": RULED.format(host="*.svc.cluster.local", namespace="back")},
+        True,
+    ),
+    "a rule of its destination's namespace for another host": (
+        {"back/rule.yaml": RULED.format(host="c.back.svc.cluster.local", namespace="back")},
+        False,
+    ),
     "a comment in a file of its own": ({"front/routes.yaml": f"# why\n{ROUTED}"}, True),
     "a comment far away": ({"far/d.yaml": f"# why\n{FILES['far/d.yaml']}"}, False),
 }
