@@ -203,7 +203,7 @@ def _authorities(
     mesh: Mesh, gateway: ApiGateway, listener: ApiListener, *, complete: bool
 ) -> tuple[Verdict | None, Verdict | None]:
     """Why clients of an HTTPS listener cannot be proved at all, and what is wrong with a reference."""
-    validation = _validation(gateway, listener)
+    validation = validation_of(gateway, listener)
     if validation is None or not validation.authorities:
         return None, None
     found = [authority_problem(mesh, gateway.meta, ref, complete=complete) for ref in validation.authorities]
@@ -214,7 +214,8 @@ def _authorities(
     return Verdict("NoValidCACertificate", problems[0].message) if none_left else None, problems[0]
 
 
-def _validation(gateway: ApiGateway, listener: ApiListener) -> ClientValidation | None:
+def validation_of(gateway: ApiGateway, listener: ApiListener) -> ClientValidation | None:
+    """How an HTTPS listener proves its clients: its port's settings, or the default ones; None where nothing is asked."""
     if listener.protocol != "HTTPS":
         return None
     by_port = {item.port: item for item in reversed(gateway.validations)}

@@ -1,8 +1,8 @@
 """Which routes of Gateway API attach to which listeners, and with which hostnames: the one answer for link, findings and status.
 
 bind(Standing(mesh), route, parent)       the listeners that one parentRef of a route of any kind binds to, or why there are none
-attachments(mesh, gateway, listener)      the HTTPRoutes and GRPCRoutes on one listener, as link asks
-connections(mesh, gateway, listener)      the TLSRoutes and TCPRoutes on one listener, as link asks
+attachments(mesh, place)                  the HTTPRoutes and GRPCRoutes on one listener, as link asks
+connections(mesh, place)                  the TLSRoutes and TCPRoutes on one listener, as link asks
 standing_listeners(mesh, gateway)         the listeners that link serves, and the others with the reason
 """
 
@@ -18,7 +18,6 @@ from compiler.api_listeners import (
     names,
     namespace_allowed,
     placed_listeners,
-    route_kinds,
     set_problem,
 )
 from compiler.api_references import Verdict
@@ -42,7 +41,7 @@ _CONFLICTED = 5
 class Refused(msgspec.Struct, frozen=True):
     """A listener that does not stand, and why."""
 
-    listener: ApiListener
+    place: PlacedListener
     reason: str
 
 
@@ -164,18 +163,16 @@ def _binding_problem(
     return None
 
 
-def standing_listeners(mesh: Mesh, gateway: ApiGateway) -> tuple[list[ApiListener], list[Refused]]:
-    """The Gateway's own listeners that link serves, and the others. Of listeners that cannot be told apart none stands."""
-    standing: list[ApiListener] = []
+def standing_listeners(mesh: Mesh, gateway: ApiGateway) -> tuple[list[PlacedListener], list[Refused]]:
+    """The listeners of a Gateway and its ListenerSets that link serves, and the others. Of listeners that cannot be told apart none stands."""
+    standing: list[PlacedListener] = []
     refused: list[Refused] = []
     for place in placed_listeners(mesh, gateway):
-        if place.owner is not gateway:
-            continue
         reason = place.problem.message if place.problem else _not_carried(place.listener)
         if reason:
-            refused.append(Refused(place.listener, reason))
+            refused.append(Refused(place, reason))
         else:
-            standing.append(place.listener)
+            standing.append(place)
     return standing, refused
 
 
@@ -183,38 +180,38 @@ def _not_carried(listener: ApiListener) -> str:
     return "" if listener.protocol in CARRIED_PROTOCOLS else f"protocol {listener.protocol} is not carried yet"
 
 
-def attachments(mesh: Mesh, gateway: ApiGateway, listener: ApiListener) -> list[Attached]:
+def attachments(mesh: Mesh, place: PlacedListener) -> list[Attached]:
     """The HTTPRoutes and GRPCRoutes on one listener, in order."""
-    found = _on_listener(mesh, gateway, listener, mesh.http_routes)
-    return [Attached(route, common_hosts(listener, route)) for route in found]
+    found = _on_listener(mesh, place, mesh.http_routes)
+    return [Attached(route, common_hosts(place.listener, route)) for route in found]
 
 
-def connections(
-    mesh: Mesh, gateway: ApiGateway, listener: ApiListener
-) -> list[tuple[ConnectionRoute, tuple[str, ...]]]:
+def connections(mesh: Mesh, place: PlacedListener) -> list[tuple[ConnectionRoute, tuple[str, ...]]]:
     """The TLSRoutes and TCPRoutes on one listener, in order, with the hosts that both have in common."""
-    found = _on_listener(mesh, gateway, listener, mesh.connection_routes)
-    return [(route, common_hosts(listener, route)) for route in found]
+    found = _on_listener(mesh, place, mesh.connection_routes)
+    return [(route, common_hosts(place.listener, route)) for route in found]
 
 
-def _on_listener(mesh: Mesh, gateway: ApiGateway, listener: ApiListener, routes: Iterable[_R]) -> list[_R]:
-    place = PlacedListener(gateway, gateway, listener, route_kinds(listener)[0])
+def _on_listener(mesh: Mesh, place: PlacedListener, routes: Iterable[_R]) -> list[_R]:
     return [
         route
         for route in routes
         if any(
-            refers_to(parent, gateway) and _binding_problem(mesh, place, route, parent) is None
+            refers_to(parent, place.owner) and _binding_problem(mesh, place, route, parent) is None
             for parent in route.parents
         )
     ]
 
 
-def refers_to(parent: ParentRef, gateway: ApiGateway) -> bool:
-    """Whether a parentRef names this Gateway."""
+def refers_to(parent: ParentRef, owner: ApiGateway | ListenerSet) -> bool:
+    """Whether a parentRef names this Gateway or ListenerSet."""
     target = parent.target
-    return (target.group, target.kind) == (GATEWAY_API, "Gateway") and (target.namespace, target.name) == (
-        gateway.meta.namespace,
-        gateway.meta.name,
+    kind = "Gateway" if isinstance(owner, ApiGateway) else "ListenerSet"
+    return (target.group, target.kind, target.namespace, target.name) == (
+        GATEWAY_API,
+        kind,
+        owner.meta.namespace,
+        owner.meta.name,
     )
 
 

@@ -81,6 +81,14 @@ _MIRRORS = """
     spec.rules[].filters[].requestMirror.(backendRef.group|backendRef.kind|backendRef.name|backendRef.namespace)
     spec.rules[].filters[].requestMirror.(backendRef.port|percent|fraction.numerator|fraction.denominator)
 """
+_LISTENERS = """
+    spec.listeners[].(name|hostname|port|protocol|tls.mode)
+    spec.listeners[].tls.certificateRefs[].(group|kind|name|namespace)
+    spec.listeners[].allowedRoutes.namespaces.from
+    spec.listeners[].allowedRoutes.namespaces.selector.matchLabels{}
+    spec.listeners[].allowedRoutes.namespaces.selector.matchExpressions[].(key|operator|values[])
+    spec.listeners[].allowedRoutes.kinds[].(group|kind)
+"""
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
@@ -91,8 +99,6 @@ KINDS_NOT_CARRIED = (
     "TrafficExtension",
     "RequestAuthentication",
     "UDPRoute",
-    "ListenerSet",
-    "BackendTLSPolicy",
 )
 """Kinds that are read and checked, and of which this version carries nothing."""
 
@@ -206,13 +212,18 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.limits[].match.(path|headers{}|identity).(exact|prefix|regex)
     """),
     "GatewayClass": paths("spec.controllerName"),
-    "Gateway.gateway.networking.k8s.io": paths("""
-        spec.gatewayClassName spec.listeners[].(name|hostname|port|protocol|tls.mode)
-        spec.listeners[].tls.certificateRefs[].(group|kind|name|namespace)
-        spec.listeners[].allowedRoutes.namespaces.from
-        spec.listeners[].allowedRoutes.namespaces.selector.matchLabels{}
-        spec.listeners[].allowedRoutes.namespaces.selector.matchExpressions[].(key|operator|values[])
-        spec.listeners[].allowedRoutes.kinds[].(group|kind)
+    "Gateway.gateway.networking.k8s.io": paths(f"""
+        {_LISTENERS} spec.gatewayClassName spec.allowedListeners.namespaces.(from|selector.matchLabels{{}})
+        spec.allowedListeners.namespaces.selector.matchExpressions[].(key|operator|values[])
+        spec.tls.frontend.(default|perPort[].tls).validation.(mode|caCertificateRefs[].group|caCertificateRefs[].kind)
+        spec.tls.frontend.(default|perPort[].tls).validation.(caCertificateRefs[].name|caCertificateRefs[].namespace)
+        spec.tls.frontend.perPort[].port
+    """),
+    "ListenerSet": paths(f"{_LISTENERS} spec.parentRef.(group|kind|name|namespace)"),
+    "BackendTLSPolicy": paths("""
+        spec.targetRefs[].(group|kind|name|sectionName) spec.validation.(hostname|wellKnownCACertificates)
+        spec.validation.(caCertificateRefs[].group|caCertificateRefs[].kind|caCertificateRefs[].name)
+        spec.validation.subjectAltNames[].(type|hostname|uri)
     """),
     "HTTPRoute": paths(f"""
         {_PARENTS} spec.hostnames[] spec.rules[].name
@@ -281,8 +292,10 @@ REFUSED: dict[str, frozenset[str]] = {
     "AuthorizationPolicy": paths("spec.provider"),
     "GatewayClass": paths("spec.parametersRef"),
     "Gateway.gateway.networking.k8s.io": paths("""
-        spec.(addresses|infrastructure|allowedListeners|tls|defaultScope) spec.listeners[].tls.options
+        spec.(addresses|infrastructure|defaultScope|tls.backend) spec.listeners[].tls.options
     """),
+    "ListenerSet": paths("spec.listeners[].tls.options"),
+    "BackendTLSPolicy": paths("spec.options"),
     "HTTPRoute": paths(f"""
         {_FILTERS}.(extensionRef|externalAuth)
         spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite|requestMirror|cors)

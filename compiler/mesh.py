@@ -10,6 +10,7 @@ import msgspec
 from compiler.dates import Dates
 from compiler.hosts import full_host, is_visible
 from compiler.resources.api_route import ROUTE_KINDS, ApiRoute, read_api_route
+from compiler.resources.backend_tls import BackendTls
 from compiler.resources.connection_route import ConnectionRoute
 from compiler.resources.cursor import Labels, Positions
 from compiler.resources.destination_rule import DestinationRule
@@ -22,7 +23,6 @@ from compiler.resources.gateway_api import (
     ListenerSet,
     ObjectRef,
     ReferenceGrant,
-    read_listener_set,
 )
 from compiler.resources.http_route import HttpRoute
 from compiler.resources.kubernetes import Namespace, Port, Secret, Service, ServiceAccount, Workload
@@ -123,6 +123,8 @@ class Mesh:
         self.http_routes = resources.all(HttpRoute)
         self.connection_routes = resources.all(ConnectionRoute)
         self.grants = resources.all(ReferenceGrant)
+        self.listener_sets = resources.all(ListenerSet)
+        self.backend_policies = resources.all(BackendTls)
         self.peer_authentications = resources.all(PeerAuthentication)
         self.access_rules = resources.all(AccessRule)
         self.rate_limits = resources.all(Limits)
@@ -144,14 +146,6 @@ class Mesh:
     def gateways_asked_about(self) -> list[Gateway]:
         """The Istio Gateways that findings are asked about."""
         return [item for item in self.gateways.values() if self.is_asked_about(item.meta)]
-
-    @cached_property
-    def listener_sets(self) -> list[ListenerSet]:
-        """All ListenerSets, in order."""
-        return sorted(
-            (read_listener_set(document, self.positions) for document in self._documents.get("ListenerSet", ())),
-            key=lambda item: item.meta.order,
-        )
 
     @cached_property
     def listener_sets_by_place(self) -> dict[tuple[str, str], ListenerSet]:

@@ -17,7 +17,7 @@ from compiler.resources.api_route import ROUTE_KINDS, ParentRef, read_api_route
 from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.gateway import Gateway
-from compiler.resources.gateway_api import ApiGateway, ApiListener, read_listener_set
+from compiler.resources.gateway_api import ApiGateway, ApiListener, ListenerSet
 from compiler.resources.kubernetes import Namespace, Service, Workload
 from compiler.resources.load import Read, Resource
 from compiler.resources.meta import kind_of
@@ -139,6 +139,9 @@ def _facts(document: Document, resource: Resource | None) -> Facts:
             return Facts(labels=resource.meta.labels)
         case Gateway():
             return Facts(labels=resource.selector)
+        case ListenerSet():
+            parent = resource.parent
+            return Facts(parents=((parent.kind, parent.namespace),), refs=_certificates(resource.listeners))
         case ApiGateway():
             authorities = [ref for validation in resource.validations for ref in validation.authorities]
             named = [*authorities, *([resource.client_certificate] if resource.client_certificate else ())]
@@ -148,8 +151,6 @@ def _facts(document: Document, resource: Resource | None) -> Facts:
         return _sidecar(written(document))
     if kind in ROUTE_KINDS:
         return _route(written(document))
-    if kind == "ListenerSet":
-        return Facts(refs=_certificates(read_listener_set(document, {}).listeners))
     return _webhooks(written(document)) if kind in WEBHOOKS else _NO_FACTS
 
 

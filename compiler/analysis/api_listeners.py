@@ -1,4 +1,4 @@
-"""Gateway API listeners that cannot stand; the others of their Gateway still do."""
+"""Listeners of Gateways and ListenerSets that cannot stand; the others beside them still do."""
 
 from __future__ import annotations
 
@@ -17,5 +17,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             continue
         _, refused = standing_listeners(mesh, gateway)
         for item in refused:
-            message = f"listener `{item.listener.name}` is not served: {item.reason}"
-            yield diagnostic("WFT0112", message, item.listener.span, resource=gateway.meta.id)
+            listener, owner = item.place.listener, item.place.owner
+            if mesh.is_asked_about(owner.meta):
+                message = f"listener `{listener.name}` is not served: {item.reason}"
+                yield diagnostic("WFT0112", message, listener.span, resource=owner.meta.id)

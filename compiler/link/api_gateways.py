@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from compiler.attachment import Attached, attachments, connections, standing_listeners
+from compiler.api_listeners import PlacedListener, validation_of
+from compiler.attachment import attachments, connections, standing_listeners
 from compiler.hosts import covers, specificity
 from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters, virtual_host_sections
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
-from compiler.link.limits import Limited, limits_on, with_limits
+from compiler.link.limits import limits_on, with_limits
 from compiler.link.proxies import described_proxy
 from compiler.link.view import View
 from compiler.mesh import Mesh
@@ -40,9 +41,9 @@ def api_gateway(mesh: Mesh, gateway: ApiGateway, view: View) -> LinkedSlice:
     policies = policy_set(mesh, namespace, labels, gateway=name)
     sections: list[Section] = []
     standing, _ = standing_listeners(mesh, gateway)
-    for number in sorted({listener.port for listener in standing}):
-        together = [listener for listener in standing if listener.port == number]
-        sections += _port(mesh, gateway, view, number, together, POLICIES if policies else "")
+    for number in sorted({place.listener.port for place in standing}):
+        together = [place for place in standing if place.listener.port == number]
+        sections += _port(view, number, together, POLICIES if policies else "")
     draft = SliceDraft()
     if policies is not None:
         draft.add((policies,))
@@ -57,69 +58,76 @@ def _kind(name: str) -> str:
     return "egress" if "egress" in name else "ingress"
 
 
-def _port(
-    mesh: Mesh, gateway: ApiGateway, view: View, number: int, listeners: list[ApiListener], policies: str
-) -> list[Section]:
-    web = [listener for listener in listeners if listener.protocol in ("HTTP", "HTTPS")]
-    tables = {listener.name: _table_name(listener) for listener in web}
+def _port(view: View, number: int, places: list[PlacedListener], policies: str) -> list[Section]:
+    web = [place for place in places if place.listener.protocol in ("HTTP", "HTTPS")]
+    rivals = [place.listener for place in places]
     sections: list[Section] = []
-    for name in dict.fromkeys(tables.values()):
-        sections.append(RouteTable(name, gateway.meta.source))
-    for listener in web:
-        attached = attachments(mesh, gateway, listener)
-        limits = limits_on(mesh, gateway.meta, listener.name)
-        sections += _virtual_hosts(view, listener, listeners, attached, tables[listener.name], limits)
-        if listener.protocol != "HTTP":
-            sections += _misdirected(listener, web, tables[listener.name])
-    chains = _chains(web, tables, policies) if web else []
-    for listener in listeners:
-        if listener not in web:
-            chains += _connections(mesh, gateway, view, listener, listeners, policies)
+    for name in dict.fromkeys(_table_name(place) for place in web):
+        sections.append(RouteTable(name, places[0].gateway.meta.source))
+    for place in web:
+        sections += _virtual_hosts(view, place, rivals)
+        if place.listener.protocol != "HTTP":
+            sections += _misdirected(place.listener, [other.listener for other in web], _table_name(place))
+    chains = _chains(web, policies) if web else []
+    for place in places:
+        if place not in web:
+            chains += _connections(view, place, rivals, policies)
     protocol = "http" if web else "tcp"
-    bind = GatewayPort(number)
     kept = tuple(without_rivals(chains))
-    sections.append(Listener(f"gateway:{number}", listeners[0].source, "gateway", bind, protocol, kept))
+    sections.append(Listener(f"gateway:{number}", rivals[0].source, "gateway", GatewayPort(number), protocol, kept))
     return sections
 
 
-def _table_name(listener: ApiListener) -> str:
-    return f"http.{listener.port}" if listener.protocol == "HTTP" else f"https.{listener.port}.{listener.name}"
+def _name(place: PlacedListener) -> str:
+    """A listener's name among all of its Gateway's: those of ListenerSets may repeat the Gateway's own."""
+    if isinstance(place.owner, ApiGateway):
+        return place.listener.name
+    return f"{place.owner.meta.namespace}/{place.owner.meta.name}/{place.listener.name}"
 
 
-def _chains(listeners: list[ApiListener], tables: dict[str, str], policies: str) -> list[FilterChain]:
-    first = listeners[0]
+def _table_name(place: PlacedListener) -> str:
+    listener = place.listener
+    return f"http.{listener.port}" if listener.protocol == "HTTP" else f"https.{listener.port}.{_name(place)}"
+
+
+def _chains(places: list[PlacedListener], policies: str) -> list[FilterChain]:
+    first, table = places[0].listener, _table_name(places[0])
     if first.protocol == "HTTP":
-        plain = HttpChain(tables[first.name], policies, edge=True)
-        mesh = HttpChain(tables[first.name], policies)
+        plain, mesh = HttpChain(table, policies, edge=True), HttpChain(table, policies)
         return [FilterChain("http", first.source, plain), FilterChain("mtls-http", first.source, mesh, tls=MeshTls())]
     return [
         FilterChain(
-            name=listener.name,
-            source=listener.source,
-            network=HttpChain(tables[listener.name], policies, edge=True),
-            server_names=(listener.hostname,) if listener.hostname else (),
-            tls=_server_tls(listener),
+            name=_name(place),
+            source=place.listener.source,
+            network=HttpChain(_table_name(place), policies, edge=True),
+            server_names=(place.listener.hostname,) if place.listener.hostname else (),
+            tls=_server_tls(place),
         )
-        for listener in listeners
+        for place in places
     ]
 
 
-def _server_tls(listener: ApiListener) -> ServerTls:
-    return ServerTls(tuple(f"{ref.namespace}/{ref.name}" for ref in listener.certificates))
+def _server_tls(place: PlacedListener) -> ServerTls:
+    """TLS that ends at a listener. Clients are proved where the Gateway's ``tls.frontend`` asks for it; AllowInsecureFallback asks nobody."""
+    credentials = tuple(f"{ref.namespace}/{ref.name}" for ref in place.listener.certificates)
+    validation = validation_of(place.gateway, place.listener)
+    if validation is None or validation.mode != "AllowValidOnly":
+        return ServerTls(credentials)
+    authority = next(iter(validation.authorities), None)
+    return ServerTls(credentials, "require", f"{authority.namespace}/{authority.name}" if authority else "")
 
 
-def _connections(
-    mesh: Mesh, gateway: ApiGateway, view: View, listener: ApiListener, rivals: list[ApiListener], policies: str
-) -> list[FilterChain]:
+def _connections(view: View, place: PlacedListener, rivals: list[ApiListener], policies: str) -> list[FilterChain]:
     """The chains of a TLS or TCP listener: one per route, then one that closes what no route takes.
 
     That last one keeps a server name from falling to a listener with a less specific hostname (Gateway API's listener isolation).
     """
-    tls = _server_tls(listener) if listener.protocol == "TLS" and listener.tls_mode == "Terminate" else None
+    listener = place.listener
+    tls = _server_tls(place) if listener.protocol == "TLS" and listener.tls_mode == "Terminate" else None
     passthrough = listener.protocol == "TLS" and tls is None
     own = listener.hostname or "*"
     closed = FilterChain(
-        name=listener.name,
+        name=_name(place),
         source=listener.source,
         network=TcpChain((), listener.source, policies),
         server_names=(own,) if listener.protocol == "TLS" and own != "*" else (),
@@ -127,7 +135,7 @@ def _connections(
         passthrough=passthrough,
     )
     chains: list[FilterChain] = []
-    for route, hosts in connections(mesh, gateway, listener):
+    for route, hosts in connections(view.mesh, place):
         hosts = hosts if route.meta.id.kind == "TLSRoute" else (own,)
         names = [
             host for host in hosts if not any(_claims(rival, host, own) for rival in rivals if rival is not listener)
@@ -136,21 +144,21 @@ def _connections(
         if rule is None or not names:
             continue
         network = TcpChain(tuple(api_destination(view, route, item) for item in rule.backends), rule.source, policies)
-        name = f"{listener.name}/{route.meta.namespace}/{route.meta.name}"
+        name = f"{_name(place)}/{route.meta.namespace}/{route.meta.name}"
         shown = () if listener.protocol == "TCP" or "*" in names else tuple(names)
         chains.append(FilterChain(name, rule.source, network, shown, tls, passthrough))
     return [*chains, closed]
 
 
-def _virtual_hosts(
-    view: View, listener: ApiListener, rivals: list[ApiListener], attached: list[Attached], table: str, limits: Limited
-) -> list[Section]:
+def _virtual_hosts(view: View, place: PlacedListener, rivals: list[ApiListener]) -> list[Section]:
     """One virtual host per host that routes have on this listener, and one without routes (404) for the listener's own hostname.
 
     A host that a rival with a more specific hostname claims is that listener's alone (Gateway API's listener isolation).
     """
+    listener, table = place.listener, _table_name(place)
+    limits = limits_on(view.mesh, place.owner.meta, listener.name)
     by_host: dict[str, list[HttpRoute]] = {listener.hostname or "*": []}
-    for item in attached:
+    for item in attachments(view.mesh, place):
         for host in item.hosts:
             by_host.setdefault(host, []).append(item.route)
     own = listener.hostname or "*"

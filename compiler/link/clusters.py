@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from compiler.backend_policies import authority_slot, backend_authorities, backend_policy
 from compiler.link.authentication import effective_mode
 from compiler.link.balancing import locality_load
 from compiler.mesh import Mesh, MeshService
+from compiler.resources.backend_tls import BackendTls
 from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import ClientTls, ConnectionPool, Subset, TrafficPolicy
 from compiler.resources.endpoints import WorkloadEntry
@@ -54,11 +56,16 @@ def build_cluster(
     balance = balancer.balance
     if balance == "passthrough":
         endpoints, balance = OriginalDestination(), "round_robin"
+    backend = backend_policy(mesh, service, port) if gateway and policy.tls is None else None
+    if backend is not None:
+        tls = _backend_tls(mesh, backend)
+        # A policy that can prove nothing lets nothing through (BackendTLSPolicy: such requests are answered 5xx).
+        endpoints = StaticEndpoints(()) if tls is None else endpoints
     return Cluster(
         name=name,
         service=ServiceName(service.host, service.name, service.namespace),
         endpoints=endpoints,
-        sources=(port.source, *rules, *((subset.source,) if subset else ())),
+        sources=(port.source, *rules, *((subset.source,) if subset else ()), *((backend.source,) if backend else ())),
         port=port.number,
         subset=subset.name if subset else "",
         protocol=_protocol(mesh, port, tls, policy, gateway=gateway),
@@ -236,6 +243,14 @@ def upstream_tls(
             )
         case _:
             return None
+
+
+def _backend_tls(mesh: Mesh, policy: BackendTls) -> TlsUpstream | None:
+    """TLS as a BackendTLSPolicy has it; None where it names no authority that could be used."""
+    unaccepted, _ = backend_authorities(mesh, policy)
+    if unaccepted is not None:
+        return None
+    return TlsUpstream(policy.hostname, policy.names, authority_slot(mesh, policy))
 
 
 def identities(mesh: Mesh, service: MeshService) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from compiler.resources.written import WORKLOAD_KINDS
 from snapshot.encode import encode
 
 ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
-AROUND = ("WorkloadEntry", "Endpoints", "EndpointSlice")
+AROUND = ("WorkloadEntry", "Endpoints", "EndpointSlice", "BackendTLSPolicy")
 """Kinds that matter to whoever sees a service of their namespace."""
 OVER = ("PeerAuthentication", "DestinationRule")
 """Kinds that matter to whoever sees a service of their namespace, and to all in the root namespace."""
@@ -91,12 +91,15 @@ class Scopes:
         services, rules = self._known.to(namespace)
         services.update(inventory.in_home(namespace, *DECLARING))
         around = {namespace, *(inventory.outlines[number].namespace for number in services)}
-        routes = [(number, route) for number, route in self._routes if _concerns(route, namespace, around)]
+        sets = self._listener_sets(namespace)
+        listening = {inventory.outlines[number].namespace for number in sets}
+        routes = [(number, route) for number, route in self._routes if _concerns(route, namespace, around, listening)]
         services.update(declaring(inventory, (host for _, route in routes for host in route.facts.leads)))
         around.update(inventory.outlines[number].namespace for number in services)
         found = {*services, *rules, *self._addressed, *(number for number, _ in routes)}
         found.update(self._rules_over(namespace, around))
-        found.update(self._at_gateways(namespace, with_routes=bool(routes)))
+        found.update(sets)
+        found.update(self._at_gateways(namespace, sets, with_routes=bool(routes)))
         owners = {inventory.outlines[number].namespace for number in found}
         found.update(number for home in owners for number in inventory.in_home(home, "RateLimit"))
         if inventory.config_number is not None:
@@ -113,8 +116,16 @@ class Scopes:
         for home in {namespace, root}:
             yield from inventory.in_home(home, *OWN)
 
-    def _at_gateways(self, namespace: str, *, with_routes: bool) -> Iterator[int]:
-        """What the Gateways of Gateway API in a namespace depend on, and routes anywhere."""
+    def _listener_sets(self, namespace: str) -> list[int]:
+        """The ListenerSets that add to a Gateway of a namespace, wherever they stand."""
+        inventory = self._inventory
+        if not inventory.in_home(namespace, API_GATEWAY):
+            return []
+        sets = inventory.by_kind.get("ListenerSet", ())
+        return [number for number in sets if ("Gateway", namespace) in inventory.outlines[number].facts.parents]
+
+    def _at_gateways(self, namespace: str, sets: list[int], *, with_routes: bool) -> Iterator[int]:
+        """What the Gateways of Gateway API in a namespace, and what is added to them, depend on, and routes anywhere."""
         inventory = self._inventory
         own = inventory.in_home(namespace, API_GATEWAY)
         if own or with_routes:
@@ -123,7 +134,7 @@ class Scopes:
             yield from own
             for kind in ("GatewayClass", "Namespace"):
                 yield from inventory.by_kind.get(kind, ())
-        for place in {place for number in own for place in inventory.outlines[number].facts.refs}:
+        for place in {place for number in (*own, *sets) for place in inventory.outlines[number].facts.refs}:
             held = inventory.by_place.get(("Secret", *place))
             if held is not None:
                 yield held
@@ -133,6 +144,7 @@ class Scopes:
         return item.kind != "DestinationRule" or is_visible(item.facts.exports, item.namespace, namespace)
 
 
-def _concerns(route: Outline, namespace: str, around: Container[str]) -> bool:
-    """Whether a route is for a Gateway of the namespace, or for a Service of those around it."""
-    return any(owner == namespace if kind == "Gateway" else owner in around for kind, owner in route.facts.parents)
+def _concerns(route: Outline, namespace: str, around: Container[str], listening: Container[str]) -> bool:
+    """Whether a route is for a Gateway of the namespace, for a ListenerSet that adds to one, or for a Service of those around it."""
+    homes: dict[str, Container[str]] = {"Gateway": (namespace,), "ListenerSet": listening}
+    return any(owner in homes.get(kind, around) for kind, owner in route.facts.parents)

@@ -10,6 +10,7 @@ import msgspec
 
 from compiler.diagnostic import ResourceId
 from compiler.node import Document
+from compiler.resources.backend_tls import BackendTls, read_backend_tls
 from compiler.resources.connection_route import ConnectionRoute, read_connection_route
 from compiler.resources.cursor import Positions
 from compiler.resources.destination_rule import DestinationRule, read_destination_rule
@@ -24,9 +25,11 @@ from compiler.resources.gateway import Gateway, read_gateway
 from compiler.resources.gateway_api import (
     ApiGateway,
     GatewayClass,
+    ListenerSet,
     ReferenceGrant,
     read_api_gateway,
     read_gateway_class,
+    read_listener_set,
     read_reference_grant,
 )
 from compiler.resources.grpc_route import read_grpc_route
@@ -74,9 +77,11 @@ Resource: TypeAlias = (
     | Sidecar
     | GatewayClass
     | ApiGateway
+    | ListenerSet
     | HttpRoute
     | ConnectionRoute
     | ReferenceGrant
+    | BackendTls
     | PeerAuthentication
     | AccessRule
     | Limits
@@ -102,10 +107,12 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "Sidecar": read_sidecar,
     "GatewayClass": read_gateway_class,
     f"Gateway.{GATEWAY_API}": read_api_gateway,
+    "ListenerSet": read_listener_set,
     "HTTPRoute": read_http_route,
     "GRPCRoute": read_grpc_route,
     **dict.fromkeys(("TLSRoute", "TCPRoute"), read_connection_route),
     "ReferenceGrant": read_reference_grant,
+    "BackendTLSPolicy": read_backend_tls,
     "PeerAuthentication": read_peer_authentication,
     "AuthorizationPolicy": read_authorization_policy,
     "RateLimit": read_rate_limit,

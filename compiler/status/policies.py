@@ -4,57 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
-from compiler.api_references import Verdict, authority_problem
+from compiler.api_references import Verdict
 from compiler.attachment import Standing
+from compiler.backend_policies import backend_authorities
 from compiler.mesh import Mesh
-from compiler.resources.cursor import Cursor
-from compiler.resources.gateway_api import ApiGateway, ObjectRef, object_ref
-from compiler.resources.meta import GATEWAY_API, Meta
-from compiler.resources.written import Written
+from compiler.resources.backend_tls import BackendTls
+from compiler.resources.gateway_api import ApiGateway
+from compiler.resources.meta import GATEWAY_API
 from compiler.status.condition import CONTROLLER, ObjectStatus, ParentStatus, judged
 from compiler.status.gateways import controller_of
 
 Leading = Mapping[tuple[str, str], Sequence[ApiGateway]]
 """The Gateways whose routes lead to a Service, by its namespace and name."""
-_SYSTEM = "System"
-
-
-class _Target(msgspec.Struct, frozen=True):
-    """What a policy is for: a Service, or one port of it by name."""
-
-    ref: ObjectRef
-    section: str
-
-
-class BackendTls(msgspec.Struct, frozen=True):
-    """A BackendTLSPolicy, as far as its status asks."""
-
-    meta: Meta
-    targets: tuple[_Target, ...]
-    authorities: tuple[ObjectRef, ...]
-    well_known: str
-
-
-def read_backend_tls(document: Written) -> BackendTls:
-    """A BackendTLSPolicy document; its references cannot leave its namespace."""
-    namespace = document.meta.namespace
-    validation = document.spec.at("validation") or document.spec.empty("validation")
-    return BackendTls(
-        meta=document.meta,
-        targets=tuple(_target(item, namespace) for item in document.spec.each("targetRefs")),
-        authorities=tuple(object_ref(item, namespace, kind="") for item in validation.each("caCertificateRefs")),
-        well_known=validation.text("wellKnownCACertificates"),
-    )
 
 
 def policy_statuses(standing: Standing, leading: Leading) -> list[ObjectStatus]:
     """All BackendTLSPolicies, in order; of those with one target the first holds (creation, then name)."""
     taken: set[tuple[str, str, str]] = set()
     found = []
-    for document in standing.mesh.written("BackendTLSPolicy"):
-        policy = read_backend_tls(document)
+    for policy in standing.mesh.backend_policies:
         wanted = {(item.ref.namespace, item.ref.name, item.section) for item in policy.targets}
         found.append(_status(standing, policy, leading, conflicted=bool(wanted) and wanted <= taken))
         taken |= wanted
@@ -63,7 +31,7 @@ def policy_statuses(standing: Standing, leading: Leading) -> list[ObjectStatus]:
 
 def _status(standing: Standing, policy: BackendTls, leading: Leading, *, conflicted: bool) -> ObjectStatus:
     mesh = standing.mesh
-    unaccepted, unresolved = _authorities(standing, policy)
+    unaccepted, unresolved = backend_authorities(mesh, policy, complete=standing.complete)
     problem = _target_problem(mesh, policy) or (
         Verdict("Conflicted", "an earlier policy has the same target") if conflicted else unaccepted
     )
@@ -89,10 +57,6 @@ def _status(standing: Standing, policy: BackendTls, leading: Leading, *, conflic
     return ObjectStatus(policy.meta, "BackendTLSPolicy", ancestors=entries)
 
 
-def _target(item: Cursor, namespace: str) -> _Target:
-    return _Target(object_ref(item, namespace, kind=""), item.text("sectionName"))
-
-
 def _target_problem(mesh: Mesh, policy: BackendTls) -> Verdict | None:
     for target in policy.targets:
         ref = target.ref
@@ -104,19 +68,3 @@ def _target_problem(mesh: Mesh, policy: BackendTls) -> Verdict | None:
         if target.section and target.section not in {port.name for port in service.ports}:
             return Verdict("TargetNotFound", f"Service {ref.namespace}/{ref.name} has no port named {target.section}")
     return None
-
-
-def _authorities(standing: Standing, policy: BackendTls) -> tuple[Verdict | None, Verdict | None]:
-    """Why backends cannot be proved at all, and what is wrong with a reference."""
-    if policy.well_known:
-        known = policy.well_known == _SYSTEM
-        return None if known else Verdict("Invalid", f"{policy.well_known} is no well-known set of authorities"), None
-    found = [
-        authority_problem(standing.mesh, policy.meta, ref, "InvalidKind", complete=standing.complete)
-        for ref in policy.authorities
-    ]
-    problems = [problem for problem in found if problem is not None]
-    if not problems:
-        return None, None
-    none_left = len(problems) == len(found)
-    return Verdict("NoValidCACertificate", problems[0].message) if none_left else None, problems[0]

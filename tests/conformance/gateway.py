@@ -30,12 +30,9 @@ LEFT_OUT = {
 _ODD = "the manifest's first rule takes every call of the method, so what this step expects of another rule cannot be"
 ODD_STEPS = {("GRPCRouteRequestHeaderModifier", step): _ODD for step in (3, 4, 6, 7)}
 NOT_YET = {
-    "BackendTLSPolicy": "BackendTLSPolicy is not carried yet, and says so (WFT0200)",
-    "ListenerSet": "ListenerSet is not carried yet, and says so (WFT0200)",
     "UDPRoute": "UDPRoute is not carried yet, and says so (WFT0200)",
     "HTTPRouteBackendRequestRedirect": "filters of a backend that redirect are not carried yet, and say so (WFT0200)",
     "HTTPRouteBackendURLRewrite": "filters of a backend that rewrite are not carried yet, and say so (WFT0200)",
-    "GatewayFrontendClientCertificateValidation": "spec.tls of a Gateway is not carried yet, and says so (WFT0200)",
 }
 DELETED = {("HTTPRouteReferenceGrant", 4): "ReferenceGrant"}
 """What the suite deletes before a step."""

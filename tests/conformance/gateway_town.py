@@ -112,7 +112,7 @@ class Town:
                 for key, item in zip(self.programs, self._deployments, strict=True)
             ]
             slots = prepare(slice_).proxy.credentials
-            filled = [self._credential(slot.name) for slot in slots]
+            filled = [self._credential(slot.name) for slot in slots if not slot.name.endswith("does-not-exist")]
             self._proxies[name] = await self._stack.enter_async_context(running(slice_, registry, filled))
         return self._proxies[name]
 
