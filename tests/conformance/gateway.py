@@ -97,7 +97,7 @@ async def _case(case: dict[str, Any], town: Town) -> str | None:
     if isinstance(found, str):
         return found
     proxy, port = found
-    call = _call(case, port)
+    call = _call(case, port, town)
     if case["call"] == "mesh.RequestBatch" or "Weight" in case["test"]:
         return await _weighted(case, call, town)
     if (case.get("expect") or {}).get("mirrored_to"):
@@ -199,7 +199,7 @@ def _issuer(case: dict[str, Any], proxy: Running, town: Town):  # type: ignore[n
 # --- what is sent ----------------------------------------------------------------------------------------------------------------
 
 
-def _call(case: dict[str, Any], port: int) -> Call:
+def _call(case: dict[str, Any], port: int, town: Town) -> Call:
     kind = case["call"]
     if kind.startswith("grpc."):
         return _grpc_call(case["args"]["expected"], port)
@@ -208,7 +208,7 @@ def _call(case: dict[str, Any], port: int) -> Call:
     if kind.startswith("tcp.") or "Rejection" in kind:
         arguments = case["args"]
         name = arguments["serverName"]
-        name = name if isinstance(name, str) else "abc.example.com"
+        name = name if isinstance(name, str) else town.route_host()
         secure = "Rejection" in kind or arguments["useTLS"]
         return Call(port, name, scheme="tls" if secure else "tcp")
     request = case["request"]

@@ -39,9 +39,10 @@ class Town:
         self.authority = Authority()
         self.others: dict[str, Authority] = {}
         self._mesh = suite == "mesh"
-        self._hosts = tuple(sorted({host for host in hosts if host} | {"abc.example.com", "other.example.com"}))
         paths = [BASES[suite], *manifests]
         self.documents = {path: _documents((MANIFESTS / path).read_text()) for path in paths}
+        named = [host for item in self._all() for host in item.get("spec", {}).get("hostnames", ()) if "*" not in host]
+        self._hosts = tuple(sorted({*named, *filter(None, hosts), "abc.example.com", "other.example.com"}))
         self._deployments = [item for item in self._all() if item["kind"] == "Deployment"]
         server = self._server_context()
         self.programs = {
@@ -55,6 +56,11 @@ class Town:
 
     def _all(self) -> list[dict[str, Any]]:
         return [document for documents in self.documents.values() for document in documents]
+
+    def route_host(self) -> str:
+        """The first hostname of the test's own route."""
+        routes = (item for item in self._all() if item["kind"].endswith("Route"))
+        return str(next(route["spec"]["hostnames"][0] for route in routes))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -140,7 +146,7 @@ class Town:
         name = slot.rpartition("/")[2]
         issuer = self.authority
         if "mismatch" in name or name.startswith("tls-validity-checks-ca") or "per-port" in name:
-            issuer = self.others.setdefault(slot, Authority(slot))
+            issuer = self.others.setdefault(slot, Authority(name))
         chain, key = self.authority.issue(*(x509.DNSName(host) for host in self._hosts))
         return Credential(slot, chain, key, issuer.bundle)
 
