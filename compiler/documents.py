@@ -16,7 +16,7 @@ from compiler.diagnostic import Diagnostic, ResourceId, Span
 from compiler.kinds import Kind, group_of, is_known, kind_of, meant_by, versions_of
 from compiler.meshconfig import embedded_in
 from compiler.node import Document, Mapping, Node, Scalar, Sequence, find
-from compiler.text import NotTextError, decode
+from compiler.text import NotTextError, decode, lines
 from compiler.tree import GUARDRAILS, MAX_FILE_BYTES, Tree
 from compiler.unread import Unread, broken_part, concerned
 from compiler.yaml_file import MAX_FAULTS, YamlFile, read_yaml
@@ -136,7 +136,8 @@ class _Loading:
 def _unread(text: str, read: YamlFile) -> Iterator[Unread]:
     """The documents in which reading stopped. Where it may have stopped before the end of the file, nobody can tell what is lost."""
     faults = [item for item in read.diagnostics if item.code == SYNTAX]
-    yield from (broken_part(text, item) for item in faults)
+    rows = lines(text) if faults else []
+    yield from (broken_part(rows, item) for item in faults)
     if len(faults) >= MAX_FAULTS or len(read.diagnostics) >= MAX_FINDINGS:
         yield Unread(read.diagnostics[-1].span, None)
 

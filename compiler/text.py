@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from compiler.diagnostic import Span
 
@@ -43,6 +44,18 @@ def lines(text: str) -> list[str]:
 def line_starts(text: str) -> list[int]:
     """Where each line starts, as an index into the text."""
     return [0, *(match.end() for match in _BREAK.finditer(text))]
+
+
+def line_at(text: str, number: int) -> str | None:
+    """One line of a text (from 0), without its break; None behind the last. Costs what stands before it."""
+    start = 0
+    for match in islice(_BREAK.finditer(text), number):
+        number -= 1
+        start = match.end()
+    if number:
+        return None
+    end = _BREAK.search(text, start)
+    return text[start : end.start()] if end else text[start:]
 
 
 def _at(file: str, text: str, index: int) -> Span:

@@ -43,9 +43,8 @@ def concerned(api_version: str, kind: str, namespace: str, name: str) -> str | N
     return namespace or DEFAULT_NAMESPACE
 
 
-def broken_part(text: str, fault: Diagnostic) -> Unread:
-    """The document of a text in which the parser stopped."""
-    lines = text.splitlines()
+def broken_part(lines: Sequence[str], fault: Diagnostic) -> Unread:
+    """The document of a text, given by its lines, in which the parser stopped."""
     began = fault.related[0].span if fault.related else fault.span
     at = min(began.line - 1, len(lines) - 1)
     if at >= 0 and began.column <= 3 and _START.match(lines[at]) and not fault.related:

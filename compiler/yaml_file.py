@@ -16,7 +16,7 @@ from compiler.catalog import diagnostic
 from compiler.composer import MAX_FINDINGS, Composer, Place, RefusedError
 from compiler.diagnostic import Diagnostic, Related
 from compiler.node import Node
-from compiler.text import line_starts
+from compiler.text import line_at, line_starts
 
 MAX_FAULTS = 20
 """After so many broken documents the rest of a file is not read; each costs a fresh start of the parser."""
@@ -106,10 +106,7 @@ def _syntax_fault(place: Place, text: str, error: yaml.MarkedYAMLError, line: in
 
 
 def _advice(text: str, line: int, column: int) -> str | None:
-    starts = line_starts(text)
-    if line >= len(starts):
-        return None
-    row = text[starts[line] : starts[line + 1] if line + 1 < len(starts) else len(text)]
+    row = line_at(text, line) or ""
     if row[column : column + 1] == "\t":
         return "Indent with spaces; YAML does not allow tabs there."
     if "{{" in row:
