@@ -8,19 +8,17 @@ A problem never ends the loop and never takes back what was told: the last verif
 
 from __future__ import annotations
 
-import os
 import random
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import trio
 
 from runtime.bootstrap import Bootstrap
 from runtime.fetch.changes import Changes, next_delay_s
+from runtime.fetch.folder import private_folder
 from runtime.fetch.news import FetchProblem, News, VerifiedSlice
 from runtime.fetch.session import Now, Session, wall_clock
 from snapshot.store import Store, StoreError
@@ -33,8 +31,6 @@ KEEP_SPREAD_S = 1.0
 same moment, and their disk writes may neither hold up its way to live nor meet. A crash in between starts with the slice before, as one a moment
 earlier would have."""
 LAST_KEEP_S = 2.0
-
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  the folder made in it has a random name and is its owner's alone
 
 Step = Callable[[], VerifiedSlice | None]
 
@@ -57,8 +53,8 @@ async def follow(
     """
     opened = store or open_store(bootstrap.store, ca=bootstrap.control_ca)
     changes = Changes(opened)
-    with tempfile.TemporaryDirectory(prefix="weft-trust-", dir=_memory(), ignore_cleanup_errors=True) as folder:
-        follower = Follower(Session(bootstrap, opened, Path(folder), now=now), send)
+    with private_folder() as folder:
+        follower = Follower(Session(bootstrap, opened, folder, now=now), send)
         async with send, trio.open_nursery() as nursery:
             nursery.start_soon(changes.watch, bootstrap.poll_s)
             try:
@@ -72,14 +68,6 @@ async def follow(
                     await follower.look()
             finally:
                 follower.end()
-
-
-def _memory() -> Path | None:
-    """Where the Updater's memory lives: in main memory, where there is such a folder, for it dies with the session.
-
-    On a disk, each of its renames over an older file may wait until the new one is written out: five waits for every release.
-    """
-    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK | os.X_OK) else None
 
 
 class Follower:
