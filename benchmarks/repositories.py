@@ -2,7 +2,8 @@
 
 Every service has a Service and a Deployment, every second a VirtualService, two of five a DestinationRule; twenty share a namespace, which
 has an AuthorizationPolicy: three resources per service in all, one file per service, as teams keep them. Services are exported to their
-own namespace, as large meshes have it, or to all, as Istio has it where nobody says otherwise.
+own namespace, as large meshes have it, or to all, as Istio has it where nobody says otherwise; then a Sidecar per namespace can say what is
+known there, as Istio advises.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ SERVICES_PER_NAMESPACE = 20
 DOMAIN = "svc.cluster.local"
 
 
-def write_repository(folder: Path, services: int, *, exported: bool = False) -> int:
-    """Writes the files of so many services below a folder; returns how many resources they hold. ``exported`` shows each to all namespaces."""
+def write_repository(folder: Path, services: int, *, exported: bool = False, sidecars: bool = False) -> int:
+    """Writes the files of so many services below a folder; returns how many resources they hold.
+
+    ``exported`` shows each to all namespaces; with ``sidecars`` each namespace says that it knows its own services alone.
+    """
     resources = 0
     for number in range(services):
         documents = _service(number, exported=exported)
         if number % SERVICES_PER_NAMESPACE == 0:
-            _write(folder / _namespace(number) / "namespace.yaml", _shared(_namespace(number)))
-            resources += 2
+            shared = _shared(_namespace(number), sidecars=sidecars)
+            _write(folder / _namespace(number) / "namespace.yaml", shared)
+            resources += len(shared)
         _write(service_file(folder, number), documents)
         resources += len(documents)
     return resources
@@ -52,8 +57,9 @@ def _service(number: int, *, exported: bool) -> list[str]:
     return [text.format(name=name, namespace=namespace, host=f"{name}.{namespace}.{DOMAIN}") for text in documents]
 
 
-def _shared(namespace: str) -> list[str]:
-    return [text.format(namespace=namespace) for text in (_NAMESPACE, _POLICY)]
+def _shared(namespace: str, *, sidecars: bool) -> list[str]:
+    texts = (_NAMESPACE, _POLICY, _SIDECAR) if sidecars else (_NAMESPACE, _POLICY)
+    return [text.format(namespace=namespace) for text in texts]
 
 
 _SERVICE_SCOPE = """\
@@ -89,6 +95,18 @@ spec:
     - operation:
         methods: ["GET", "POST", "PUT", "DELETE"]
         paths: ["/*"]
+"""
+
+_SIDECAR = """\
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata:
+  name: default
+  namespace: {namespace}
+spec:
+  egress:
+  - hosts:
+    - ./*
 """
 
 _SERVICE = """\
