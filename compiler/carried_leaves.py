@@ -252,6 +252,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
+        spec.defaultConfig.gatewayTopology.proxyProtocol
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange)
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
@@ -307,6 +308,14 @@ REFUSED: dict[str, frozenset[str]] = {
     "TLSRoute": paths("spec.useDefaultGateways"),
     "TCPRoute": paths("spec.useDefaultGateways"),
     "MeshConfig": paths("""
+        spec.defaultConfig.(configPath|binaryPath|serviceCluster|tracingServiceName|drainDuration|terminationDrainDuration)
+        spec.defaultConfig.(discoveryAddress|statsdUdpAddress|proxyAdminPort|controlPlaneAuthPolicy|customConfigFile)
+        spec.defaultConfig.(statNameLength|concurrency|proxyBootstrapTemplatePath|interceptionMode|tracing|envoyAccessLogService)
+        spec.defaultConfig.(envoyMetricsService|proxyMetadata|runtimeValues|statusPort|extraStatTags|meshId|readinessProbe)
+        spec.defaultConfig.(proxyStatsMatcher|holdApplicationUntilProxyStarts|caCertificatesPem|image|privateKeyProvider)
+        spec.defaultConfig.(proxyHeaders|fileFlushInterval|fileFlushMinSizeKb|statsCompression|zipkinAddress|sds)
+        spec.defaultConfig.(availabilityZone)
+        spec.defaultConfig.gatewayTopology.(numTrustedProxies|forwardClientCertDetails)
         spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
@@ -314,7 +323,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
         spec.(verifyCertificateAtClient|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
         spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy)
-        spec.(defaultConfig|inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
+        spec.(inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
     """),
 }

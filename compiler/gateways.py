@@ -27,6 +27,11 @@ class GatewayProxy(msgspec.Struct, frozen=True):
     gateways: tuple[Gateway, ...]
 
     @property
+    def proxied(self) -> bool:
+        """Whether its pods say that what comes to them begins with the PROXY protocol."""
+        return self.workload is not None and self.workload.proxied
+
+    @property
     def kind(self) -> str:
         """``egress`` where the labels say so, else ``ingress``; the two differ in nothing but this name."""
         return "egress" if any("egress" in value for _, value in self.labels) else "ingress"

@@ -57,7 +57,8 @@ def schema_for(api_version: str, kind: str) -> Schema:
 def leaves(kind: str, api_version: str) -> Iterator[str]:
     """Every leaf of a kind's schema as a path: ``spec.http[].route[].weight``, with ``[]`` for the items of a list, ``{}`` for the values of a map.
 
-    A leaf holds no fields of its own: a scalar, a list or map of scalars (whose path ends in ``[]`` or ``{}``), or what is opaque.
+    A leaf holds no fields of its own: a scalar, an object that says enough by being there, a list or map of scalars (whose path ends in
+    ``[]`` or ``{}``), or what is opaque.
     """
     schema = schema_for(api_version, kind)
     return _leaves(schema, schema, "")
@@ -70,7 +71,7 @@ def _leaves(root: Schema, schema: Schema, path: str) -> Iterator[str]:
             **{k: v for k, v in schema.items() if k != "$ref"},
         }
     mark = schema.get("x-weft")
-    if "properties" in schema:
+    if schema.get("properties"):
         for name, inner in schema["properties"].items():
             yield from _leaves(root, inner, f"{path}.{name}" if path else name)
     elif mark == "foreign":

@@ -143,7 +143,7 @@ _SIMPLE: dict[str, Attribute] = {
     "source.namespace": lambda asked: _present(identity_parts(asked.peer.identity)[1]),
     "source.serviceAccount": _service_account,
     "source.trustDomain": lambda asked: _present(identity_parts(asked.peer.identity)[0]),
-    "source.ip": lambda asked: _present(asked.peer.source_ip),
+    "source.ip": lambda asked: _present(asked.peer.direct_ip or asked.peer.source_ip),
     "remote.ip": lambda asked: _present(remote_ip(asked)),
     "destination.ip": lambda asked: _present(asked.peer.destination_ip),
     "destination.port": lambda asked: [str(asked.peer.destination_port)],

@@ -48,7 +48,8 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
     """The downstream connection that a request arrived on; made once per connection.
 
     ``identity`` is the verified SPIFFE ID of the peer's certificate, or "" where the peer showed none. ``addresses`` is destination and source
-    as the access log writes them (``ip:port ip:port``), made once because every line needs it.
+    as the access log writes them (``ip:port ip:port``), made once because every line needs it. ``direct_ip`` is the address of the hop
+    before where that said by the PROXY protocol who ``source_ip`` is, "" otherwise.
     """
 
     source_ip: str
@@ -59,6 +60,7 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
     server_name: str = ""
     tls: bool = False
     addresses: str = ""
+    direct_ip: str = ""
 
 
 class TokenIdentity(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from runtime.lane.tls_channel import TlsChannel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
 from runtime.policy_change import KEEP, chain_meanwhile
+from runtime.proxy_protocol import ProxyProtocolError, read
 from runtime.socket_address import LOCAL
 from runtime.tls.contexts import MaterialError
 from runtime.tls.expiry import NEVER
@@ -176,7 +177,7 @@ class Acceptor:
         opening = Opening(plane, generation, listener, peer)
         opening.channel = Channel(plane.lane, sock, opening)
         opening.channel.start()
-        if _speaks_first(listener):
+        if _speaks_first(listener) and not listener.proxy_protocol:
             opening.begin_plain()
 
 
@@ -203,6 +204,7 @@ class Opening:
         "_listener",
         "_peer",
         "_plane",
+        "_proxied",
         "_received",
         "_sniffs",
         "_timer",
@@ -219,6 +221,7 @@ class Opening:
         self._received = b""
         self._accepted: Accepted | None = None
         self._timer = Timer(self._expired)
+        self._proxied = listener.proxy_protocol
         # A client that stays silent may be waiting for the server to speak first, where there is a chain for that.
         self._sniffs = any(
             chain.tls is None and not chain.passthrough and isinstance(chain.network, TcpChain)
@@ -229,7 +232,8 @@ class Opening:
 
     def _wait(self) -> None:
         deadlines = self._generation.deadlines
-        after_ms = (self._sniffs and deadlines.sniff_ms) or deadlines.tls_handshake_ms
+        sniffs = self._sniffs and not self._proxied
+        after_ms = (sniffs and deadlines.sniff_ms) or deadlines.tls_handshake_ms
         self._plane.lane.wheel.set(self._timer, self._plane.lane.now, after_ms / 1000)
 
     # --- plain bytes ---------------------------------------------------------------------------------------------------------
@@ -237,6 +241,8 @@ class Opening:
     def on_data(self, data: bytes) -> None:
         """See Sink."""
         self._received += data
+        if self._proxied and not self._read_proxy_header():
+            return
         if self._accepted is not None:
             if self._sniffs:
                 self._sniff_inside()
@@ -246,6 +252,32 @@ class Opening:
             self._begin_tls()
         else:
             self.begin_plain()
+
+    def _read_proxy_header(self) -> bool:
+        """Takes the PROXY header off the first bytes; False where nothing is left to look at now, or the connection was refused."""
+        try:
+            found = read(self._received)
+        except ProxyProtocolError:
+            self._refuse("proxy_protocol")
+            return False
+        if found is None:
+            return False
+        ends, size = found
+        self._received = self._received[size:]
+        self._proxied = False
+        self._wait()
+        if ends is not None:
+            peer = self._peer
+            self._peer = msgspec.structs.replace(
+                peer,
+                source_ip=ends.source_ip,
+                source_port=ends.source_port,
+                addresses=f"{peer.destination_ip}:{peer.destination_port} {ends.source_ip}:{ends.source_port}",
+                direct_ip=peer.source_ip,
+            )
+        if not self._received and _speaks_first(self._listener):
+            self.begin_plain()
+        return bool(self._received)
 
     def _has_tls(self) -> bool:
         return any(chain.tls is not None or chain.passthrough for chain in self._listener.chains)
@@ -400,7 +432,7 @@ class Opening:
         del error
 
     def _expired(self) -> None:
-        if not self._sniffs:
+        if not self._sniffs or self._proxied:
             self._refuse("opening_timeout")
             return
         self._sniffs = False

@@ -134,10 +134,11 @@ class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
     passthrough: bool = False
 
 
-class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section"):
+class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section", omit_defaults=True):
     """An address that accepts. ``direction`` is ``inbound`` (from the mesh to this workload), ``outbound`` or ``gateway``.
 
     ``protocol`` is ``http``, ``tcp`` or ``auto`` (sniffed when plain; then ``chains`` holds an HTTP and a TCP chain).
+    ``proxy_protocol`` says that every connection begins with a header of the PROXY protocol, which names its two ends.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section")
     bind: Bind
     protocol: str
     chains: tuple[FilterChain, ...]
+    proxy_protocol: bool = False
 
 
 # --- routes ------------------------------------------------------------------------------------------------------------------

@@ -74,7 +74,8 @@ def _port(view: View, number: int, places: list[PlacedListener], policies: str) 
             chains += _connections(view, place, rivals, policies)
     protocol = "http" if web else "tcp"
     kept = tuple(without_rivals(chains))
-    sections.append(Listener(f"gateway:{number}", rivals[0].source, "gateway", GatewayPort(number), protocol, kept))
+    source, bind, proxied = rivals[0].source, GatewayPort(number), view.mesh.config.proxied
+    sections.append(Listener(f"gateway:{number}", source, "gateway", bind, protocol, kept, proxied))
     return sections
 
 

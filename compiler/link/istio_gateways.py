@@ -36,7 +36,7 @@ Placed = tuple[Gateway, int, Server]
 def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
     """The slice of one gateway."""
     policies = policy_set(mesh, proxy.namespace, proxy.labels)
-    links = _GatewayLink(proxy, view, POLICIES if policies else "")
+    links = _GatewayLink(proxy, view, POLICIES if policies else "", proxied=proxy.proxied or mesh.config.proxied)
     sections = [section for port, servers in proxy.servers().items() for section in links.port(port, servers)]
     draft = SliceDraft()
     if policies is not None:
@@ -54,7 +54,8 @@ def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
 class _GatewayLink:
     """Links one gateway's ports. Holds what all of them share and owns nothing."""
 
-    def __init__(self, proxy: GatewayProxy, view: View, policies: str) -> None:
+    def __init__(self, proxy: GatewayProxy, view: View, policies: str, *, proxied: bool) -> None:
+        self.proxied = proxied
         self.proxy = proxy
         self.view = view
         self.policies = policies
@@ -80,6 +81,7 @@ class _GatewayLink:
             bind=GatewayPort(number),
             protocol="http" if http else "tcp",
             chains=tuple(chains),
+            proxy_protocol=self.proxied,
         )
         return [*sections, listener]
 

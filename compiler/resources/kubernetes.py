@@ -9,6 +9,7 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Positions
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import detect_protocol
+from compiler.resources.proxy_config import is_proxied
 from compiler.resources.written import Written, held_data
 from policies.source import SourceRef
 
@@ -68,7 +69,8 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it.
+    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it. ``proxied`` says that what comes to
+    its gateway begins with the PROXY protocol.
 
     One that ``fails`` stands in for a broken one: its proxy lets nothing in and nothing out.
     """
@@ -79,6 +81,7 @@ class Workload(msgspec.Struct, frozen=True):
     ports: tuple[tuple[str, int], ...]
     address: str = ""
     fails: bool = False
+    proxied: bool = False
 
 
 def read_namespace(document: Document, positions: Positions) -> Namespace:
@@ -156,7 +159,9 @@ def _templated(meta: Meta, spec: Cursor | None) -> Workload:
     template = spec.at("template") if spec else None
     template_meta = template.at("metadata") if template else None
     labels = template_meta.labels("labels") if template_meta else ()
-    return _workload(meta, labels, template.at("spec") if template else None, "")
+    made = _workload(meta, labels, template.at("spec") if template else None, "")
+    proxied = template_meta is not None and is_proxied(template_meta.labels("annotations"))
+    return msgspec.structs.replace(made, proxied=True) if proxied else made
 
 
 def read_pod(document: Document, positions: Positions) -> Workload:
@@ -164,7 +169,8 @@ def read_pod(document: Document, positions: Positions) -> Workload:
     meta, root = open_document(document, positions)
     status = root.at("status")
     addresses = [status.text("podIP"), *(item.text("ip") for item in status.each("podIPs"))] if status else []
-    return _workload(meta, meta.labels, root.at("spec"), next((address for address in addresses if address), ""))
+    made = _workload(meta, meta.labels, root.at("spec"), next((address for address in addresses if address), ""))
+    return msgspec.structs.replace(made, proxied=True) if is_proxied(meta.annotations) else made
 
 
 def _workload(meta: Meta, labels: Labels, spec: Cursor | None, address: str) -> Workload:

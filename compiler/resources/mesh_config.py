@@ -29,6 +29,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
     sniff_ms: int | None = None
+    proxied: bool = False
     on_policy_change: str = "revalidate"
     locality: LocalitySetting = LocalitySetting()
     keep_alive: KeepAlive | None = None
@@ -54,11 +55,18 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         connect_timeout_ms=spec.duration_ms("connectTimeout") or defaults.connect_timeout_ms,
         on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
+        proxied=_proxied(spec.at("defaultConfig")),
         sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
         keep_alive=read_keep_alive(spec.at("tcpKeepalive")),
         upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
         locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )
+
+
+def _proxied(defaults: Cursor | None) -> bool:
+    """Whether what comes to gateways begins with the PROXY protocol, unless a gateway's own pod says more."""
+    topology = defaults.at("gatewayTopology") if defaults else None
+    return topology is not None and topology.has("proxyProtocol")
 
 
 def _profile(paths: Cursor | None) -> str:

@@ -8,6 +8,7 @@ import msgspec
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 
 from runtime.envoy.chains import http_filters, tcp_filters
@@ -104,6 +105,8 @@ def _overlap(one: FilterChain, other: FilterChain) -> bool:
 def _inspectors(section: Listener) -> list[Message]:
     kind = listener_components_pb2.ListenerFilter
     filters = []
+    if section.proxy_protocol:
+        filters.append(extension(kind, "envoy.filters.listener.proxy_protocol", proxy_protocol_pb2.ProxyProtocol()))
     if any(chain.tls is not None or chain.passthrough for chain in section.chains):
         filters.append(extension(kind, "envoy.filters.listener.tls_inspector", tls_inspector_pb2.TlsInspector()))
     if section.protocol == "auto":
