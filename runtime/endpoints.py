@@ -49,12 +49,8 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
     match source:
         case StaticEndpoints(endpoints):
             found = endpoints
-        case DnsEndpoints(names):
-            found = tuple(
-                Endpoint(address=address, port=port)
-                for host, port in names
-                for address in live.names.get((host, port), ())
-            )
+        case DnsEndpoints(names, logical):
+            found = tuple(endpoint for name in names for endpoint in _resolved(name, live, logical=logical))
         case RegisteredEndpoints():
             found = (*source.static, *registered(cluster, source, live.workloads.get(source.namespace, [])))
         case ApplicationEndpoint(port, exposed, path):
@@ -66,6 +62,13 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
         case _:
             assert_never(source)
     return tuple(endpoint for endpoint in found if endpoint.weight > 0)
+
+
+def _resolved(name: tuple[str, int], live: LiveData, *, logical: bool) -> tuple[Endpoint, ...]:
+    addresses = live.names.get(name, ())
+    if logical:
+        return (Endpoint(address=addresses[0], port=name[1], others=addresses[1:]),) if addresses else ()
+    return tuple(Endpoint(address=address, port=name[1]) for address in sorted(addresses))
 
 
 def registered(

@@ -25,7 +25,7 @@ from snapshot.authenticate import authenticate
 from snapshot.decide import decide, target_port
 from snapshot.decision import Decision, Spread
 from snapshot.prepared import PreparedChain, PreparedSlice
-from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint
+from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint, OriginalDestination
 
 if TYPE_CHECKING:
     from runtime.plane import Plane
@@ -122,7 +122,8 @@ class Generation:
         if plan is None:
             decision = self._connect(chain, head, peer) if head.method == "CONNECT" else self._decide(chain, head, peer)
             as_is = not decision.request_edits and decision.path is None and decision.authority is None
-            plan = Plan(decision, as_is=as_is, plain=_plain(decision, as_is=as_is))
+            asked = any(one.cluster and self.goes_where_asked(one.cluster) for one in decision.destinations)
+            plan = Plan(decision, as_is=as_is, plain=not asked and _plain(decision, as_is=as_is))
             if decision.cacheable:
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()
@@ -147,6 +148,11 @@ class Generation:
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         """See Live."""
         return self.clusters[cluster].endpoints
+
+    def goes_where_asked(self, cluster: str) -> bool:
+        """See Live."""
+        found = self.clusters.get(cluster)
+        return found is not None and isinstance(found.section.endpoints, OriginalDestination)
 
     def active(self, cluster: str, endpoint: Endpoint) -> int:
         """See Live."""

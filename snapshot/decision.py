@@ -126,6 +126,9 @@ class Live(Protocol):
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         """The endpoints of a cluster that may be used now (healthy, weight over 0), in a stable order; empty where there are none."""
 
+    def goes_where_asked(self, cluster: str) -> bool:
+        """Whether the cluster has no endpoints of its own: its requests go to the host that they name."""
+
     def active(self, cluster: str, endpoint: Endpoint) -> int:
         """How many requests are in flight to this endpoint from this worker."""
 

@@ -51,6 +51,8 @@ def resolve(
     if decision.passthrough:
         return Action(destination=destination, delay_ms=delay_ms, flags=flags)
     endpoint = choose_endpoint(destination.cluster, live, draws, (), head, peer)
+    if endpoint is None and live.goes_where_asked(destination.cluster) and head is not None:
+        return Action(destination=destination, delay_ms=delay_ms, flags=flags)
     if endpoint is None:
         return Action(reply=NO_HEALTHY_UPSTREAM, destination=destination, delay_ms=delay_ms, flags=flags)
     return Action(destination=destination, endpoint=endpoint, delay_ms=delay_ms, flags=flags)

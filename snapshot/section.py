@@ -218,7 +218,7 @@ class RouteTable(msgspec.Struct, frozen=True, tag="table", tag_field="section", 
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     """One upstream address, or a Unix socket's path with port 0. ``identity`` is the SPIFFE ID that the endpoint registered with ("" when not
     known beforehand); ``mesh`` says that it speaks mesh mutual TLS. ``labels`` select subsets and fill metric labels. A ``weight`` of 0 takes
-    no traffic."""
+    no traffic. ``others`` are further addresses of the same host, for when the first does not answer."""
 
     address: str
     port: int
@@ -229,6 +229,7 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True):
     locality: str = ""
     workload: str = ""
     namespace: str = ""
+    others: tuple[str, ...] = ()
 
 
 class StaticEndpoints(msgspec.Struct, frozen=True, tag="static"):
@@ -237,10 +238,15 @@ class StaticEndpoints(msgspec.Struct, frozen=True, tag="static"):
     endpoints: tuple[Endpoint, ...]
 
 
-class DnsEndpoints(msgspec.Struct, frozen=True, tag="dns"):
-    """Names that the proxy's supervisor resolves: each (host, port) is one name; all its addresses are endpoints."""
+class DnsEndpoints(msgspec.Struct, frozen=True, tag="dns", omit_defaults=True):
+    """Names that the proxy's supervisor resolves: each (host, port) is one name; all its addresses are endpoints.
+
+    With ``logical`` a name is one endpoint, whatever it resolves to: new connections go to the address that DNS gives first now, and to
+    its others where that one does not answer.
+    """
 
     names: tuple[tuple[str, int], ...]
+    logical: bool = False
 
 
 class RegisteredEndpoints(msgspec.Struct, frozen=True, tag="registered", omit_defaults=True):

@@ -198,7 +198,7 @@ def _entry_endpoints(host: str, entry: ServiceEntry, port: Port, subset: Labels)
             names = [(item.address, dict(item.ports).get(port.name, port.target)) for item in chosen]
             if not entry.endpoints and not host.startswith("*"):
                 names = [(host, port.target)]
-            return DnsEndpoints(tuple(names))
+            return DnsEndpoints(tuple(names), logical=entry.resolution == "DNS_ROUND_ROBIN")
         case _:
             return OriginalDestination()
 

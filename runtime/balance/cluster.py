@@ -200,7 +200,7 @@ class LiveCluster:
             return True
         if key.tls is not None and key.tls != self.section.tls:
             return False
-        return any(key.address == one.address and key.port == one.port for one in self.known)
+        return any(key.port == one.port and key.address in (one.address, *one.others) for one in self.known)
 
 
 def _weighted(found: list[Share], load: float) -> list[Weighted]:

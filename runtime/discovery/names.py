@@ -10,8 +10,9 @@ import trio
 
 from snapshot.live import Resolved
 
-REFRESH_S = 30.0
-"""The system's resolver does not tell a record's time to live, so this is the age that an address may have."""
+REFRESH_S = 5.0
+"""The system's resolver does not tell a record's time to live, so names are asked for as often as Envoy does then. The resolver's own cache
+keeps to the time to live."""
 
 FIRST_ANSWER_S = 2.0
 """How long a new slice waits for the first answers; later ones follow while it serves."""
@@ -76,7 +77,7 @@ class Names:
         async with self._slots:
             try:
                 with trio.fail_after(ATTEMPT_S):
-                    addresses = tuple(sorted(set(await self._look_up(host, port))))[:MAX_ADDRESSES]
+                    addresses = tuple(dict.fromkeys(await self._look_up(host, port)))[:MAX_ADDRESSES]
             except socket.gaierror as error:
                 if error.errno != socket.EAI_NONAME:
                     # The resolver failed, the name did not: what it said last is the best there is.

@@ -63,10 +63,12 @@ def _source(section: Cluster, place: Placement) -> dict[str, object]:
     match section.endpoints:
         case OriginalDestination():
             return _forward_proxy()
-        case DnsEndpoints(names):
+        case DnsEndpoints(names, logical):
             found = [Endpoint(address=host, port=port) for host, port in names]
             return {
-                "type": cluster_pb2.Cluster.STRICT_DNS,
+                "type": cluster_pb2.Cluster.LOGICAL_DNS
+                if logical and len(found) == 1
+                else cluster_pb2.Cluster.STRICT_DNS,
                 "load_assignment": assignment(section.name, found),
                 "respect_dns_ttl": True,
                 "dns_lookup_family": cluster_pb2.Cluster.ALL,

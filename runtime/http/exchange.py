@@ -163,7 +163,7 @@ class Exchange:
             self._start_deadline()
         if self.plan.decision.mirrors:
             self._shadows = shadows_of(self)
-        if self.plan.decision.passthrough:
+        if self.endpoint is None:
             passthrough(self)
         else:
             self.attempt()
@@ -284,7 +284,7 @@ class Exchange:
 
     def _try_again(self) -> None:
         assert self.destination is not None
-        if not self.plan.decision.passthrough:
+        if not self.generation.goes_where_asked(self.destination.cluster):
             chosen = choose_endpoint(
                 self.destination.cluster,
                 self.generation,

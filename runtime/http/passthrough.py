@@ -1,4 +1,7 @@
-"""Requests that go where they were going: the authority names the upstream, by address or by a name that has to be resolved first."""
+"""Requests that go where they were going: the authority names the upstream, by address or by a name that has to be resolved first.
+
+It is the authority that the client named: a rewrite changes what the upstream is told, not where it is.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 
 def passthrough(exchange: Exchange) -> None:
     """Finds the endpoint of a passthrough request and sends it there; parked while its name is resolved."""
-    host = exchange.forwarded.host.strip("[]")
-    port = target_port(exchange.forwarded)
+    host = exchange.head.host.strip("[]")
+    port = target_port(exchange.head)
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -32,7 +35,7 @@ async def _resolved(exchange: Exchange, host: str, port: int) -> Callable[[], No
         return lambda: None
     if not addresses:
         return lambda: exchange.reply(REPLIES[Failure.NAME_UNRESOLVED])
-    return lambda: _go(exchange, Endpoint(address=addresses[0], port=port))
+    return lambda: _go(exchange, Endpoint(address=addresses[0], port=port, others=addresses[1:]))
 
 
 def _go(exchange: Exchange, endpoint: Endpoint) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from policies.balancing import KeepAlive
+from runtime.http.racing import Race
 from runtime.http.stream import Waiter
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
@@ -77,6 +78,7 @@ class Pool:
         "_connecting",
         "_free",
         "_pending",
+        "_races",
         "_retired",
         "active",
         "cluster",
@@ -102,6 +104,7 @@ class Pool:
         self.connections: set[UpstreamConnection] = set()
         self._free: dict[UpstreamConnection, None] = {}
         self._ages: dict[UpstreamConnection, Timer] = {}
+        self._races: dict[UpstreamConnection, Race] = {}
         self._pending: deque[Waiter] = deque()
         self._connecting = 0
         self._retired = False
@@ -185,22 +188,38 @@ class Pool:
     # --- connecting ----------------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
+        if self.endpoint.others:
+            if not Race(self, (self.key.address, *self.endpoint.others)).start():
+                self._fail_one(Failure.CONNECT_FAILED, "no address can be reached")
+            return
         try:
-            sock = open_socket(self.key.address, self.key.port, self.plane.source_ip, self.limits.keep_alive)
-            connection = self.plane.upstream_machines[self.key.protocol](self)
-            connection.channel = self._channel(sock, connection)
+            self._dial(self.key.address, None)
         except MaterialError as error:
             self._fail_one(Failure.UPSTREAM_TLS, str(error))
-            return
         except OSError as error:
             self._fail_one(Failure.CONNECT_FAILED, error.strerror or str(error))
-            return
+
+    def dial(self, address: str, race: Race) -> UpstreamConnection | None:
+        """Sets out for one address of several; None where that cannot even begin."""
+        try:
+            return self._dial(address, race)
+        except (MaterialError, OSError):
+            return None
+
+    def _dial(self, address: str, race: Race | None) -> UpstreamConnection:
+        """Sets out for an address; raises MaterialError or OSError."""
+        sock = open_socket(address, self.key.port, self.plane.source_ip, self.limits.keep_alive)
+        connection = self.plane.upstream_machines[self.key.protocol](self)
+        connection.channel = self._channel(sock, connection)
         self._connecting += 1
         self.load.connections += 1
         self.connections.add(connection)
+        if race is not None:
+            self._races[connection] = race
         if self.limits.max_duration_ms:
             self._set_age(connection)
         connection.channel.start()
+        return connection
 
     def _set_age(self, connection: UpstreamConnection) -> None:
         """A connection that has lived long enough takes no more streams."""
@@ -236,6 +255,8 @@ class Pool:
 
     def on_ready(self, connection: UpstreamConnection) -> None:
         """A connection is open (and, with TLS, vetted), or has capacity again."""
+        if self._races and (race := self._races.pop(connection, None)) is not None:
+            race.won(connection)
         self._offer(connection)
 
     def on_connected(self) -> None:
@@ -247,6 +268,8 @@ class Pool:
         """A connection attempt has failed: the oldest waiter hears of it."""
         self._connecting -= 1
         self._forget(connection)
+        if self._races and (race := self._races.pop(connection, None)) is not None and race.failed(connection):
+            return
         if isinstance(error, UpstreamRefusedError):
             failure = Failure.UPSTREAM_IDENTITY
         elif isinstance(error, TlsFailedError):
@@ -332,6 +355,7 @@ class Pools:
         if pool is None:
             load = self._loads.setdefault(cluster.name, ClusterLoad())
             pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load)
+        pool.endpoint = endpoint
         pool.use(cluster)
         return pool
 

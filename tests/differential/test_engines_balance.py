@@ -8,11 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 
 from policies.balancing import LocalityLoad, OutlierDetection
 from policies.match import PathPrefix
-from snapshot.section import Cluster, ConsistentHash, Endpoint, Section, ServiceName, StaticEndpoints
+from policies.traffic import Retry
+from snapshot.section import (
+    Cluster,
+    ConsistentHash,
+    Endpoint,
+    OriginalDestination,
+    Section,
+    ServiceName,
+    StaticEndpoints,
+)
 from tests.differential.backends import KEY, STATUS, serving
 from tests.differential.client import Answer, Client
 from tests.differential.engines import both
@@ -194,3 +204,21 @@ async def counted(client: Client, name: str, addresses: Sequence[str], sample: i
         assert answer.status == 200, json.dumps(who(answer))
         hits[addresses.index(who(answer)) // 2] += 1
     return [hits[number] / sample for number in range(3)]
+
+
+async def test_a_cluster_without_endpoints_sends_requests_where_they_go_on_both_engines(tmp_path: Path) -> None:
+    """A ServiceEntry that resolves nothing: the authority that the client named is where its requests go."""
+    nowhere = msgspec.structs.replace(cluster("asked", ()), endpoints=OriginalDestination())
+    to = route(PathPrefix("/asked/"), "asked")
+    timed = msgspec.structs.replace(route(PathPrefix("/timed/"), "asked"), timeout_ms=5_000, retry=Retry())
+    sections = [gateway_listener(), table(), *host_sections("all", ["*"], [to, timed]), nowhere]
+    async with serving() as backends, both(prepared_of(*sections), backends, Authority(), tmp_path) as engines:
+        for port in engines.addresses["http"]:
+            client = Client(port, None, None)
+            for number, path in enumerate(("/asked/", "/timed/", "/asked/x?y")):
+                host = backends.address(200 + number)
+                request = f"GET {path} HTTP/1.1\r\nhost: {host}:{backends.port}\r\n{KEY}: 1\r\n\r\n".encode()
+                answer = await client.send(request)
+                assert (answer.status, who(answer)) == (200, host)
+                assert dict(json.loads(answer.body)["headers"])["host"] == f"{host}:{backends.port}"
+            await client.close()

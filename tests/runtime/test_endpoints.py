@@ -77,3 +77,19 @@ def test_a_name_that_does_not_resolve_any_more_keeps_its_last_addresses() -> Non
     assert [one.address for one in endpoints_of(names, data)] == ["1.2.3.4", "1.2.3.5"]
     data.with_names([Resolved("a.example", 80, ())])
     assert [one.address for one in endpoints_of(names, data)] == ["1.2.3.4", "1.2.3.5"]
+
+
+def test_a_logical_name_is_one_endpoint_whatever_it_resolves_to() -> None:
+    data = live()
+    names = cluster(DnsEndpoints((("a.example", 80), ("b.example", 81)), logical=True))
+    data.with_names([Resolved("a.example", 80, ("1.2.3.9", "1.2.3.4")), Resolved("b.example", 81, ())])
+    assert endpoints_of(names, data) == (Endpoint("1.2.3.9", 80, others=("1.2.3.4",)),)
+
+
+def test_the_order_in_which_a_name_resolves_is_no_change_to_its_endpoints() -> None:
+    data = live()
+    names = cluster(DnsEndpoints((("a.example", 80),)))
+    data.with_names([Resolved("a.example", 80, ("1.2.3.5", "1.2.3.4"))])
+    before = endpoints_of(names, data)
+    data.with_names([Resolved("a.example", 80, ("1.2.3.4", "1.2.3.5"))])
+    assert endpoints_of(names, data) == before

@@ -358,6 +358,20 @@ async def test_an_unknown_host_passes_through_by_name() -> None:
             assert reply.json()["service"] == "out"
 
 
+async def test_a_cluster_without_endpoints_sends_requests_where_the_client_said_whatever_the_host_is_told() -> None:
+    to = Forward((Destination("asked"),), rewrite=Rewrite(authority="told.test"))
+    nowhere = msgspec.structs.replace(cluster("asked"), endpoints=OriginalDestination())
+    routes = [route(None, action=to)]
+    async with (
+        running(Echo("out")) as (origin,),
+        proxying(gateway_listener(), table(), *host_sections("all", ["*"], routes), nowhere) as proxy,
+    ):
+        reply = await proxy.get("/", f"localhost:{origin.port}")
+        assert b"200 OK" in reply
+        assert origin.seen[0]["host"] == "told.test"
+        assert b"DF" not in await proxy.get("/", "127.0.0.1:1")
+
+
 async def test_a_tcp_chain_relays_both_ways_and_passes_half_close_on() -> None:
     async def script(stream: trio.SocketStream, _: int) -> None:
         data = b"".join([part async for part in stream])

@@ -29,6 +29,9 @@ class Cluster:
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         return self._endpoints
 
+    def goes_where_asked(self, cluster: str) -> bool:
+        return False
+
     def active(self, cluster: str, endpoint: Endpoint) -> int:
         return 0
 

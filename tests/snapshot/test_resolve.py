@@ -43,6 +43,9 @@ class Pool:
     def endpoints(self, cluster: str) -> Sequence[Endpoint]:
         return self.all
 
+    def goes_where_asked(self, cluster: str) -> bool:
+        return False
+
     def active(self, cluster: str, endpoint: Endpoint) -> int:
         return self.load.get(endpoint.port, 0)
 

@@ -31,10 +31,10 @@ class Resolver:
         return answer
 
 
-async def test_a_new_slice_has_both_families_before_it_serves(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_new_slice_has_both_families_in_the_resolvers_order_before_it_serves(autojump_clock: trio.testing.MockClock) -> None:
     names = Names(look_up=Resolver(a=["::1", "127.0.0.1", "127.0.0.1"]).look_up)
     await names.want(frozenset({A}))
-    assert names.all() == (Resolved("a.test", 80, ("127.0.0.1", "::1")),)
+    assert names.all() == (Resolved("a.test", 80, ("::1", "127.0.0.1")),)
 
 
 async def test_a_name_that_does_not_answer_holds_a_slice_up_for_a_bounded_time(
