@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from runtime.generation import Chain, Generation
 
 ACCEPTS_PER_EVENT = 32
+DRAIN_S = 1.0
+"""How long a drain waits for the first bytes of a connection that has just been accepted."""
+
 EXHAUSTED_PAUSE_S = 0.1
 """How long a listener rests when there are no descriptors left: the kernel's queue keeps, and nothing spins."""
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -463,9 +466,9 @@ class Opening:
             self._listener = listener
 
     def drain(self) -> None:
-        """See Rebindable."""
+        """See Rebindable: what the client has to say is probably on the way already; closing now would lose it."""
         if not self._received and self._accepted is None:
-            self._close()
+            self._plane.lane.wheel.set(self._timer, self._plane.lane.now, DRAIN_S)
 
     @property
     def certified_until(self) -> float:

@@ -29,6 +29,7 @@ ACTIONS: dict[str, Page] = {
     "/healthcheck/fail": draining.guarded(draining.fail_health),
     "/healthcheck/ok": draining.guarded(draining.restore_health),
     "/drain_listeners": draining.guarded(draining.drain_listeners),
+    "/upgrade": draining.guarded(draining.upgrade),
     "/quitquitquit": draining.guarded(draining.quit_gracefully),
 }
 """What may be asked for on the admin port with POST."""

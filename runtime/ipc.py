@@ -172,13 +172,18 @@ Frame = Order | Report
 class FrameReader:
     """Splits bytes into frames; sans-I/O. Owns the bytes that are not a whole frame yet."""
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, pending: bytes = b"") -> None:
+        self._buffer = bytearray(pending)
         self._decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
     def receive_data(self, data: bytes) -> None:
         """Takes bytes in any chunking."""
         self._buffer += data
+
+    @property
+    def pending(self) -> bytes:
+        """What came and is no whole frame yet."""
+        return bytes(self._buffer)
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None; raises ChannelClosedError for what is no frame."""
@@ -211,10 +216,10 @@ class Channel:
     ``send`` may be called from several tasks; ``receive`` from one. Both raise ChannelClosedError when the other end is gone.
     """
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, *, pending: bytes = b"") -> None:
         end.setblocking(False)
         self._socket = trio.socket.from_stdlib_socket(end)
-        self._reader = FrameReader()
+        self._reader = FrameReader(pending)
         self._sending = trio.Lock()
         self._descriptors: deque[int] = deque()
 
@@ -231,6 +236,15 @@ class Channel:
                     sent += await self._socket.send(data[sent:])
         except OSError as error:
             raise ChannelClosedError(error.strerror or "the connection is closed") from None
+
+    async def hold(self) -> tuple[int, bytes]:
+        """Waits until no frame is half sent, and lets none be sent from then on; the descriptor, and bytes read that are no frame yet."""
+        await self._sending.acquire()
+        return self._socket.fileno(), self._reader.pending
+
+    def release(self) -> None:
+        """Lets frames be sent again."""
+        self._sending.release()
 
     async def receive(self) -> Frame:
         """The next frame."""

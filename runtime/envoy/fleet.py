@@ -15,6 +15,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import discovering, translate
 from runtime.ipc import LiveUpdate
 from runtime.supervisor.fleet import Outcome
+from runtime.supervisor.handover import HandedWorker, HandoverError
 from runtime.supervisor.sockets import Address
 from snapshot.encode import FormatError
 from snapshot.index import Slice
@@ -82,6 +84,11 @@ class EnvoyFleet:
         self._folder = Path(tempfile.mkdtemp(prefix="weft-envoy-"))
         self._discovery = Discovery(self._folder / "discovery")
         self._turn = trio.Lock()
+
+    @property
+    def outlived(self) -> int:
+        """None: an Envoy is not handed over."""
+        return 0
 
     @property
     def workers_up(self) -> int:
@@ -163,6 +170,10 @@ class EnvoyFleet:
             with contextlib.suppress(EnvoyFailedError):
                 return await self._envoy.page("/stats/prometheus")
         return b""
+
+    def held(self) -> AbstractAsyncContextManager[tuple[HandedWorker, ...]]:
+        """Envoy's listeners are its own: raises HandoverError."""
+        raise HandoverError("an upgrade in place is for the trio engine; restart the proxy instead")
 
     async def drain(self, deadline_s: float) -> None:
         """Has Envoy finish what is in flight: it takes no new connection, and asks clients to leave those they have."""

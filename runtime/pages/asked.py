@@ -52,6 +52,12 @@ class Asked(Protocol):
     def stop(self) -> None:
         """Asks for a graceful end."""
 
+    async def preflight(self) -> None:
+        """Asks the program that is installed now whether it could take over; raises HandoverError."""
+
+    async def upgrade_soon(self) -> None:
+        """Becomes that program, once the answer to this request is out."""
+
     def in_background(self, act: Callable[[], Awaitable[None]]) -> None:
         """Runs something that takes longer than an answer may."""
 

@@ -12,6 +12,7 @@ import trio
 
 from runtime.pages.asked import Asked, Page, text_answer
 from runtime.service import ServiceRequest, ServiceResponse
+from runtime.supervisor.handover import HandoverError
 
 _OK = "OK\n"
 MAX_TOKEN_BYTES = 4096
@@ -50,6 +51,17 @@ async def quit_gracefully(asked: Asked, request: ServiceRequest) -> ServiceRespo
     """Ends the proxy: what is in flight is finished first, at most the drain's time."""
     del request
     asked.stop()
+    return text_answer(_OK)
+
+
+async def upgrade(asked: Asked, request: ServiceRequest) -> ServiceResponse:
+    """Has the proxy become the program that is installed now, without letting go of a connection; 409 with the reason where it cannot."""
+    del request
+    try:
+        await asked.preflight()
+    except HandoverError as error:
+        return text_answer(f"{error}\n", status=409)
+    asked.in_background(asked.upgrade_soon)
     return text_answer(_OK)
 
 

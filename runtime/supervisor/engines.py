@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from runtime.bootstrap import Bootstrap
 from runtime.ipc import LiveUpdate
 from runtime.supervisor.fleet import Fleet, Outcome
+from runtime.supervisor.handover import HandedWorker, Inherited
 from runtime.supervisor.sockets import Address, Sockets
 from snapshot.index import Slice
 
@@ -16,6 +18,10 @@ class Served(Protocol):
     """The orders. See ``runtime.supervisor.fleet.Fleet`` for their contracts."""
 
     restarts: int
+
+    @property
+    def outlived(self) -> int:
+        """How many workers of the program before still live."""
 
     @property
     def workers_up(self) -> int:
@@ -42,19 +48,22 @@ class Served(Protocol):
     async def more_metrics(self) -> bytes:
         """Metrics of its own, in the Prometheus text format."""
 
+    def held(self) -> AbstractAsyncContextManager[tuple[HandedWorker, ...]]:
+        """The workers as they can be handed over to a new program; raises HandoverError where there is no such thing."""
+
     async def drain(self, deadline_s: float) -> None:
         """Finishes what is in flight."""
 
 
-def sockets_for(bootstrap: Bootstrap) -> Sockets:
+def sockets_for(bootstrap: Bootstrap, inherited: Inherited) -> Sockets:
     """The sockets that the engine is given: one per worker and address. Envoy binds its own; ours only find out whether an address is free."""
-    return Sockets(workers=0 if bootstrap.engine == "envoy" else bootstrap.workers)
+    return Sockets(workers=0 if bootstrap.engine == "envoy" else bootstrap.workers, inherited=inherited.sockets)
 
 
-def fleet_for(bootstrap: Bootstrap, sockets: Sockets, *, command: Sequence[str]) -> Served:
+def fleet_for(bootstrap: Bootstrap, sockets: Sockets, *, command: Sequence[str], inherited: Inherited) -> Served:
     """The engine that the bootstrap names; raises EnvoyMissingError where it is not installed."""
     if bootstrap.engine == "envoy":
         from runtime.envoy.fleet import EnvoyFleet  # Its messages cost 30 MiB.
 
         return EnvoyFleet(bootstrap)
-    return Fleet(bootstrap, sockets, command=command)
+    return Fleet(bootstrap, sockets, command=command, predecessors=inherited.workers)

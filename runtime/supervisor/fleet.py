@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 import trio
@@ -17,12 +18,17 @@ import trio
 from runtime.bootstrap import Bootstrap
 from runtime.ipc import LiveUpdate, Prepared
 from runtime.limits.lender import Lender
+from runtime.supervisor.handover import HandedWorker
+from runtime.supervisor.predecessor import Predecessor
 from runtime.supervisor.sockets import Address, Sockets
 from runtime.supervisor.worker_process import WorkerFailedError, WorkerProcess, spawn
 from snapshot.index import Slice
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "runtime.worker")
 ALL_UP_S = 30.0
+RETIRE_S = 30.0
+"""How long workers of the program before may take to finish what they have."""
+
 CRASHES = 5
 CRASH_WINDOW_S = 10.0
 CRASH_LOOP_WAIT_S = 10.0
@@ -43,8 +49,18 @@ class Outcome(msgspec.Struct, frozen=True):
 class Fleet:
     """Owns the worker processes, the slice they serve, the sockets that it needs and the newest live data."""
 
-    def __init__(self, bootstrap: Bootstrap, sockets: Sockets, *, command: Sequence[str] = WORKER_COMMAND) -> None:
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        sockets: Sockets,
+        *,
+        command: Sequence[str] = WORKER_COMMAND,
+        predecessors: Sequence[Predecessor] = (),
+    ) -> None:
         self.restarts = 0
+        self._predecessors = list(predecessors)
+        self._retire = trio.Event()
+        self._retire_s = RETIRE_S
         self._bootstrap = bootstrap
         self._sockets = sockets
         self._command = command
@@ -60,6 +76,11 @@ class Fleet:
         self._turn = trio.Lock()
 
     @property
+    def outlived(self) -> int:
+        """How many workers of the program before still live."""
+        return len(self._predecessors)
+
+    @property
     def workers_up(self) -> int:
         """How many workers serve now."""
         return len(self._up)
@@ -73,6 +94,12 @@ class Fleet:
         async with trio.open_nursery() as nursery:
             for number in range(self._bootstrap.workers):
                 nursery.start_soon(self._keep_alive, number)
+            for predecessor in list(self._predecessors):
+                nursery.start_soon(self._outlive, predecessor)
+
+    async def _outlive(self, predecessor: Predecessor) -> None:
+        await predecessor.live(self._lender, self._retire, self._retire_s)
+        self._predecessors.remove(predecessor)
 
     async def deploy(self, slice_: Slice, wanted: dict[str, Address]) -> Outcome:
         """Prepares a slice in every worker and swaps them all, or none. ``wanted`` must be bound already."""
@@ -92,6 +119,7 @@ class Fleet:
                 return Outcome(failed.reason, failed.message, failed.source)
             self._slice, self._names = slice_, frozenset(wanted)
             pause = await self._swap_all(workers, slice_)
+            self._retire.set()
             return Outcome(prepare_ms=max(one.duration_ms for one in prepared), pause_ms=pause)
 
     async def update(self, live: LiveUpdate) -> None:
@@ -132,9 +160,27 @@ class Fleet:
     async def drain(self, deadline_s: float) -> None:
         """Has all workers finish what is in flight; returns when all have, or at the deadline."""
         self._stopping = True
+        self._retire.set()
         async with trio.open_nursery() as nursery:
             for worker in list(self._up.values()):
                 nursery.start_soon(worker.drain, deadline_s)
+        while self.outlived:  # noqa: ASYNC110  once in a process's life, and the caller has a deadline
+            await trio.sleep(0.05)
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[tuple[HandedWorker, ...]]:
+        """The workers as they can be handed over: nothing is deployed and no frame is half sent while this is open."""
+        async with self._turn:
+            held: list[WorkerProcess | Predecessor] = [*self._up.values(), *self._predecessors]
+            handed = []
+            for worker in held:
+                channel, pending = await worker.hold()
+                handed.append(HandedWorker(worker.number, worker.pid, channel, pending, worker.draining))
+            try:
+                yield tuple(handed)
+            finally:
+                for worker in held:
+                    worker.let_go()
 
     async def _prepare_all(self, workers: list[WorkerProcess], slice_: Slice, fresh: frozenset[str]) -> list[Prepared]:
         generation = self._generation

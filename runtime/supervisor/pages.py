@@ -19,8 +19,13 @@ from runtime.supervisor.sockets import Address, BindError, listening_socket
 MAX_BODY_BYTES = 1024
 
 
-async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: Asked) -> dict[str, Address]:
-    """Serves all pages in a nursery and returns where; raises BindError for a port that cannot be bound."""
+async def open_pages(
+    nursery: trio.Nursery, bootstrap: Bootstrap, asked: Asked, held: dict[str, socket.socket]
+) -> dict[str, Address]:
+    """Serves all pages in a nursery and returns where; raises BindError for a port that cannot be bound.
+
+    ``held`` are the listening sockets by page: those that are there already are used, the others added.
+    """
     ports = bootstrap.ports
     tables: tuple[tuple[str, str, int, dict[str, Page], dict[str, Page]], ...] = (
         ("admin", admin_host(bootstrap), ports.admin, admin.ADMIN, admin.ACTIONS),
@@ -41,9 +46,11 @@ async def open_pages(nursery: trio.Nursery, bootstrap: Bootstrap, asked: Asked) 
         if port < 0:
             continue
         try:
-            listener = ServiceListener(listening_socket((host, port), shared=False))
+            if name not in held:
+                held[name] = listening_socket((host, port), shared=False)
         except OSError as error:
             raise BindError(f"the {name} port {host}:{port} cannot be bound: {error.strerror}") from None
+        listener = ServiceListener(held[name])
         answer = partial(serve, admin.pages(table, asked, actions), [listener], max_body_bytes=MAX_BODY_BYTES)
         (opened[name],) = await nursery.start(answer)
     return opened

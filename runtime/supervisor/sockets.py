@@ -49,20 +49,23 @@ def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dic
     return wanted
 
 
-def with_real_ports(bootstrap: Bootstrap) -> Bootstrap:
-    """The bootstrap with an outbound port of 0 replaced by a free one, so that every worker binds the same."""
+def with_real_ports(bootstrap: Bootstrap, *, outbound: int = 0) -> Bootstrap:
+    """The bootstrap with an outbound port of 0 replaced by ``outbound`` or a free one, so that every worker binds the same."""
     if bootstrap.ports.outbound != 0:
         return bootstrap
-    ports = msgspec.structs.replace(bootstrap.ports, outbound=free_port(bootstrap.address))
+    ports = msgspec.structs.replace(bootstrap.ports, outbound=outbound or free_port(bootstrap.address))
     return msgspec.structs.replace(bootstrap, ports=ports)
 
 
 class Sockets:
     """Owns the bound sockets: for each name one per worker. A worker gets duplicates; these here keep the queue when it dies."""
 
-    def __init__(self, *, workers: int) -> None:
+    def __init__(self, *, workers: int, inherited: dict[str, list[socket.socket]] | None = None) -> None:
         self._workers = workers
-        self._bound: dict[str, list[socket.socket]] = {}
+        self._bound: dict[str, list[socket.socket]] = inherited or {}
+        for bound in self._bound.values():
+            # More workers than before: further sockets for an address that is ours already.
+            bound += [_beside(bound[0]) for _ in range(workers - len(bound))]
 
     def names(self) -> frozenset[str]:
         """What is bound now."""
@@ -80,6 +83,10 @@ class Sockets:
             self.release(fresh)
             raise BindError(_explain(name, error)) from None
         return fresh
+
+    def all(self) -> dict[str, list[socket.socket]]:
+        """Every bound socket, by name."""
+        return self._bound
 
     def of_worker(self, worker: int, names: Iterable[str]) -> dict[str, socket.socket]:
         """One worker's sockets of these names."""
@@ -115,6 +122,14 @@ def listening_socket(address: Address, *, shared: bool) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _beside(bound: socket.socket) -> socket.socket:
+    """One more socket that listens where this one does."""
+    if bound.family == socket.AF_UNIX:
+        return bound.dup()
+    host, port, *_ = bound.getsockname()
+    return listening_socket((host, port), shared=True)
 
 
 def _clear(path: str) -> None:

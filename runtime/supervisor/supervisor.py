@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import trio
 
 from runtime.bootstrap import Bootstrap
@@ -31,6 +32,7 @@ from runtime.socket_address import shown
 from runtime.supervisor.engines import fleet_for, sockets_for
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Outcome
+from runtime.supervisor.handover import FORMAT, Handed, HandoverError, Inherited, execute, numbers_of, preflight
 from runtime.supervisor.leaving import DRAIN_S, Leaving
 from runtime.supervisor.pages import open_pages
 from runtime.supervisor.readiness import why_not_ready
@@ -47,6 +49,9 @@ ATTEMPTS = {"bind": 1_000_000, "worker": 2}
 but a slice that kills workers costs their connections each time. What does not load is never tried again."""
 
 LONGEST_RETRY_S = 15.0
+UPGRADE_S = 0.2
+"""How long the answer to a request for an upgrade has to get out."""
+
 WITHDRAW_S = 0.3
 """How long peers get to hear that this workload has left the registry, before it stops to accept."""
 
@@ -61,14 +66,22 @@ class Supervisor:
         bootstrap: Bootstrap,
         *,
         command: Sequence[str] = WORKER_COMMAND,
+        inherited: Inherited | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         require_root(bootstrap)
-        self.bootstrap = with_real_ports(bootstrap)
+        inherited = inherited or Inherited()
+        workers = max(bootstrap.workers, inherited.workers_per_address)
+        if workers > bootstrap.workers:
+            # What waits in a queue of the program before must find a worker.
+            log.warning("%d workers until the next restart, as before the upgrade", workers)
+        bootstrap = msgspec.structs.replace(bootstrap, workers=workers)
+        self.bootstrap = with_real_ports(bootstrap, outbound=inherited.outbound)
         self.running = Running(clock=clock)
         self._state = Path(bootstrap.state)
-        self._sockets = sockets_for(bootstrap)
-        self.fleet = fleet_for(self.bootstrap, self._sockets, command=command)
+        self._sockets = sockets_for(bootstrap, inherited)
+        self._page_sockets = dict(inherited.pages)
+        self.fleet = fleet_for(self.bootstrap, self._sockets, command=command, inherited=inherited)
         self._names = Names()
         self._credentials = CredentialFiles(bootstrap.credentials)
         self._control = ControlClient(bootstrap.control, bootstrap.control_ca) if bootstrap.control else None
@@ -99,7 +112,7 @@ class Supervisor:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self.pages = await open_pages(nursery, self.bootstrap, self)
+                self.pages = await open_pages(nursery, self.bootstrap, self, self._page_sockets)
                 self._start_tasks(nursery)
                 task_status.started()
                 await self._stopping.wait()
@@ -114,6 +127,32 @@ class Supervisor:
     def stop(self) -> None:
         """Asks for a graceful end: drain, then return."""
         self._stopping.set()
+
+    async def preflight(self) -> None:
+        """Asks the program that is installed now whether it could take over; raises HandoverError."""
+        await preflight()
+
+    async def upgrade_soon(self) -> None:
+        """Becomes that program, in a moment; where that fails in spite of all, says why."""
+        await trio.sleep(UPGRADE_S)
+        try:
+            await self.upgrade()
+        except HandoverError as error:
+            log.error("no upgrade: %s; what serves goes on", error)  # noqa: TRY400  the reason says it all
+
+    async def upgrade(self) -> None:
+        """Becomes the program that was asked by ``preflight``, without letting go of a connection; raises HandoverError, and then nothing has
+        changed."""
+        async with self.fleet.held() as workers:
+            if self.stopping:
+                raise HandoverError("the proxy is ending")
+            sockets = numbers_of(self._sockets.all())
+            pages = {name: one.fileno() for name, one in self._page_sockets.items()}
+            log.info("upgrading in place; %d workers serve meanwhile", len(workers))
+            try:
+                execute(Handed(FORMAT, sockets, pages, workers, self.bootstrap.ports.outbound))
+            except OSError as error:
+                raise HandoverError(f"the program cannot be run: {error.strerror}") from None
 
     def in_background(self, act: Callable[[], Awaitable[None]]) -> None:
         """Runs something until it is done, or the proxy ends."""
@@ -284,6 +323,8 @@ class Supervisor:
     def not_ready(self) -> str:
         """Why the proxy is not ready, "" where it is."""
         deployed = self.running.deployed
+        if deployed is None and self.fleet.outlived and not self._stopping.is_set():
+            return ""  # The workers of the program before serve.
         return why_not_ready(
             deployed.facts if deployed is not None else None,
             self.running.svid,

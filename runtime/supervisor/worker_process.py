@@ -52,6 +52,7 @@ class WorkerProcess:
 
     def __init__(self, number: int, process: trio.Process, channel: Channel) -> None:
         self.number = number
+        self.draining = False
         self.process = process
         self._channel = channel
         self._held: frozenset[str] = frozenset()
@@ -140,6 +141,19 @@ class WorkerProcess:
         with contextlib.suppress(WorkerFailedError):
             await self._order(Drain(deadline_s))
             await self._report(Drained, deadline_s + 2.0)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    async def hold(self) -> tuple[int, bytes]:
+        """See Channel.hold."""
+        return await self._channel.hold()
+
+    def let_go(self) -> None:
+        """See Channel.release."""
+        self._channel.release()
 
     def kill(self) -> None:
         """Ends the process now."""

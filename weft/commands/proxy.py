@@ -14,6 +14,8 @@ import trio
 from runtime.bootstrap import Bootstrap, BootstrapError, load
 from runtime.discovery.control import ControlError
 from runtime.envoy.binary import EnvoyMissingError
+from runtime.fetch.saved import require_root
+from runtime.supervisor.handover import HandoverError, asked_for_preflight, ready_for_signals, take_over
 from runtime.supervisor.sockets import BindError
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.store import StoreError
@@ -57,14 +59,18 @@ def command(kind: str, file: Path, **given: object) -> None:
     """
     with one_sentence(BootstrapError, BindError, ControlError, EnvoyMissingError, StoreError, OSError):
         bootstrap = _override(load(file), kind, given)
+        if asked_for_preflight():
+            require_root(bootstrap)
+            return
         log_to_stderr()
         trio.run(_run, bootstrap)
 
 
 async def _run(bootstrap: Bootstrap) -> None:
-    """Runs the supervisor; the first signal drains, a second one ends at once."""
-    supervisor = Supervisor(bootstrap)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    """Runs the supervisor; the first signal drains, a second one ends at once. SIGUSR2 upgrades in place."""
+    supervisor = Supervisor(bootstrap, inherited=take_over())
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGUSR2) as signals:
+        ready_for_signals()
         async with trio.open_nursery() as nursery:
 
             async def serve() -> None:
@@ -73,10 +79,22 @@ async def _run(bootstrap: Bootstrap) -> None:
 
             nursery.start_soon(serve)
             async for number in signals:
+                if number == signal.SIGUSR2:
+                    nursery.start_soon(_upgrade, supervisor)
+                    continue
                 log.info("%s: ending", signal.Signals(number).name)
                 if supervisor.stopping:
                     nursery.cancel_scope.cancel()
                 supervisor.stop()
+
+
+async def _upgrade(supervisor: Supervisor) -> None:
+    """Becomes the program that is installed now; where that cannot be, says why."""
+    try:
+        await supervisor.preflight()
+        await supervisor.upgrade()
+    except HandoverError as error:
+        log.error("no upgrade: %s; what serves goes on", error)  # noqa: TRY400  the reason says it all
 
 
 def _override(bootstrap: Bootstrap, kind: str, given: dict[str, object]) -> Bootstrap:
