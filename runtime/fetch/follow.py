@@ -82,6 +82,7 @@ class Follower:
         self._session = session
         self._send = send
         self._unkept = trio.Event()
+        self._rootless = False
         self._look_problem: FetchProblem | None = None
         self._keep_problem: FetchProblem | None = None
         self._lock = threading.Lock()
@@ -91,6 +92,7 @@ class Follower:
     async def start(self) -> None:
         """Restores the saved slice, which is told only where the store has nothing better to say."""
         restored = await self._attempt(self._session.restore)
+        self._rootless = isinstance(restored, FetchProblem) and restored.reason is Reason.UNKNOWN_ROOT
         if not await self.look() and isinstance(restored, VerifiedSlice):
             await self._send.send(restored)
 
@@ -112,6 +114,17 @@ class Follower:
         if news is not None:
             await self._tell(news)
         return news is not None
+
+    async def _restore_late(self) -> bool:
+        """Takes up the saved slice where the root of trust was missing at the start and is there now, but the store is not; whether that was told."""
+        if not self._rootless or not self._session.has_root():
+            return False
+        self._rootless = False
+        restored = await self._attempt(self._session.restore)
+        if not isinstance(restored, VerifiedSlice):
+            return False
+        await self._tell(restored)
+        return True
 
     async def keep_forever(self, poll_s: float) -> None:
         """Keeps on disk what was verified last, and tries again at a slowing pace until the disk takes it. Runs until cancelled; what is

@@ -52,6 +52,10 @@ class Session:
         """What was verified last, None before the first."""
         return self._last.verified if self._last else None
 
+    def has_root(self) -> bool:
+        """Whether there is anything to verify by: the pinned root was read, or its file is there now."""
+        return bool(self._pinned) or Path(self._bootstrap.root).is_file()
+
     def restore(self) -> VerifiedSlice | None:
         """Takes up the saved slice, or returns None where there is none; raises Untrusted where it is not to be used."""
         bootstrap = self._bootstrap

@@ -12,10 +12,11 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from runtime.bootstrap import Bootstrap
+from runtime.bootstrap import Bootstrap, BootstrapError
 from runtime.fetch import FetchProblem, News, VerifiedSlice, follow
 from runtime.fetch.changes import MAX_DELAY_S, next_delay_s
 from runtime.fetch.follow import Follower
+from runtime.fetch.saved import require_root
 from runtime.fetch.session import Now, Session, wall_clock
 from snapshot.index import Selector
 from snapshot.store import Store
@@ -113,6 +114,31 @@ async def test_a_store_that_is_gone_leaves_the_saved_slice(tmp_path: Path) -> No
         assert await next_release(news) == first
         (tmp_path / "elsewhere").rename(store.path)
         assert await next_release(news) == first
+
+
+async def test_a_root_that_comes_back_makes_the_saved_slice_usable_without_the_store(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    first = release_mesh(store, mesh("one"))
+    bootstrap = bootstrap_in(tmp_path)
+    async with following(bootstrap) as news:
+        assert await next_release(news) == first
+    store.path.rename(tmp_path / "elsewhere")
+    root = trio.Path(bootstrap.root)
+    await root.rename(tmp_path / "root.away")
+    # A saved slice that nothing can be verified by is no reason not to start, and none to serve.
+    require_root(bootstrap)
+    async with following(bootstrap) as news:
+        assert await next_problem(news) is Reason.UNKNOWN_ROOT
+        assert await next_problem(news) is Reason.MISSING
+        await trio.Path(tmp_path / "root.away").rename(root)
+        assert await next_release(news) == first
+
+
+def test_without_a_root_and_a_saved_slice_a_proxy_does_not_start(tmp_path: Path) -> None:
+    bootstrap = bootstrap_in(tmp_path)
+    Path(bootstrap.root).unlink()
+    with pytest.raises(BootstrapError, match=r"no root of trust at .*root\.json.*weft keys init"):
+        require_root(bootstrap)
 
 
 async def test_a_frozen_store_is_told_while_the_slice_goes_on(tmp_path: Path) -> None:
