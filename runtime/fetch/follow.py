@@ -105,7 +105,7 @@ class Follower:
         self.looked_s = trio.current_time() - begin
         if isinstance(outcome, FetchProblem):
             self.failures += 1
-            return False
+            return await self._restore_late()
         self.failures = 0
         recovered, self._look_problem = self._look_problem is not None, None
         if outcome is not None:
