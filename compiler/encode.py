@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any, ForwardRef, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -130,8 +131,25 @@ def _sources(value: object) -> Iterable[SourceRef]:
     if isinstance(value, SourceRef):
         yield value
     elif isinstance(value, msgspec.Struct):
-        for field in value.__struct_fields__:
+        for field in _leading(type(value)):
             yield from _sources(getattr(value, field))
     elif isinstance(value, tuple):
         for item in value:
             yield from _sources(item)
+
+
+@cache
+def _leading(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of a struct in which a SourceRef can stand: most are texts and numbers, and sections have many."""
+    hints = get_type_hints(kind)
+    return tuple(field for field in kind.__struct_fields__ if _can_hold(hints[field], frozenset({kind})))
+
+
+def _can_hold(hint: Any, passed: frozenset[type]) -> bool:
+    """Whether a value of an annotation can hold a SourceRef; ``passed`` are the structs on the way, which say nothing new of themselves."""
+    if hint in (SourceRef, Any, object) or isinstance(hint, str | ForwardRef | TypeVar):
+        return True
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        inner = get_type_hints(hint).values() if hint not in passed else ()
+        return any(_can_hold(found, passed | {hint}) for found in inner)
+    return any(_can_hold(found, passed) for found in get_args(hint))

@@ -28,6 +28,9 @@ from compiler.wording import shown
 Schema = dict[str, Any]
 
 
+_ABOUT_SCALARS = frozenset({"$ref", "format", "x-weft-rules"})
+
+
 class _Spot(NamedTuple):
     """A node of a document with the part of the schema that describes it."""
 
@@ -70,14 +73,22 @@ def _spots(root: Schema, top: Node) -> Iterator[_Spot]:
         yield _Spot(schema, node, path)
         if isinstance(node, Sequence):
             items = schema.get("items")
-            waiting += [_Spot(items, item, (*path, index)) for index, item in enumerate(node) if items]
+            if items:
+                waiting += [
+                    _Spot(items, item, (*path, index)) for index, item in enumerate(node) if _is_judged(items, item)
+                ]
         elif isinstance(node, Mapping):
             fields, others = schema.get("properties", {}), schema.get("additionalProperties")
             for name, value in node.entries.items():
                 inner = fields.get(name, others)
                 # Labels and annotations of the object itself select nothing.
-                if isinstance(inner, dict) and name != "metadata":
+                if isinstance(inner, dict) and name != "metadata" and _is_judged(inner, value):
                     waiting.append(_Spot(inner, value, (*path, name)))
+
+
+def _is_judged(schema: Schema, node: Node) -> bool:
+    """Whether there may be something to say: of most scalars the shape is all, and most nodes are scalars."""
+    return not isinstance(node, Scalar) or not _ABOUT_SCALARS.isdisjoint(schema)
 
 
 def _repeated(document: Document, spot: _Spot, fields: list[str]) -> Iterator[Diagnostic]:
