@@ -151,7 +151,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "CronJob": frozenset(f"spec.jobTemplate.{path}" for path in paths(_TEMPLATE_CARRIED)),
     "VirtualService": paths(f"""
         spec.(hosts[]|gateways[]|exportTo[])
-        spec.http[].(name|timeout)
+        spec.http[].(name|timeout|delegate.name|delegate.namespace)
         spec.http[].match[].(name|port|sourceLabels{{}}|sourceNamespace|gateways[]|ignoreUriCase)
         spec.http[].match[].(uri|scheme|method|authority|headers{{}}|withoutHeaders{{}}|queryParams{{}}).(exact|prefix|regex)
         spec.(http|tls|tcp)[].route[].destination.(host|subset|port.number)
@@ -273,7 +273,6 @@ REFUSED: dict[str, frozenset[str]] = {
     "Service": paths("spec.internalTrafficPolicy"),
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
-        spec.http[].delegate
         spec.http[].fault.(delay.exponentialDelay|abort.http2Error)
         spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
     """),

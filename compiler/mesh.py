@@ -148,6 +148,11 @@ class Mesh:
         return [item for item in self.gateways.values() if self.is_asked_about(item.meta)]
 
     @cached_property
+    def delegates(self) -> dict[tuple[str, str], VirtualService]:
+        """The VirtualServices that have no hosts, to which others may leave their routes, by namespace and name."""
+        return {(item.meta.namespace, item.meta.name): item for item in self.virtual_services if not item.hosts}
+
+    @cached_property
     def listener_sets_by_place(self) -> dict[tuple[str, str], ListenerSet]:
         """The ListenerSets by namespace and name."""
         return {(item.meta.namespace, item.meta.name): item for item in self.listener_sets}

@@ -36,7 +36,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     ``hosts`` are those that it declares or rules, ``leads`` those that it sends requests to or is an alias of. ``labels`` are a workload's pods', a
     Namespace's own and a Gateway's selector. ``parents`` of a route are kind and namespace of what it attaches to; ``refs`` are the
-    Services behind a route, and the Secrets and ConfigMaps of listeners. ``traits`` say what only a few have.
+    Services behind a route, a VirtualService's delegates, and the Secrets and ConfigMaps of listeners. ``traits`` say what only a few have.
     """
 
     exports: tuple[str, ...] = ()
@@ -166,6 +166,7 @@ def _virtual_service(document: Document, item: VirtualService) -> Facts:
         exports=item.export_to,
         hosts=tuple(dict.fromkeys(hosts)),
         leads=tuple(dict.fromkeys(full_host(target.host.value, namespace) for target in targets)),
+        refs=tuple((rule.delegate.namespace, rule.delegate.name) for rule in item.http if rule.delegate),
         traits=tuple(traits),
     )
 

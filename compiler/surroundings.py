@@ -142,6 +142,8 @@ class Neighbours:
     def _around_rules(self, home: str, items: list[Outline]) -> set[int]:
         inventory, found = self.inventory, self._led_to(home, items)
         for item in items:
+            delegates = (inventory.by_place.get(("VirtualService", *place)) for place in item.facts.refs)
+            found.update(number for number in delegates if number is not None)
             for host in item.facts.hosts:
                 found.update(inventory.by_declared_host.get(host, ()))
                 found.update(inventory.by_routed_host.get(host, ()))

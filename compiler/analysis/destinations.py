@@ -1,4 +1,4 @@
-"""Routes to hosts, ports and subsets that do not exist: their requests would be answered 503."""
+"""Routes to hosts, ports, subsets and delegates that do not exist: their requests would be answered 503."""
 
 from __future__ import annotations
 
@@ -6,29 +6,49 @@ from collections.abc import Iterator
 
 from compiler.analysis.meant_hosts import advice
 from compiler.catalog import diagnostic
+from compiler.delegates import delegate_of, merged_rules
 from compiler.diagnostic import Diagnostic, Span
 from compiler.hosts import full_host
 from compiler.link.view import View, Views
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.cursor import Cursor, Located
 from compiler.resources.meta import Meta
-from compiler.resources.virtual_service import Target, VirtualService, targets_of
+from compiler.resources.virtual_service import DelegateRef, HttpRule, Target, VirtualService, targets_of
 from compiler.resources.written import Written
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """IST0101 for what is missing, IST0112 where a service has several ports and the destination names none."""
+    """IST0101 for what is missing, IST0112 where a service has several ports and the destination names none, IST0130 for delegates' dead rules."""
     views = Views(mesh)
     for service in mesh.virtual_services:
         view = views.of(service.meta.namespace)
         for target in targets_of(service):
             yield from _target(view, service, target)
+        for leaving in service.http:
+            if leaving.delegate is not None:
+                yield from _delegate(mesh, service, leaving, leaving.delegate)
     for item in mesh.written("VirtualService"):
         for rule in item.spec.each("http"):
             mirrors = [rule.at("mirror"), *(mirror.at("destination") for mirror in rule.each("mirrors"))]
             for mirror in mirrors:
                 if mirror is not None:
                     yield from _mirror(views.of(item.meta.namespace), item, mirror)
+
+
+def _delegate(mesh: Mesh, owner: VirtualService, rule: HttpRule, ref: DelegateRef) -> Iterator[Diagnostic]:
+    delegate = delegate_of(owner, ref, mesh.delegates)
+    if delegate is None:
+        named = f"{ref.namespace}/{ref.name}"
+        message = f"delegate {named} is no VirtualService without hosts that {owner.meta.namespace} can see"
+        yield diagnostic("IST0101", message, ref.span, resource=owner.meta.id)
+        return
+    held = len(merged_rules(rule, delegate, owner.meta.namespace))
+    if held < len(delegate.http):
+        message = (
+            f"{len(delegate.http) - held} of {len(delegate.http)} rules of delegate {ref.namespace}/{ref.name} take no request: "
+            f"what they match is not part of what {rule.source.path} matches"
+        )
+        yield diagnostic("IST0130", message, ref.span, resource=owner.meta.id)
 
 
 def _target(view: View, owner: VirtualService, target: Target) -> Iterator[Diagnostic]:

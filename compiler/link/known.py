@@ -36,7 +36,16 @@ class Known:
         reaches = self._reaches(namespace)
         services = self._services.seen_from(namespace)
         rules = self._rules.seen_from(namespace)
-        return (services, rules) if reaches is None else self._within(namespace, reaches, services, rules)
+        if reaches is None:
+            return services, rules | self._delegates(rules)
+        return self._within(namespace, reaches, services, rules)
+
+    def _delegates(self, rules: Iterable[int]) -> set[int]:
+        """The VirtualServices that some of these leave routes to, whomever they are exported to."""
+        inventory = self._inventory
+        places = {place for number in rules for place in inventory.outlines[number].facts.refs}
+        found = (inventory.by_place.get((RULES, *place)) for place in places)
+        return {number for number in found if number is not None}
 
     def _within(
         self, namespace: str, reaches: list[Reach], services: set[int], rules: set[int]
@@ -47,6 +56,7 @@ class Known:
             for number in self._near(reaches, rules, RULES)
             if any(reach.imports(outlines[number].namespace, outlines[number].facts.hosts) for reach in reaches)
         }
+        imported |= self._delegates(imported)
         admitted = [
             host
             for number in self._near(reaches, services, *DECLARING)

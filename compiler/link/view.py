@@ -7,6 +7,7 @@ from functools import cached_property
 
 import msgspec
 
+from compiler.delegates import undelegated
 from compiler.hosts import covers, full_host, is_visible, specificity
 from compiler.link.clusters import build_cluster
 from compiler.link.reach import Reach
@@ -71,9 +72,9 @@ class View:
 
     @cached_property
     def virtual_services(self) -> list[VirtualService]:
-        """The visible VirtualServices, in order, without those that a Sidecar keeps out."""
+        """The visible VirtualServices, in order, without those that a Sidecar keeps out, with the rules of their delegates."""
         return [
-            item
+            undelegated(item, self.mesh.delegates)
             for item in self.mesh.virtual_services
             if is_visible(item.export_to, item.meta.namespace, self.namespace)
             and (self.reach is None or self.reach.imports(item.meta.namespace, full_hosts(item)))

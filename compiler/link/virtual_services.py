@@ -59,8 +59,8 @@ def binds(service: VirtualService, gateway: str) -> bool:
 def http_routes(view: View, service: VirtualService, at: Standpoint) -> list[Route]:
     """The routes of a VirtualService's ``http`` in the order written: one per match, so that each can be named and explained."""
     routes = []
-    namespace = service.meta.namespace
     for rule in service.http:
+        namespace = rule.namespace or service.meta.namespace
         made = []
         if not rule.matches:
             made.append(_route(view, rule, None, namespace, at))
@@ -85,7 +85,7 @@ def _route(view: View, rule: HttpRule, match: HttpMatch | None, namespace: str, 
         request_headers=rule.request_headers,
         response_headers=rule.response_headers,
         fault=rule.fault,
-        timeout_ms=rule.timeout_ms,
+        timeout_ms=rule.timeout_ms or 0,
         retry=(rule.retry or DEFAULT_RETRY) if forwards else None,
         cors=rule.cors,
     )

@@ -75,10 +75,19 @@ class HttpMatch(msgspec.Struct, frozen=True):
     span: Span
 
 
-class HttpRule(msgspec.Struct, frozen=True):
-    """One entry of ``http``. Exactly one of ``redirect``, ``direct`` and ``targets`` is the action.
+class DelegateRef(msgspec.Struct, frozen=True):
+    """The VirtualService that a rule leaves its requests to."""
 
-    ``redirect_to_request_port`` asks for the port of the listener, which the redirect cannot hold before link.
+    namespace: str
+    name: str
+    span: Span
+
+
+class HttpRule(msgspec.Struct, frozen=True):
+    """One entry of ``http``. Exactly one of ``redirect``, ``direct``, ``targets`` and ``delegate`` is the action.
+
+    ``redirect_to_request_port`` asks for the port of the listener, which the redirect cannot hold before link. ``namespace`` is where
+    short names are completed, where that is not the VirtualService's own. ``timeout_ms`` is None where none is written.
     """
 
     name: str
@@ -94,10 +103,12 @@ class HttpRule(msgspec.Struct, frozen=True):
     response_headers: HeaderEdits
     authority: str | None
     fault: Fault | None
-    timeout_ms: int
+    timeout_ms: int | None
     retry: Retry | None
     mirrors: tuple[MirrorTarget, ...] = ()
     cors: Cors | None = None
+    delegate: DelegateRef | None = None
+    namespace: str = ""
 
 
 class ConnectionMatch(msgspec.Struct, frozen=True):
@@ -139,13 +150,13 @@ def read_virtual_service(document: Document, positions: Positions) -> VirtualSer
         hosts=spec.references("hosts"),
         gateways=spec.references("gateways"),
         export_to=spec.texts("exportTo") or ("*",),
-        http=tuple(_http_rule(rule) for rule in spec.each("http")),
+        http=tuple(_http_rule(rule, meta.namespace) for rule in spec.each("http")),
         tls=tuple(_connection_rule(rule) for rule in spec.each("tls")),
         tcp=tuple(_connection_rule(rule) for rule in spec.each("tcp")),
     )
 
 
-def _http_rule(rule: Cursor) -> HttpRule:
+def _http_rule(rule: Cursor, namespace: str) -> HttpRule:
     headers = rule.at("headers")
     request, authority = header_edits(headers.at("request") if headers else None)
     response, _ = header_edits(headers.at("response") if headers else None)
@@ -163,11 +174,18 @@ def _http_rule(rule: Cursor) -> HttpRule:
         response_headers=response,
         authority=authority,
         fault=read_fault(rule.at("fault")),
-        timeout_ms=rule.duration_ms("timeout") or 0,
+        timeout_ms=rule.duration_ms("timeout"),
         retry=read_retry(rule.at("retries")),
         mirrors=tuple(_mirrors(rule)),
         cors=read_cors(rule.at("corsPolicy")),
+        delegate=_delegate(rule.at("delegate"), namespace),
     )
+
+
+def _delegate(delegate: Cursor | None, namespace: str) -> DelegateRef | None:
+    if delegate is None:
+        return None
+    return DelegateRef(delegate.text("namespace") or namespace, delegate.text("name"), delegate.span)
 
 
 def _targets(rule: Cursor) -> tuple[WeightedTarget, ...]:
