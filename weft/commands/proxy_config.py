@@ -21,13 +21,13 @@ ROUTES = ("RoutesConfigDump", {"static_route_configs": "route_config", "dynamic_
 SECRETS = ("SecretsConfigDump", {"static_secrets": "secret", "dynamic_active_secrets": "secret"})
 
 _FILTERS = {
-    "fqdn": "Only services whose name contains this.",
-    "name": "Only resources whose name contains this.",
-    "subset": "Only this subset.",
-    "direction": "inbound or outbound.",
-    "address": "Only this IP address.",
-    "cluster": "Only this cluster, by its whole name.",
-    "status": "HEALTHY or UNHEALTHY.",
+    "fqdn": ("HOST", "Only services whose name contains this."),
+    "name": ("NAME", "Only resources whose name contains this."),
+    "subset": ("SUBSET", "Only this subset."),
+    "direction": ("SIDE", "inbound or outbound."),
+    "address": ("IP", "Only this IP address."),
+    "cluster": ("CLUSTER", "Only this cluster, by its whole name."),
+    "status": ("STATUS", "HEALTHY or UNHEALTHY."),
 }
 
 
@@ -60,7 +60,8 @@ def _asking(*filters: str, port: bool = False, output: bool = True) -> Callable[
         if port:
             made = click.option("--port", metavar="N", type=click.IntRange(1, 65_535), help="Only this port.")(made)
         for name in reversed(filters):
-            made = click.option(f"--{name}", metavar="TEXT", help=_FILTERS[name])(made)
+            metavar, text = _FILTERS[name]
+            made = click.option(f"--{name}", metavar=metavar, help=text)(made)
         made = click.option("--admin", metavar="ADDR:PORT", help="The admin port, instead of the argument.")(made)
         whole: Callable[..., Any] = click.argument("proxy", metavar="[ADDRESS:PORT]", required=False)(made)
         return whole
@@ -78,23 +79,29 @@ def command() -> None:
     """Show what one running proxy is configured with, whichever engine serves it."""
 
 
-@command.command(
-    "clusters", epilog=ending("weft proxy-config clusters 127.0.0.1:15000 --fqdn reviews --port 9080 -o yaml")
-)
+@command.command("clusters", epilog=ending("weft proxy-config clusters 127.0.0.1:15000 --fqdn reviews -o yaml"))
 @_asking("fqdn", "name", "subset", "direction", port=True)
 def clusters(address: str, wanted: Wanted, output: str) -> None:
     """Clusters: where requests can go."""
     _print(rows.CLUSTER_TITLES, rows.clusters(dumped(address, *CLUSTERS), wanted), output)
 
 
-@command.command("listeners", epilog=ending("weft proxy-config listeners 127.0.0.1:15000 --port 15001"))
+@command.command(
+    "listeners",
+    short_help="What is accepted where.",
+    epilog=ending("weft proxy-config listeners 127.0.0.1:15000 --port 15001"),
+)
 @_asking("name", "address", "direction", port=True)
 def listeners(address: str, wanted: Wanted, output: str) -> None:
     """Listeners: what is accepted where, and what each filter chain does with it."""
     _print(rows.LISTENER_TITLES, rows.listeners(dumped(address, *LISTENERS), wanted), output)
 
 
-@command.command("routes", epilog=ending("weft proxy-config routes 127.0.0.1:15000 --name 9080 --fqdn reviews"))
+@command.command(
+    "routes",
+    short_help="Routes, with what in Git made each.",
+    epilog=ending("weft proxy-config routes 127.0.0.1:15000 --name 9080 --fqdn reviews"),
+)
 @_asking("name", "fqdn")
 def routes(address: str, wanted: Wanted, output: str) -> None:
     """Routes, in the order in which they are asked, each with the resource in Git that made it."""
@@ -126,7 +133,11 @@ def bootstrap(address: str, wanted: Wanted, output: str) -> None:
     click.echo(written(found.get("bootstrap", {}), "json" if output == "table" else output), nl=False)
 
 
-@command.command("log", epilog=ending("weft proxy-config log 127.0.0.1:15000 --level weft.proxy:debug"))
+@command.command(
+    "log",
+    short_help="How much each part of the proxy says.",
+    epilog=ending("weft proxy-config log 127.0.0.1:15000 --level weft.proxy:debug"),
+)
 @_asking(output=False)
 @click.option("--level", metavar="LEVEL|NAME:LEVEL", multiple=True, help="Sets the level of all loggers, or of one.")
 def log(address: str, wanted: Wanted, level: tuple[str, ...]) -> None:
