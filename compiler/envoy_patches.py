@@ -33,9 +33,8 @@ def answer_patches(document: Document, refused: Refused, code: str, about: Resou
         part, name = _text(patch, "applyTo"), _filter_name(patch)
         operation, context = _text(patch, "patch", "operation"), _text(patch, "match", "context")
         place: Path = ("spec", "configPatches", index)
-        called = " ".join([operation, "of", part or "no named part", *([f"`{name}`"] if name else [])]).removeprefix(
-            "of "
-        )
+        target = f"{part or 'no named part'} `{name}`" if name else part or "no named part"
+        called = f"{operation} of {target}" if operation else target
         yield diagnostic(
             code,
             f"the patch ({called}) cannot be carried over: weft's proxies have no Envoy configuration to patch",

@@ -225,20 +225,20 @@ def test_what_is_others_to_carry_is_not_refused(text: str, refused: list[str]) -
     [
         (
             "{applyTo: CLUSTER, patch: {operation: MERGE}}",
-            "a patch of CLUSTER cannot",
+            "the patch (MERGE of CLUSTER) cannot",
             "`trafficPolicy` of a DestinationRule.",
         ),
         (
             "{applyTo: HTTP_FILTER, patch: {operation: INSERT_BEFORE, value: {name: envoy.filters.http.lua}}}",
-            "a patch of HTTP_FILTER `envoy.filters.http.lua` cannot",
-            "a TrafficExtension with `lua`. This version does not carry that yet.",
+            "the patch (INSERT_BEFORE of HTTP_FILTER `envoy.filters.http.lua`) cannot",
+            "a TrafficExtension with `lua` (this version does not carry that yet).",
         ),
         (
             "{applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {name: envoy.filters.http.local_ratelimit}}}}}",
             "`envoy.filters.http.local_ratelimit`",
-            "`connectionPool` of a DestinationRule",
+            "a RateLimit of weft/v1",
         ),
-        ("{patch: {operation: MERGE}}", "a patch of no named part", "the resource that serves the same purpose"),
+        ("{patch: {operation: MERGE}}", "the patch (MERGE of no named part) cannot", "Nothing does this"),
     ],
 )
 def test_each_patch_of_an_envoy_filter_is_answered_with_what_to_use(patch: str, words: str, advice: str) -> None:
