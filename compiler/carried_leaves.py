@@ -175,6 +175,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.(host|exportTo[]) spec.subsets[].(name|labels{})
         spec.(trafficPolicy|subsets[].trafficPolicy).portLevelSettings[].port.number
         spec.(trafficPolicy|subsets[].trafficPolicy).retryBudget.(percent|minRetryConcurrency)
+        spec.(trafficPolicy|subsets[].trafficPolicy).proxyProtocol.version
     """)
     | _policies(_POLICY_CARRIED),
     "Gateway": paths("""
@@ -277,7 +278,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
     """),
     "DestinationRule": paths("""
-        spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|proxyProtocol|retryBudget.budgetInterval)
+        spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|retryBudget.budgetInterval)
     """)
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""

@@ -76,6 +76,7 @@ def build_cluster(
         outlier=policy.outlier,
         locality=locality_load(mesh, service, policy),
         warmup=balancer.warmup if balance in ("least_request", "round_robin") else None,
+        proxy_protocol=policy.proxy_protocol,
     )
 
 

@@ -47,6 +47,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
     pool: ConnectionPool | None = None
     tls: ClientTls | None = None
     retry_budget: RetryBudget | None = None
+    proxy_protocol: str = ""
     ports: tuple[tuple[int, TrafficPolicy], ...] = ()
 
     def over(self, outer: TrafficPolicy | None) -> TrafficPolicy:
@@ -59,13 +60,16 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
             pool=self.pool or outer.pool,
             tls=self.tls or outer.tls,
             retry_budget=self.retry_budget or outer.retry_budget,
+            proxy_protocol=self.proxy_protocol or outer.proxy_protocol,
             ports=self.ports or outer.ports,
         )
 
     def at_port(self, number: int) -> TrafficPolicy:
         """What holds on one port."""
         found = dict(self.ports).get(number)
-        return self if found is None else msgspec.structs.replace(found, retry_budget=self.retry_budget)
+        if found is None:
+            return self
+        return msgspec.structs.replace(found, retry_budget=self.retry_budget, proxy_protocol=self.proxy_protocol)
 
 
 class Subset(msgspec.Struct, frozen=True):
@@ -128,8 +132,14 @@ def _policy(policy: Cursor | None) -> TrafficPolicy | None:
         pool=read_pool(policy.at("connectionPool")),
         tls=_tls(policy.at("tls")),
         retry_budget=_retry_budget(policy.at("retryBudget")),
+        proxy_protocol=_proxy_protocol(policy.at("proxyProtocol")),
         ports=tuple(ports),
     )
+
+
+def _proxy_protocol(wanted: Cursor | None) -> str:
+    """The version with which connections begin, "" for none; 1 where none is written."""
+    return wanted.text("version", "V1").lower() if wanted is not None else ""
 
 
 def read_pool(pool: Cursor | None) -> ConnectionPool | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from runtime.balance.localities import levels_of
 from runtime.balance.shares import Level, Share, shares
 from runtime.endpoints import LiveData, endpoints_of
 from runtime.http.pool import Pool, PoolKey
+from runtime.http.proxied import ProxiedPools
 from runtime.pacing import paced
 from runtime.telemetry import RequestSeries
 from snapshot.decision import Spread
@@ -173,8 +175,16 @@ class LiveCluster:
         pool = self._pools.get(key)
         if pool is None:
             protocol = self._protocol(downstream_protocol, key)
-            pool = self._pools[key] = self._plane.pools.get(self.section, endpoint, protocol)
+            pool = self._pools[key] = self._pools_to(endpoint, protocol)
         return pool
+
+    def _pools_to(self, endpoint: Endpoint, protocol: str) -> Pool:
+        pools, version = self._plane.pools, self.section.proxy_protocol
+        if not version:
+            return pools.get(self.section, endpoint, protocol)
+        # It takes a Pool's orders, and has one for each client.
+        proxied = ProxiedPools(version, partial(pools.get, self.section, endpoint, protocol), pools.let_go)
+        return cast("Pool", proxied)
 
     def _protocol(self, downstream_protocol: str, key: tuple[str, int, str, bool]) -> str:
         if key[3]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, proxy_protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_proxy_pb2
 from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
+from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from google.protobuf import struct_pb2
@@ -175,16 +176,29 @@ def http2_options(deadlines: Deadlines) -> Any:
     )
 
 
+def _naming_client(section: Cluster, socket: Message) -> Message:
+    """A transport socket whose connections begin with the PROXY protocol, where the cluster asks for it."""
+    if not section.proxy_protocol:
+        return socket
+    version = proxy_protocol_pb2.ProxyProtocolConfig.Version.Value(section.proxy_protocol.upper())
+    config = proxy_protocol_pb2.ProxyProtocolConfig(version=version)
+    wrapped = upstream_proxy_protocol_pb2.ProxyProtocolUpstreamTransport(config=config, transport_socket=socket)
+    return extension(base_pb2.TransportSocket, "envoy.transport_sockets.upstream_proxy_protocol", wrapped)
+
+
 def _transport(made: Message, section: Cluster, proxy: Proxy, place: Placement) -> None:
     """TLS towards all endpoints, or towards those that speak it where the cluster leaves that to each."""
     tls = section.tls
+    plain = extension(base_pb2.TransportSocket, "envoy.transport_sockets.raw_buffer", raw_buffer_pb2.RawBuffer())
+    plain = _naming_client(section, plain)
     if tls is None:
+        if section.proxy_protocol:
+            made.transport_socket.CopyFrom(plain)
         return
-    socket = upstream(tls, section.protocol, proxy, place.delivery)
+    socket = _naming_client(section, upstream(tls, section.protocol, proxy, place.delivery))
     if not (isinstance(tls, MeshUpstream) and tls.auto):
         made.transport_socket.CopyFrom(socket)
         return
-    plain = extension(base_pb2.TransportSocket, "envoy.transport_sockets.raw_buffer", raw_buffer_pb2.RawBuffer())
     criteria = struct_pb2.Struct()
     criteria.update(_MESH)
     kind = cluster_pb2.Cluster.TransportSocketMatch

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from policies.head import Headers, RequestHead, ResponseHead
+from policies.head import Headers, Peer, RequestHead, ResponseHead
 from policies.traffic import NO_EDITS
 from runtime.balance.retries import UNCOUNTED, grant_retry
 from runtime.http.deadlines import Deadlines
@@ -107,6 +107,11 @@ class Exchange:
         self.head = head
         self.fields = fields
         self.started = plane.lane.now
+
+    @property
+    def client(self) -> Peer:
+        """See FromClient."""
+        return self.downstream.peer
 
     # --- deciding ------------------------------------------------------------------------------------------------------------
 

@@ -33,13 +33,14 @@ _IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class PoolKey(NamedTuple):
-    """What must be equal for two requests to share connections."""
+    """What must be equal for two requests to share connections. ``preface`` is what these begin with, before any TLS."""
 
     cluster: str
     address: str
     port: int
     protocol: str
     tls: UpstreamTls | None
+    preface: bytes = b""
 
 
 class ClusterLoad:
@@ -115,6 +116,11 @@ class Pool:
         self.limits: PoolLimits = cluster.limits
         self.idle_s = cluster.limits.idle_timeout_ms / 1000 or NEVER
         self.idle_slack_s = slack(self.idle_s)
+
+    @property
+    def unused(self) -> bool:
+        """Whether nobody has a stream of it, or waits for one."""
+        return not self.active and not self._pending
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 
@@ -211,6 +217,7 @@ class Pool:
         sock = open_socket(address, self.key.port, self.plane.source_ip, self.limits.keep_alive)
         connection = self.plane.upstream_machines[self.key.protocol](self)
         connection.channel = self._channel(sock, connection)
+        connection.channel.preface = self.key.preface
         self._connecting += 1
         self.load.connections += 1
         self.connections.add(connection)
@@ -345,12 +352,12 @@ class Pools:
         self._pools: dict[PoolKey, Pool] = {}
         self._loads: dict[str, ClusterLoad] = {}
 
-    def get(self, cluster: Cluster, endpoint: Endpoint, protocol: str) -> Pool:
+    def get(self, cluster: Cluster, endpoint: Endpoint, protocol: str, preface: bytes = b"") -> Pool:
         """The pool to an endpoint of a cluster, as that cluster now is."""
         tls = cluster.tls
         if isinstance(tls, MeshUpstream) and tls.auto and not endpoint.mesh:
             tls = None
-        key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls)
+        key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls, preface)
         pool = self._pools.get(key)
         if pool is None:
             load = self._loads.setdefault(cluster.name, ClusterLoad())
@@ -361,8 +368,13 @@ class Pools:
 
     def keep(self, uses: Callable[[PoolKey], bool]) -> None:
         """Retires every pool that is not used any more."""
-        for key in [key for key in self._pools if not uses(key)]:
+        for key in [key for key, pool in self._pools.items() if not uses(key) or (key.preface and pool.unused)]:
             self._pools.pop(key).retire()
+
+    def let_go(self, pool: Pool) -> None:
+        """Retires a pool that nobody uses."""
+        self._pools.pop(pool.key, None)
+        pool.retire()
 
     @property
     def active(self) -> int:

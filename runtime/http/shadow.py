@@ -57,6 +57,7 @@ class Shadow:
         "_pool",
         "_stream",
         "_timer",
+        "client",
         "done",
     )
 
@@ -78,6 +79,7 @@ class Shadow:
         self._behind = 0
         self._stream: UpstreamStream | None = None
         self._fresh = False
+        self.client = downstream.peer
         self._pool = pool
         self._timer = Timer(self.give_up)
         after_ms = exchange.plan.decision.timeout_ms or exchange.generation.deadlines.stream_idle_ms

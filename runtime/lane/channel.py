@@ -49,7 +49,10 @@ class Sink(Protocol):
 
 
 class Channel:
-    """A plain connection. Owns the socket, its interest in events, and the bytes that the kernel has not taken yet."""
+    """A plain connection. Owns the socket, its interest in events, and the bytes that the kernel has not taken yet.
+
+    ``preface`` is what an outgoing one begins with.
+    """
 
     __slots__ = (
         "_connecting",
@@ -62,6 +65,7 @@ class Channel:
         "fd",
         "full",
         "lane",
+        "preface",
         "queued",
         "reading",
         "sink",
@@ -78,6 +82,7 @@ class Channel:
         self.clean_eof = True
         self.queued = 0
         self.full = False
+        self.preface = b""
         self._connecting = connecting
         self._out = bytearray()
         self.reading = True
@@ -129,6 +134,8 @@ class Channel:
             return
         self._connecting = False
         self._update()
+        if self.preface:
+            Channel.send(self, self.preface)  # Before TLS, where there is any.
         self._opened()
 
     def _opened(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policies.head import Headers, ResponseHead
+from policies.head import Headers, Peer, ResponseHead
 from runtime.http.rules import Fields
 from runtime.http.stream import UpstreamStream
 from runtime.lane.channel import Channel
@@ -73,6 +73,11 @@ class TcpRelay:
         plane.lane.wheel.set(self._timer, plane.lane.now, self._idle_s)
         channel.pause()
         plane.lane.soon(self._connect)
+
+    @property
+    def client(self) -> Peer:
+        """See FromClient."""
+        return self._accepted.peer
 
     @property
     def accepted(self) -> Accepted:

@@ -6,7 +6,7 @@ import pytest
 
 from snapshot.section import Listener
 from tests.compiler.compiled import compiled
-from tests.compiler.test_link_sidecars import mesh_config
+from tests.compiler.test_link_sidecars import SHOP, mesh_config
 
 EDGE = """\
 apiVersion: apps/v1
@@ -74,3 +74,47 @@ def test_the_mesh_says_it_for_all_gateways_and_for_no_sidecar() -> None:
         for listener in mesh.slice(name).listeners.values():
             assert isinstance(listener, Listener)
             assert listener.proxy_protocol == (listener.direction == "gateway")
+
+
+RULE = """\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: old, namespace: far}
+spec:
+  host: HOST
+  trafficPolicy: {POLICY}
+  subsets: [{name: v1, labels: {version: v1}SUBSET}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: other, namespace: far}
+spec:
+  hosts: [HOST]
+  http:
+  - route:
+    - {destination: {host: HOST, port: {number: 80}}, weight: 50}
+    - {destination: {host: HOST, subset: v1, port: {number: 80}}, weight: 50}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "subset", "expected"),
+    [
+        ("proxyProtocol: {version: V2}", "", {"": "v2", "v1": "v2"}),
+        ("proxyProtocol: {}", "", {"": "v1", "v1": "v1"}),
+        ("proxyProtocol: {version: V2}", ", trafficPolicy: {proxyProtocol: {version: V1}}", {"": "v2", "v1": "v1"}),
+        (
+            "proxyProtocol: {version: V2}, portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]",
+            "",
+            {"": "v2", "v1": "v2"},
+        ),
+        ("loadBalancer: {simple: RANDOM}", "", {"": "", "v1": ""}),
+    ],
+)
+def test_a_rule_says_with_which_version_a_hosts_connections_begin(
+    policy: str, subset: str, expected: dict[str, str]
+) -> None:
+    rule = RULE.replace("HOST", "other").replace("POLICY", policy).replace("SUBSET", subset)
+    made = compiled(SHOP + "---\n" + rule).slice("sidecar/shop/reviews-v1").clusters
+    found = {name: made[f"outbound|80|{name}|other.far.svc.cluster.local"].proxy_protocol for name in ("", "v1")}
+    assert found == expected

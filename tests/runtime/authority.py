@@ -83,6 +83,15 @@ class Authority:
                 context.load_cert_chain(file.name)
         return context
 
+    def server_context(self, shown: Svid | Credential) -> ssl.SSLContext:
+        """A server's TLS with this certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(shown.certificate_chain + shown.private_key)
+            file.flush()
+            context.load_cert_chain(file.name)
+        return context
+
 
 def identity(account: str, *, domain: str = "cluster.local") -> str:
     return f"spiffe://{domain}/ns/default/sa/{account}"
