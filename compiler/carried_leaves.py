@@ -92,7 +92,6 @@ _LISTENERS = """
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
-    "WorkloadGroup",
     "ProxyConfig",
     "Telemetry",
     "WasmPlugin",
@@ -132,6 +131,7 @@ INERT: dict[str, frozenset[str]] = {
     """),
     "Gateway": paths("spec.servers[].name"),
     "Sidecar": paths("spec.(egress|ingress)[].port.(name|targetPort)"),
+    "WorkloadGroup": paths("spec.metadata.annotations{}"),
     "GatewayClass": paths("spec.description"),
 }
 
@@ -189,6 +189,12 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.endpoints[].(address|ports{}|labels{}|locality|weight|serviceAccount)
     """),
     "WorkloadEntry": paths("spec.(address|ports{}|labels{}|locality|weight|serviceAccount)"),
+    "WorkloadGroup": paths("""
+        spec.metadata.labels{} spec.template.(labels{}|ports{}|serviceAccount)
+        spec.probe.(initialDelaySeconds|timeoutSeconds|periodSeconds|successThreshold|failureThreshold|exec.command[])
+        spec.probe.httpGet.(path|port|host|scheme|httpHeaders[].name|httpHeaders[].value)
+        spec.probe.(tcpSocket.host|tcpSocket.port|grpc.port|grpc.service)
+    """),
     "Endpoints": paths("subsets[].addresses[].ip subsets[].ports[].(name|port|protocol)"),
     "EndpointSlice": paths("addressType endpoints[].(addresses[]|conditions.ready) ports[].(name|port|protocol)"),
     "Sidecar": paths("""
@@ -269,6 +275,8 @@ REFUSED: dict[str, frozenset[str]] = {
     # Istio's own installation writes an empty list of networks, which asks for nothing.
     "MeshNetworks": paths("spec.networks{}"),
     "WorkloadEntry": paths("spec.network"),
+    # A machine's own address and place are its bootstrap's to say.
+    "WorkloadGroup": paths("spec.template.(address|network|locality|weight)"),
     # Each patch is answered by itself (compiler/envoy_patches.py).
     "EnvoyFilter": paths("spec.configPatches[]"),
     "Service": paths("spec.internalTrafficPolicy"),

@@ -388,6 +388,19 @@ def _workload_entry(broken: _Broken) -> dict[str, Value]:
     return {"address": NOWHERE, **broken.either("labels")}
 
 
+def _workload_group(broken: _Broken) -> dict[str, Value]:
+    """Its labels and its account say which proxies it is for; ``fails`` closes those."""
+    template = broken.spec.entries.get("template")
+    if not isinstance(template, Mapping):
+        raise UnreadableScopeError("template")
+    kept = {field: broken.kept(field, within=template) for field in ("labels", "serviceAccount")}
+    metadata = broken.kept("metadata")
+    return {
+        "template": {field: node for field, node in kept.items() if node is not None},
+        **({"metadata": metadata} if metadata is not None else {}),
+    }
+
+
 def _api_gateway(broken: _Broken) -> dict[str, Value]:
     """Its listeners stay, and no route may attach to them: 404, or a closed connection."""
     nobody: Value = {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"weft.invalid/nobody": "nobody"}}}}
@@ -435,6 +448,7 @@ FORMS: dict[str, Callable[[_Broken], dict[str, Value]]] = {
     "CronJob": _cron_job,
     "Pod": _pod,
     "WorkloadEntry": _workload_entry,
+    "WorkloadGroup": _workload_group,
     f"Gateway.{GATEWAY_API}": _api_gateway,
     "ReferenceGrant": _reference_grant,
     "Namespace": _nothing,

@@ -15,6 +15,7 @@ from policies.authorization import AuthorizationPolicy
 from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
 from policies.limits import RateLimit
 from policies.match import RouteMatch
+from policies.probe import Probe
 from policies.source import SourceRef
 from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 
@@ -435,7 +436,8 @@ class CredentialSlot(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
-    """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py)."""
+    """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py).
+    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready."""
 
     workload: Workload
     trust_domain: str
@@ -445,6 +447,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     credentials: tuple[CredentialSlot, ...] = ()
     path_normalization: str = "BASE"
     on_policy_change: str = "revalidate"
+    probe: Probe | None = None
 
 
 Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload as GitWorkload
@@ -13,13 +15,14 @@ _REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/ve
 
 def proxy_section(mesh: Mesh, workload: GitWorkload) -> Proxy:
     """The proxy section of a workload that Git declares."""
-    return described_proxy(
+    made = described_proxy(
         mesh,
         name=workload.meta.name,
         namespace=workload.meta.namespace,
         account=workload.service_account,
         labels=workload.labels,
     )
+    return made if workload.probe is None else msgspec.structs.replace(made, probe=workload.probe)
 
 
 def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labels: Labels) -> Proxy:

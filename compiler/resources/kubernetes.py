@@ -11,6 +11,7 @@ from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import detect_protocol
 from compiler.resources.proxy_config import is_proxied
 from compiler.resources.written import Written, held_data
+from policies.probe import Probe
 from policies.source import SourceRef
 
 EXPORT_ANNOTATION = "networking.istio.io/exportTo"
@@ -82,6 +83,7 @@ class Workload(msgspec.Struct, frozen=True):
     address: str = ""
     fails: bool = False
     proxied: bool = False
+    probe: Probe | None = None
 
 
 def read_namespace(document: Document, positions: Positions) -> Namespace:

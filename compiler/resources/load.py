@@ -60,6 +60,7 @@ from compiler.resources.security import (
 from compiler.resources.service_entry import ServiceEntry, read_service_entry
 from compiler.resources.sidecar import Sidecar, read_sidecar
 from compiler.resources.virtual_service import VirtualService, read_virtual_service
+from compiler.resources.workload_group import read_workload_group
 from snapshot.encode import encode
 
 Resource: TypeAlias = (
@@ -101,6 +102,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "Endpoints": read_endpoints,
     "EndpointSlice": read_endpoint_slice,
     "WorkloadEntry": read_workload_entry,
+    "WorkloadGroup": read_workload_group,
     "VirtualService": read_virtual_service,
     "DestinationRule": read_destination_rule,
     "Gateway": read_gateway,

@@ -65,7 +65,7 @@ _TEMPLATES = {
     "Job": ("spec", "template"),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-WORKLOAD_KINDS = ("Pod", *_TEMPLATES)
+WORKLOAD_KINDS = ("Pod", *_TEMPLATES, "WorkloadGroup")
 
 
 def written(document: Document) -> Written:
@@ -77,12 +77,22 @@ def pod_template(item: Written) -> PodTemplate:
     """The pods of a workload, or the Pod itself."""
     if item.meta.id.kind == "Pod":
         return PodTemplate(item.meta, item.meta.labels, item.meta.annotations, item.spec)
+    if item.meta.id.kind == "WorkloadGroup":
+        return _machines(item)
     template = item.root
     for step in _TEMPLATES[item.meta.id.kind]:
         template = template.at(step) or template.empty(step)
     metadata = template.at("metadata") or template.empty("metadata")
     spec = template.at("spec") or template.empty("spec")
     return PodTemplate(item.meta, metadata.labels("labels"), metadata.labels("annotations"), spec)
+
+
+def _machines(item: Written) -> PodTemplate:
+    """The machines of a WorkloadGroup, as far as they are like pods: they have labels and no containers."""
+    metadata, template = item.spec.at("metadata"), item.spec.at("template") or item.spec.empty("template")
+    labels = dict(metadata.labels("labels") if metadata else ()) | dict(template.labels("labels"))
+    annotations = metadata.labels("annotations") if metadata else ()
+    return PodTemplate(item.meta, tuple(sorted(labels.items())), annotations, item.spec.empty("containers"))
 
 
 def key_span(mapping: Cursor | None, key: str) -> Span | None:

@@ -28,6 +28,7 @@ from policies.match import (
     RouteMatch,
     Suffix,
 )
+from policies.probe import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 from policies.source import SourceRef
 from policies.traffic import (
     Cors,
@@ -123,7 +124,12 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     "stream_window_bytes connection_window_bytes buffer_bytes max_connections",
     Workload: "name namespace identity service_account app version canonical_name canonical_revision cluster",
     CredentialSlot: "name names",
-    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization",
+    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization probe",
+    Probe: "ask initial_delay_ms period_ms timeout_ms successes failures",
+    HttpProbe: "port path host https headers",
+    TcpProbe: "port host",
+    GrpcProbe: "port service",
+    ExecProbe: "command",
     HeaderEdits: "remove set add",
     Destination: "cluster weight request_headers response_headers status",
     Rewrite: "prefix path regex substitution authority",

@@ -15,8 +15,10 @@ def why_not_ready(
     workers_up: int,
     stopping: bool,
     unhealthy: bool = False,
+    application: str = "",
 ) -> str:
-    """The first reason, "" where it is ready. ``joins`` says that a control plane gives the identity; without one a mesh port has none."""
+    """The first reason, "" where it is ready. ``joins`` says that a control plane gives the identity; without one a mesh port has none.
+    ``application`` is what its readiness probe says."""
     if facts is None:
         return "no snapshot serves yet"
     if facts.mesh and joins and svid is None:
@@ -28,4 +30,4 @@ def why_not_ready(
         return "no worker is up"
     if unhealthy:
         return "the health check was failed on request (/healthcheck/fail)"
-    return "draining" if stopping else ""
+    return "draining" if stopping else application

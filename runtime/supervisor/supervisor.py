@@ -24,6 +24,7 @@ from runtime.discovery.registry import Registration, RegistryFollower
 from runtime.fetch import follow
 from runtime.fetch.news import FetchProblem, News, VerifiedSlice
 from runtime.fetch.saved import require_root
+from runtime.health.prober import Prober
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
@@ -84,6 +85,7 @@ class Supervisor:
         self.fleet = fleet_for(self.bootstrap, self._sockets, command=command, inherited=inherited)
         self._names = Names()
         self._credentials = CredentialFiles(bootstrap.credentials)
+        self._prober = Prober(self.bootstrap)
         self._control = ControlClient(bootstrap.control, bootstrap.control_ca) if bootstrap.control else None
         self._registration = Registration(self._control) if self._control else None
         self._keeper = (
@@ -235,6 +237,7 @@ class Supervisor:
         self._names.only(facts.names)
         took_ms = (trio.current_time() - begin) * 1000
         self.running.took(verified, facts, took_ms=took_ms, outcome=outcome)
+        self._prober.use(facts.proxy.probe)
         release = verified.release
         digest = verified.slice.snapshot[:12]
         log.info("swapped to version %d, snapshot %s, in %.1f ms", release.version, digest, took_ms)
@@ -261,6 +264,12 @@ class Supervisor:
     async def _take_credentials(self, credentials: tuple[Credential, ...]) -> None:
         await self.fleet.update(LiveUpdate(credentials=credentials))
 
+    async def _take_verdict(self) -> None:
+        """The application has begun or ceased to answer: it is registered, or nobody is sent to it any more."""
+        self._on_change()
+        if self._prober.problem and not self._withdrawn:
+            await self._leave_registry()
+
     def _on_change(self) -> None:
         reason, deployed = self.not_ready(), self.running.deployed
         ready = not reason
@@ -285,6 +294,7 @@ class Supervisor:
         tasks: dict[str, Task] = {
             "name resolution": partial(self._names.refresh_forever, self._take_resolved),
             "watching credentials": partial(self._credentials.watch_forever, self._take_credentials),
+            "probing the application": partial(self._prober.run, self._take_verdict),
         }
         if self._control is not None:
             assert self._keeper is not None
@@ -333,6 +343,7 @@ class Supervisor:
             workers_up=self.fleet.workers_up,
             stopping=self._stopping.is_set(),
             unhealthy=self.leaving.unhealthy,
+            application=self._prober.problem,
         )
 
     def identity_problem(self) -> str:
