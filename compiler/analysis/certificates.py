@@ -8,14 +8,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic, Related, Severity
+from compiler.diagnostic import Diagnostic, Related, ResourceId, Severity, Span
 from compiler.hosts import covers
 from compiler.mesh import Mesh
-from compiler.resources.cursor import Located
-from compiler.resources.gateway import Gateway, Server
 from compiler.resources.written import Written, held_data
 
 if TYPE_CHECKING:
@@ -24,56 +22,83 @@ if TYPE_CHECKING:
 _CERTIFICATE, _KEY = ("tls.crt", "cert"), ("tls.key", "key")
 
 
+class _Asked(NamedTuple):
+    """One listener's use of a Secret: whose it is, where the Secret is named, and for which hosts, each at its place."""
+
+    about: ResourceId
+    secret: Written
+    name: str
+    span: Span
+    hosts: list[tuple[str, Span]]
+
+
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """IST0161, WFT0130 and WFT0131 at the credential's name; where Git has no such Secret, or one without data, nothing is said."""
-    secrets = {(item.meta.namespace, item.meta.name): item for item in mesh.written("Secret")} if mesh.gateways else {}
-    for gateway in mesh.gateways_asked_about() if secrets else ():
-        namespaces = {pod.meta.namespace for pod in mesh.pods if pod.has_labels(gateway.selector)}
+    if not mesh.gateways and not mesh.api_gateways:
+        return
+    secrets = {(item.meta.namespace, item.meta.name): item for item in mesh.written("Secret")}
+    if secrets:
+        for asked in (*_of_istio(mesh, secrets), *_of_the_api(mesh, secrets)):
+            yield from _credential(mesh, asked)
+
+
+def _of_istio(mesh: Mesh, secrets: dict[tuple[str, str], Written]) -> Iterator[_Asked]:
+    for gateway in mesh.gateways_asked_about():
+        namespaces = sorted({pod.meta.namespace for pod in mesh.pods if pod.has_labels(gateway.selector)})
         for server in gateway.servers:
             for reference in server.tls.credentials if server.tls else ():
-                held = [
-                    secrets[place] for place in ((n, reference.value) for n in sorted(namespaces)) if place in secrets
-                ]
+                held = [secrets[n, reference.value] for n in namespaces if (n, reference.value) in secrets]
+                hosts = [(host.host, host.span) for host in server.hosts]
                 if held:
-                    yield from _credential(mesh, gateway, server, reference, held[0])
+                    yield _Asked(gateway.meta.id, held[0], reference.value, reference.span, hosts)
 
 
-def _credential(
-    mesh: Mesh, gateway: Gateway, server: Server, reference: Located, secret: Written
-) -> Iterator[Diagnostic]:
+def _of_the_api(mesh: Mesh, secrets: dict[tuple[str, str], Written]) -> Iterator[_Asked]:
+    for gateway in mesh.api_gateways.values():
+        for listener in gateway.listeners:
+            for reference in listener.certificates:
+                secret = secrets.get((reference.namespace, reference.name))
+                if secret is not None:
+                    hosts = [(listener.hostname, listener.span)] if listener.hostname else []
+                    yield _Asked(gateway.meta.id, secret, reference.name, reference.span, hosts)
+
+
+def _credential(mesh: Mesh, asked: _Asked) -> Iterator[Diagnostic]:
+    secret = asked.secret
     related = (Related(secret.meta.span, "the Secret"),)
     certificate = _certificate(secret)
     if certificate is None:
         if secret.root.has("data") or secret.root.has("stringData"):
-            message = f"Secret `{reference.value}` holds no certificate and key that can serve (tls.crt and tls.key)"
-            yield diagnostic("IST0161", message, reference.span, resource=gateway.meta.id, related=related)
+            message = f"Secret `{asked.name}` holds no certificate and key that can serve (tls.crt and tls.key)"
+            yield diagnostic("IST0161", message, asked.span, resource=asked.about, related=related)
         return
-    yield from _age(mesh, gateway, reference, certificate, related)
+    yield from _age(mesh, asked, certificate, related)
     names = _names(certificate)
-    for host in server.hosts:
-        if host.host != "*" and not any(covers(name, host.host) and _one_label(name, host.host) for name in names):
+    for host, span in asked.hosts:
+        if host != "*" and not any(covers(name, host) and _one_label(name, host) for name in names):
             shown = ", ".join(names) or "no name"
-            message = f"the certificate of `{reference.value}` is for {shown}, not for `{host.host}`"
-            yield diagnostic("WFT0131", message, host.span, resource=gateway.meta.id, related=related)
+            message = f"the certificate of `{asked.name}` is for {shown}, not for `{host}`"
+            yield diagnostic("WFT0131", message, span, resource=asked.about, related=related)
 
 
 def _age(
-    mesh: Mesh, gateway: Gateway, reference: Located, certificate: x509.Certificate, related: tuple[Related, ...]
+    mesh: Mesh, asked: _Asked, certificate: x509.Certificate, related: tuple[Related, ...]
 ) -> Iterator[Diagnostic]:
     dates = mesh.dates
     if dates is None:
         return
-    ends = certificate.not_valid_after_utc
-    if ends <= dates.now:
-        message = f"the certificate of `{reference.value}` expired on {ends:%Y-%m-%d}"
-        yield diagnostic("IST0161", message, reference.span, resource=gateway.meta.id, related=related)
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if begins > dates.now:
+        message = f"the certificate of `{asked.name}` is not valid before {begins:%Y-%m-%d}"
+        yield diagnostic("IST0161", message, asked.span, resource=asked.about, related=related)
+    elif ends <= dates.now:
+        message = f"the certificate of `{asked.name}` expired on {ends:%Y-%m-%d}"
+        yield diagnostic("IST0161", message, asked.span, resource=asked.about, related=related)
     elif ends <= dates.now + timedelta(days=dates.expiry_days):
         days = (ends - dates.now).days
-        message = f"the certificate of `{reference.value}` expires on {ends:%Y-%m-%d}, in {days} days"
+        message = f"the certificate of `{asked.name}` expires on {ends:%Y-%m-%d}, in {days} days"
         severity = Severity.ERROR if dates.fails else Severity.WARNING
-        yield diagnostic(
-            "WFT0130", message, reference.span, resource=gateway.meta.id, related=related, severity=severity
-        )
+        yield diagnostic("WFT0130", message, asked.span, resource=asked.about, related=related, severity=severity)
 
 
 def _certificate(secret: Written) -> x509.Certificate | None:

@@ -30,9 +30,11 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
 
 
 def authenticates(mesh: Mesh, pod: PodTemplate) -> bool:
-    """Whether a RequestAuthentication of the workload's namespace, or of the root namespace, selects it."""
+    """Whether a RequestAuthentication of the workload's namespace, or of the root namespace, selects it; one with targets selects nobody."""
     for item in mesh.written("RequestAuthentication"):
         selector = item.spec.at("selector")
+        if item.spec.has("targetRef") or item.spec.has("targetRefs"):
+            continue
         if item.meta.namespace in (pod.meta.namespace, mesh.config.root_namespace) and (
             selector is None or pod.has_labels(selector.labels("matchLabels"))
         ):

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from compiler.analysis.constraints import Answer, Matcher, Wanted, of_path, satisfiable
+from compiler.link.virtual_services import qualified
 from compiler.resources.virtual_service import HttpMatch, Scope
-from policies.match import PathExact, PathMatch, PathPrefix, Prefix
+from policies.match import Exact, PathExact, PathMatch, PathPrefix, Prefix
 
 MAX_STEPS = 2_000
 MAX_RIVALS = 24
@@ -36,10 +37,18 @@ class Condition(NamedTuple):
         return Condition(self.attribute, self.matchers, not self.positive)
 
 
-def conditions_of(match: HttpMatch) -> tuple[Condition, ...]:
-    """What a match asks of a request."""
-    asked = match.match
+def conditions_of(match: HttpMatch, gateways: tuple[str, ...] = ()) -> tuple[Condition, ...]:
+    """What a match asks of a request and of the proxy that serves it; ``gateways`` are those that it is for unless it says otherwise."""
+    asked, scope = match.match, match.scope
     found: list[Condition] = []
+    named = tuple(qualified(item.value, match.source.namespace) for item in scope.gateways) or gateways
+    if named:
+        found.append(Condition("gateway", tuple(Exact(name) for name in named)))
+    if scope.port:
+        found.append(Condition("port", (Exact(str(scope.port)),)))
+    if scope.source_namespace:
+        found.append(Condition("namespace", (Exact(scope.source_namespace),)))
+    found += [Condition(f"label {name}", (Exact(value),)) for name, value in scope.source_labels]
     if asked.path is not None:
         found.append(Condition(PATH, tuple(of_path(asked.path))))
     for name, matcher in (("method", asked.method), ("scheme", asked.scheme), ("authority", asked.authority)):
@@ -50,10 +59,22 @@ def conditions_of(match: HttpMatch) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-def covering(match: HttpMatch, earlier: list[HttpMatch]) -> tuple[Answer, list[HttpMatch]]:
-    """Whether a request is left for ``match``: YES, UNKNOWN, or NO with the earlier matches that together take them all."""
-    own = conditions_of(match)
-    concerned = (item for item in earlier if _concerns(item, match) and _possible((*own, *conditions_of(item))))
+def covering(
+    match: HttpMatch, earlier: list[HttpMatch], gateways: tuple[str, ...] = ()
+) -> tuple[Answer, list[HttpMatch]]:
+    """Whether a request is left for ``match``: YES, UNKNOWN, or NO with the earlier matches that together take them all.
+
+    ``gateways`` are those of the VirtualService. Matches for all proxies that this one is for are tried first: they are most often enough.
+    """
+    own = conditions_of(match, gateways)
+    concerned = [item for item in earlier if _concerns(item, match) and _possible((*own, *conditions_of(item)))]
+    wider = [item for item in concerned if _wider(item.scope, match.scope)]
+    answer, found = _taken(own, wider)
+    return (answer, found) if answer is Answer.NO or len(wider) == len(concerned) else _taken(own, concerned)
+
+
+def _taken(own: tuple[Condition, ...], others: list[HttpMatch]) -> tuple[Answer, list[HttpMatch]]:
+    concerned = iter(others)
     rivals = list(itertools.islice(concerned, MAX_RIVALS))
     answer = _left(own, rivals)
     if answer is Answer.YES and next(concerned, None) is not None:
@@ -68,12 +89,10 @@ def covering(match: HttpMatch, earlier: list[HttpMatch]) -> tuple[Answer, list[H
 
 
 def _concerns(earlier: HttpMatch, match: HttpMatch) -> bool:
-    """Whether an earlier match holds for every proxy that this one holds for, and could take more than single paths of it.
+    """Whether an earlier match could take more than single paths of this one.
 
     Single paths never cover a match for more than one path, alone or together.
     """
-    if not _wider(earlier.scope, match.scope):
-        return False
     outer, inner = earlier.match.path, match.match.path
     if isinstance(outer, PathExact) and not isinstance(inner, PathExact):
         return False
@@ -139,7 +158,7 @@ def _answer(held: tuple[Condition, ...]) -> Answer:
 
 def _of_attribute(held: tuple[Condition, ...], attribute: str) -> Answer:
     asked = [condition for condition in held if condition.attribute == attribute]
-    may_lack = attribute.startswith(("header ", "query "))
+    may_lack = attribute.startswith(("header ", "query ", "label "))
     if may_lack and not any(condition.positive for condition in asked):
         return Answer.YES
     start: list[Wanted] = [(True, Prefix("/"))] if attribute == PATH else []

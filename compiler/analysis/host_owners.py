@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related, Span
-from compiler.hosts import is_visible
+from compiler.hosts import full_host, is_visible, overlap
+from compiler.link.gateway_hosts import common_hosts
 from compiler.mesh import Mesh
 from compiler.resources.meta import Meta
 from compiler.resources.service_entry import ServiceEntry
@@ -21,7 +22,10 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             gateway = mesh.gateway(reference.value, service.meta.namespace)
             if reference.value == MESH or gateway is None:
                 continue
+            served = {name for server in gateway.servers for name in common_hosts(gateway, server, service)}
             for host in service.hosts:
+                if all(overlap(name, full_host(host.value, service.meta.namespace)) is None for name in served):
+                    continue
                 first, span = claims.setdefault((gateway.meta.id, host.value.lower()), (service.meta, host.span))
                 if first.namespace != service.meta.namespace:
                     message = (

@@ -15,15 +15,18 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
     for item in mesh.written("DestinationRule"):
         policy = item.spec.at("trafficPolicy")
         places = [(policy, policy)] if policy else []
-        places += [(level, level) for level in (policy.each("portLevelSettings") if policy else ())]
+        levels = [*(policy.each("portLevelSettings") if policy else ())]
         for subset in item.spec.each("subsets"):
             own = subset.at("trafficPolicy")
             if own is not None:
                 places.append((own, own if own.has("outlierDetection") else policy or own))
+                levels += own.each("portLevelSettings")
+        places += [(level, level) for level in levels]
         for place, detecting in places:
             setting = _setting(place)
             if setting is not None and not detecting.has("outlierDetection"):
-                message = "failover between localities needs outlierDetection, and this policy has none"
+                what = "failover between localities" if _fails_over(setting) else "preferring the own locality"
+                message = f"{what} needs outlierDetection, and this policy has none"
                 yield diagnostic("WFT0134", message, setting.span, resource=item.meta.id)
 
 
@@ -32,4 +35,8 @@ def _setting(policy: Cursor) -> Cursor | None:
     setting = balancer.at("localityLbSetting") if balancer else None
     if setting is None or (setting.has("enabled") and not setting.flag("enabled")):
         return None
-    return setting if setting.each("failover") or setting.texts("failoverPriority") else None
+    return None if setting.each("distribute") else setting
+
+
+def _fails_over(setting: Cursor) -> bool:
+    return bool(setting.each("failover") or setting.texts("failoverPriority"))

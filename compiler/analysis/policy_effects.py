@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
+
+import msgspec
 
 from compiler.analysis.constraints import Answer, Wanted, satisfiable
 from compiler.catalog import diagnostic
@@ -12,9 +16,12 @@ from compiler.mesh import Mesh
 from compiler.resources.security import AccessRule
 from policies.attributes import IP_ATTRIBUTES
 from policies.authorization import Clause, Rule
-from policies.match import Prefix
+from policies.match import Exact, Prefix, StringMatch, Suffix
+from policies.matching import string_test
 
-PATH = "request.path"
+Network = IPv4Network | IPv6Network
+HOST, PATH, PRINCIPAL, NAMESPACE = "request.host", "request.path", "source.principal", "source.namespace"
+_IDENTITY = re.compile(r"[^/]+/ns/([^/]+)/sa/[^/]+")
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
@@ -56,7 +63,7 @@ def _possible(rule: Rule) -> bool:
 
 def _together(clauses: tuple[Clause, ...]) -> bool:
     attributes = {clause.attribute for clause in clauses}
-    return all(
+    return _identities_meet(clauses) and all(
         _attribute(attribute, [clause for clause in clauses if clause.attribute == attribute])
         for attribute in attributes
     )
@@ -64,7 +71,9 @@ def _together(clauses: tuple[Clause, ...]) -> bool:
 
 def _attribute(attribute: str, clauses: list[Clause]) -> bool:
     if attribute in IP_ATTRIBUTES:
-        return not any(clause.values and set(clause.values) <= set(clause.not_values) for clause in clauses)
+        return _some_address(clauses)
+    if attribute == HOST:
+        clauses = [_folded(clause) for clause in clauses]
     excluded: list[Wanted] = [(False, value) for clause in clauses for value in clause.not_values]
     if attribute == PATH:
         excluded.append((True, Prefix("/")))
@@ -75,3 +84,77 @@ def _attribute(attribute: str, clauses: list[Clause]) -> bool:
     return any(
         satisfiable([*excluded, *((True, value) for value in chosen)]) is not Answer.NO for chosen in product(*positive)
     )
+
+
+def _folded(clause: Clause) -> Clause:
+    """A clause about hosts, whose case does not matter."""
+
+    def lower(values: tuple[StringMatch, ...]) -> tuple[StringMatch, ...]:
+        return tuple(
+            msgspec.structs.replace(value, value=value.value.lower())
+            if isinstance(value, Exact | Prefix | Suffix)
+            else value
+            for value in values
+        )
+
+    return msgspec.structs.replace(clause, values=lower(clause.values), not_values=lower(clause.not_values))
+
+
+def _some_address(clauses: list[Clause]) -> bool:
+    """Whether an address is in one of the networks of each clause and in none that any of them excludes."""
+    excluded = [network for clause in clauses for network in _networks(clause.not_values)]
+    asked = [_networks(clause.values) for clause in clauses if clause.values]
+    if not asked:
+        return True
+    return any(
+        smallest is not None and not _filled(smallest, excluded)
+        for smallest in (_smallest(chosen) for chosen in product(*asked))
+    )
+
+
+def _networks(values: tuple[StringMatch, ...]) -> list[Network]:
+    return [ip_network(value.value, strict=False) for value in values if isinstance(value, Exact)]
+
+
+def _smallest(chosen: tuple[Network, ...]) -> Network | None:
+    """What networks have in common: the smallest, where it is in all of them."""
+    smallest = max(chosen, key=lambda network: network.prefixlen)
+    return smallest if all(_within(smallest, network) for network in chosen) else None
+
+
+def _filled(network: Network, others: list[Network]) -> bool:
+    """Whether others together hold every address of a network."""
+    inside = [other for other in others if _within(other, network)]
+    whole = sum(other.num_addresses for other in _disjoint(inside))
+    return whole == network.num_addresses or any(_within(network, other) for other in others)
+
+
+def _disjoint(networks: list[Network]) -> list[Network]:
+    kept: list[Network] = []
+    for network in sorted(set(networks), key=lambda item: item.prefixlen):
+        if not any(_within(network, other) for other in kept):
+            kept.append(network)
+    return kept
+
+
+def _within(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.prefixlen >= outer.prefixlen and inner.network_address in outer
+
+
+def _identities_meet(clauses: tuple[Clause, ...]) -> bool:
+    """Whether some principal that is asked for is of a namespace that is asked for; patterns may be of any."""
+    asked = {
+        attribute: [clause.values for clause in clauses if clause.attribute == attribute and clause.values]
+        for attribute in (PRINCIPAL, NAMESPACE)
+    }
+    if not asked[PRINCIPAL] or not asked[NAMESPACE]:
+        return True
+    for values in asked[PRINCIPAL]:
+        if not all(isinstance(value, Exact) and _IDENTITY.fullmatch(value.value) for value in values):
+            return True
+    named = [
+        {found[1] for value in values if isinstance(value, Exact) and (found := _IDENTITY.fullmatch(value.value))}
+        for values in asked[PRINCIPAL]
+    ]
+    homes = set.intersection(*named)
+    return any(all(any(string_test(value)(home) for value in values) for values in asked[NAMESPACE]) for home in homes)

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from compiler.analysis.constraints import Answer
 from compiler.analysis.covering import covering
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic, Related, Severity
+from compiler.diagnostic import Diagnostic, Related, Severity, Span
+from compiler.link.http_routes import specificity
+from compiler.link.virtual_services import qualified
 from compiler.mesh import Mesh
-from compiler.resources.virtual_service import HttpMatch, HttpRule, VirtualService
+from compiler.resources.http_route import HttpRoute
+from compiler.resources.virtual_service import MESH, HttpMatch, HttpRule, Scope, VirtualService
 from policies.match import PathPrefix
 
 _MOST_NAMED = 8
@@ -22,9 +25,37 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """
     for service in mesh.virtual_services:
         yield from _service(service)
+    for route in mesh.http_routes:
+        yield from _route(route)
+
+
+def _route(route: HttpRoute) -> Iterator[Diagnostic]:
+    """A rule of the Gateway API's: its matches stand in the order of what they ask, not in the order written."""
+    ranked = [
+        ((*specificity(match), index, place), HttpMatch(match, Scope(), "", source, rule.span))
+        for index, rule in enumerate(route.rules)
+        for place, (match, source) in enumerate(rule.matches)
+    ]
+    ranked.sort(key=lambda item: item[0])
+    earlier: list[HttpMatch] = []
+    takers: dict[Span, set[Span]] = {rule.span: set() for rule in route.rules}
+    for _, match in ranked:
+        answer, found = covering(match, earlier)
+        if answer is not Answer.NO:
+            takers.pop(match.span, None)
+        elif match.span in takers:
+            takers[match.span].update(other.span for other in found)
+        earlier.append(match)
+    for span, found_at in takers.items():
+        others = sorted(found_at - {span})
+        if others:
+            message = "no request reaches this rule: all that it asks for is taken by rules that go before it"
+            related = tuple(Related(other, "takes some of its requests") for other in others[:_MOST_NAMED])
+            yield diagnostic("WFT0120", message, span, resource=route.meta.id, related=related)
 
 
 def _service(service: VirtualService) -> Iterator[Diagnostic]:
+    gateways = tuple(qualified(item.value, service.meta.namespace) for item in service.gateways) or (MESH,)
     earlier: list[HttpMatch] = []
     for rule in service.http:
         if not rule.matches:
@@ -32,7 +63,7 @@ def _service(service: VirtualService) -> Iterator[Diagnostic]:
         results = []
         for match in rule.matches:
             repeated = any(other.match == match.match and other.scope == match.scope for other in earlier)
-            results.append((match, repeated, *covering(match, earlier)))
+            results.append((match, repeated, *covering(match, earlier, gateways)))
             earlier.append(match)
         if not all(repeated for _, repeated, _, _ in results):
             yield from _rule(service, rule, results)
