@@ -227,6 +227,7 @@ def _table(result: Result) -> str:
         ("peak of this machine", f"{result.peak_per_s:.0f} requests/s"),
         ("load", f"{load.requests_per_s:.0f} requests/s ({load.requests_per_s / result.peak_per_s:.0%})"),
         ("requests, all looked at", f"{load.requests}"),
+        ("times that the named snapshot changed", f"{load.changes}"),
         ("connections broken", f"{load.broken}"),
         ("not answered 200", f"{load.refused}"),
         ("from two snapshots", f"{load.mixed}"),
