@@ -1,4 +1,8 @@
-"""The credentials directory: ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}`` for each slot that the slice declares, watched for change."""
+"""The credentials directory: a folder ``<namespace>/<secret>`` for each slot that the slice declares, watched for change.
+
+Its files are the keys of Istio's secrets: ``tls.crt``, ``tls.key``, ``ca.crt`` (kubernetes.io/tls) or ``cert``, ``key``, ``cacert`` (generic), and
+``ca.crl``. CAs and their revocation lists may have a secret of their own, ``<secret>-cacert``.
+"""
 
 from __future__ import annotations
 
@@ -75,13 +79,17 @@ class CredentialFiles:
         if not secret or any(part in ("", ".", "..") or "/" in part for part in (namespace, secret)):
             raise ValueError("not a slot's name (namespace/secret)")
         folder = self._folder / namespace / secret
-        certificate, key, ca = (_read(folder / file) for file in ("tls.crt", "tls.key", "ca.crt"))
+        beside = folder.with_name(f"{secret}-cacert")
+        certificate, certificate_file = _first(folder / "tls.crt", folder / "cert")
+        key, key_file = _first(folder / "tls.key", folder / "key")
+        ca, _ = _first(folder / "ca.crt", folder / "cacert", beside / "ca.crt", beside / "cacert")
+        crl, _ = _first(folder / "ca.crl", beside / "ca.crl")
         if not ca and not (certificate and key):
             raise ValueError(f"{folder} lacks tls.crt and tls.key (or ca.crt)")
         if certificate or key:
             # OpenSSL says whether the two belong together.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(folder / "tls.crt", folder / "tls.key")
-        return Credential(name=name, certificate_chain=certificate, private_key=key, ca=ca)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file)
+        return Credential(name=name, certificate_chain=certificate, private_key=key, ca=ca, crl=crl)
 
 
 async def _watch(folder: Path, changed: trio.MemorySendChannel[None]) -> None:
@@ -103,6 +111,15 @@ async def _watch(folder: Path, changed: trio.MemorySendChannel[None]) -> None:
         await trio.to_thread.run_sync(block, abandon_on_cancel=True)
     finally:
         stop.set()
+
+
+def _first(*paths: Path) -> tuple[bytes, Path]:
+    """What the first of these files holds that is there and not empty, and which it is; nothing of the first where none is."""
+    for path in paths:
+        data = _read(path)
+        if data:
+            return data, path
+    return b"", paths[0]
 
 
 def _read(path: Path) -> bytes:

@@ -43,12 +43,13 @@ class Svid(msgspec.Struct, frozen=True):
 
 
 class Credential(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What fills a credential slot, PEM. ``ca`` alone fills a CA slot."""
+    """What fills a credential slot, PEM. ``ca`` alone fills a CA slot; ``crl`` are revocation lists of those CAs, one for each where there are any."""
 
     name: str
     certificate_chain: bytes = b""
     private_key: bytes = b""
     ca: bytes = b""
+    crl: bytes = b""
 
 
 class Resolved(msgspec.Struct, frozen=True):

@@ -59,7 +59,9 @@ def of_credential(given: Credential) -> list[Message]:
     if given.certificate_chain:
         found.append(of_pem(credential(given.name), chain=given.certificate_chain, key=given.private_key))
     if given.ca:
-        found.append(of_pem(authority(given.name), ca=given.ca))
+        found.append(
+            _trusted(authority(given.name), inline_bytes(given.ca), inline_bytes(given.crl) if given.crl else None)
+        )
     return found
 
 
@@ -86,5 +88,6 @@ def _certificate(name: str, chain: Message, key: Message) -> Message:
     return secret_pb2.Secret(name=name, tls_certificate=certificate)
 
 
-def _trusted(name: str, ca: Message) -> Message:
-    return secret_pb2.Secret(name=name, validation_context=common_pb2.CertificateValidationContext(trusted_ca=ca))
+def _trusted(name: str, ca: Message, crl: Message | None = None) -> Message:
+    context = common_pb2.CertificateValidationContext(trusted_ca=ca, crl=crl)
+    return secret_pb2.Secret(name=name, validation_context=context)

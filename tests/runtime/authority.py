@@ -67,9 +67,23 @@ class Authority:
         chain, key = self.issue(x509.UniformResourceIdentifier(identity), lives_s=lives_s)
         return Svid(identity, chain, key, self.bundle, 0.0, 0.0)
 
-    def credential(self, name: str, *hosts: str) -> Credential:
-        chain, key = self.issue(*(x509.DNSName(host) for host in hosts))
+    def credential(self, name: str, *hosts: str, serial: int = 0) -> Credential:
+        chain, key = self.issue(*(x509.DNSName(host) for host in hosts), serial=serial)
         return Credential(name, chain, key, self.bundle)
+
+    def revoking(self, *serials: int) -> bytes:
+        """A list of revoked certificates, PEM."""
+        now = dt.datetime.now(dt.UTC)
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - _DAY)
+            .next_update(now + _DAY)
+        )
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now - _DAY).build()
+            made = made.add_revoked_certificate(revoked)
+        return made.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
     def client_context(self, shown: Svid | Credential | None = None) -> ssl.SSLContext:
         """A client's TLS that trusts this authority's servers whatever they are called, and shows a certificate where one is given."""

@@ -95,3 +95,28 @@ async def test_a_changed_file_is_told(tmp_path: Path, authority: trustme.CA) -> 
                     if credential.certificate_chain == chain:
                         break
             nursery.cancel_scope.cancel()
+
+
+async def test_generic_secrets_and_a_secret_for_the_cas_fill_a_slot_too(tmp_path: Path, authority: trustme.CA) -> None:
+    chain = write(tmp_path, authority)
+    place = tmp_path / "shop" / "web"
+    (place / "tls.crt").rename(place / "cert")
+    (place / "tls.key").rename(place / "key")
+    beside = tmp_path / "shop" / "web-cacert"
+    beside.mkdir()
+    (beside / "cacert").write_bytes(authority.cert_pem.bytes())
+    (beside / "ca.crl").write_bytes(b"revoked")
+    files = CredentialFiles(str(tmp_path))
+    await files.want(SLOT)
+    (found,) = files.all()
+    assert (found.certificate_chain, found.private_key) == (chain, (place / "key").read_bytes())
+    assert (found.ca, found.crl) == (authority.cert_pem.bytes(), b"revoked")
+
+
+async def test_a_secrets_own_ca_comes_before_one_beside_it(tmp_path: Path, authority: trustme.CA) -> None:
+    for folder, text in (("web", b"own"), ("web-cacert", b"other")):
+        (tmp_path / "shop" / folder).mkdir(parents=True)
+        (tmp_path / "shop" / folder / "ca.crt").write_bytes(text)
+    files = CredentialFiles(str(tmp_path))
+    await files.want(SLOT)
+    assert files.all()[0].ca == b"own"
