@@ -21,6 +21,7 @@ PUT carries ``Authorization: Bearer <token>`` (401 without, 403 with a wrong one
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Protocol
 
@@ -86,6 +87,12 @@ class Store(Protocol):
 
 IN_REACH = "; is the location right, and its server running and in reach?"
 """What a message says after a connection that could not be made."""
+
+
+def not_written(error: OSError) -> str:
+    """What a message says after the name of a file that could not be written: why, and the next step."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{error.strerror or error}; {'make room there' if full else 'give a folder that you may write'}"
 
 
 def require_name(name: str) -> str:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
+from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, not_written, require_name
 
 
 class DirectoryStore:
@@ -87,7 +87,7 @@ class DirectoryStore:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise StoreError(f"cannot read {target}: {error.strerror}; give a store that you may write") from None
+            raise StoreError(f"cannot read {target}: {not_written(error)}") from None
         if held != content:
             raise Conflict(f"{target} is there already, with other bytes")
         return True
@@ -124,7 +124,7 @@ def _writing(target: Path, content: bytes, *, mode: int = 0o644) -> Iterator[Pat
         yield temporary
         _sync_folder(target.parent)
     except OSError as error:
-        raise StoreError(f"cannot write {target}: {error.strerror or error}; give a store that you may write") from None
+        raise StoreError(f"cannot write {target}: {not_written(error)}") from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+from snapshot.store import not_written
+
 PRIVATE = 0o600
 PUBLIC = 0o644
 
@@ -19,7 +21,7 @@ def write(path: Path, content: bytes, *, mode: int) -> None:
     try:
         _replace(path, content, mode=mode)
     except OSError as error:
-        raise StateError(f"cannot write {path}: {error.strerror}; give a folder that this user may write") from None
+        raise StateError(f"cannot write {path}: {not_written(error)}") from None
 
 
 def _replace(path: Path, content: bytes, *, mode: int) -> None:

@@ -83,6 +83,8 @@ class Follower:
         self._send = send
         self._unkept = trio.Event()
         self._rootless = False
+        # A look may wait for seconds on a store, and a write on a disk: each has a thread that no other waiting can take.
+        self._looking, self._keeping = trio.CapacityLimiter(1), trio.CapacityLimiter(1)
         self._look_problem: FetchProblem | None = None
         self._keep_problem: FetchProblem | None = None
         self._lock = threading.Lock()
@@ -134,7 +136,7 @@ class Follower:
         finally:
             if self._unkept.is_set():
                 with trio.move_on_after(LAST_KEEP_S, shield=True), suppress(Untrusted):
-                    await trio.to_thread.run_sync(self._session.persist, abandon_on_cancel=True)
+                    await trio.to_thread.run_sync(self._session.persist, abandon_on_cancel=True, limiter=self._keeping)
 
     async def _keep_each(self, poll_s: float) -> None:
         while True:
@@ -157,7 +159,7 @@ class Follower:
     async def _keep(self) -> bool:
         """Writes the state once (in a thread that may be abandoned: it replaces one file whole) and tells what becomes of it."""
         try:
-            await trio.to_thread.run_sync(self._session.persist, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._session.persist, abandon_on_cancel=True, limiter=self._keeping)
         except Untrusted as error:
             held, self._keep_problem = self._keep_problem, FetchProblem(error.reason, str(error))
             if self._keep_problem != held:
@@ -178,7 +180,7 @@ class Follower:
     async def _attempt(self, step: Step) -> VerifiedSlice | FetchProblem | None:
         """Runs one blocking step at the store in a thread (abandoned on cancellation; it only reads)."""
         try:
-            return await trio.to_thread.run_sync(self._run, step, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(self._run, step, abandon_on_cancel=True, limiter=self._looking)
         except Untrusted as error:
             problem = FetchProblem(error.reason, str(error))
         except StoreError as error:

@@ -20,7 +20,7 @@ from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root
 
-from snapshot.store import StoreError
+from snapshot.store import StoreError, not_written
 from snapshot.store_directory import write_atomically
 from snapshot.trust.layout import LIFETIMES, MAX_BYTES, ROLES
 
@@ -61,8 +61,10 @@ def create_keys(folder: Path, *, now: datetime, break_glass: bool = False) -> by
         for name, signer in signers.items():
             write_atomically(folder / f"{name}.pem", signer.private_bytes, mode=0o600)
         write_atomically(folder / "root.json", metadata)
-    except (OSError, StoreError) as error:
-        raise KeyProblem(f"cannot write keys to {folder}: {error}; give a folder that you may write") from None
+    except OSError as error:
+        raise KeyProblem(f"cannot write keys to {folder}: {not_written(error)}") from None
+    except StoreError as error:
+        raise KeyProblem(str(error)) from None
     return metadata
 
 

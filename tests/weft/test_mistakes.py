@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pygit2
 import pytest
 from click.testing import CliRunner
 
-from weft.cli import COMMANDS, weft
+from weft.cli import COMMANDS, main, weft
 
 KEYS = ("--keys", "keys")
 LOCKED = "/proc/nothing-can-be-made-here"
@@ -62,9 +63,13 @@ def said(*arguments: str) -> str:
             ["status", "--control", "https://127.0.0.1:1", "--ca", "nowhere.pem"],
             "`weft ca bundle` prints what belongs in it",
         ),
+        (
+            ["status", "--control", "https://127.0.0.1:1", "--ca", "README.md"],
+            "README.md holds no certificate in PEM; `weft ca bundle` prints what belongs in it",
+        ),
         (["status", "--admin", "127.0.0.1:1"], "is the address right, and the process running?"),
         (["control", "--state", "c", "--store", "s", "--listen", "here"], "for example 127.0.0.1:15012"),
-        (["control", "--state", LOCKED, "--store", "s"], "give a folder that this user may write"),
+        (["control", "--state", LOCKED, "--store", "s"], "give a folder that you may write"),
         (["ca", "bundle", "--state", "c"], "start weft control --state c first"),
         (["proxy", "sidecar", "--bootstrap", "nowhere.toml"], "`weft init` writes examples in proxies/"),
         (["demo", "--folder", LOCKED], "give another --folder"),
@@ -142,7 +147,7 @@ def test_a_store_of_other_keys_is_refused_and_left_as_it_is(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "next_step"),
     [
-        (["publish", ".", "--store", "README.md", *KEYS], "give a store that you may write"),
+        (["publish", ".", "--store", "README.md", *KEYS], "give a folder that you may write"),
         (["publish", ".", "--store", "ftp://x/y", *KEYS], "a store is a directory, or an http://"),
         (["publish", ".", "--store", "oci://", *KEYS], "a registry store is oci://HOST[:PORT]/REPOSITORY"),
         (["publish", ".", "--store", "s", *KEYS, "--rev", "nothere"], "see `git log --oneline`"),
@@ -162,6 +167,34 @@ def test_a_mistake_in_a_repository_that_has_a_commit_is_one_sentence_too(
 ) -> None:
     committed(folder)
     assert next_step in said(*arguments)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["publish", ".", "--store", "new-store", *KEYS],
+        ["keys", "init", "new-keys"],
+        ["init", "new-mesh"],
+        ["control", "--state", "new-state", "--store", "s"],
+    ],
+    ids=lambda value: value[0],
+)
+def test_a_full_disk_is_told_as_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    committed(folder)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    # Each way onto a disk begins with a folder that is not there yet.
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, sentence[:7]) == (2, "Error: ")
+    assert sentence.endswith("No space left on device; make room there")
 
 
 @pytest.mark.integration

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pygit2
 
+from snapshot.store import not_written
 from weft.starter.origin import Origin
 
 _TEMPLATE = Path(__file__).with_name("template")
@@ -64,7 +65,7 @@ class Starter:
                 with path.open("x", encoding="utf-8") as file:
                     file.write(text)
             except OSError as error:
-                raise StarterError(f"cannot write {path}: {error.strerror}; give a folder that you may write") from None
+                raise StarterError(f"cannot write {path}: {not_written(error)}") from None
 
 
 def start_history(folder: Path) -> bool:

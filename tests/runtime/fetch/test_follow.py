@@ -203,6 +203,25 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_next_release(tmp_path: Pat
     assert [one.release for one in told if isinstance(one, VerifiedSlice)] == [first, second]
 
 
+async def test_threads_that_others_hold_do_not_hold_up_a_look(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    first = release_mesh(store, mesh("one"))
+    bootstrap = bootstrap_in(tmp_path)
+    (tmp_path / "trust").mkdir()
+    send, news = trio.open_memory_channel[News](16)
+    follower = Follower(Session(bootstrap, store, tmp_path / "trust"), send)
+    shared = trio.to_thread.current_default_thread_limiter()
+    borrowers = [object() for _ in range(int(shared.total_tokens))]
+    for borrower in borrowers:
+        shared.acquire_on_behalf_of_nowait(borrower)
+    with trio.fail_after(10):
+        await follower.start()
+    for borrower in borrowers:
+        shared.release_on_behalf_of(borrower)
+    follower.end()
+    assert await next_release(news) == first
+
+
 @pytest.mark.parametrize(
     ("failures", "draw", "expected"),
     [(0, 0.5, 0.5), (0, 0.0, 0.45), (1, 0.5, 1.0), (3, 0.5, 4.0), (100, 0.5, MAX_DELAY_S)],
