@@ -346,7 +346,6 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
     "EndpointSlice": {"addressType": frozenset({"FQDN"})},
     "MeshConfig": {"spec.outboundTrafficPolicy.mode": frozenset({"ALLOW_ANY_DYNAMIC_DNS"})},
     "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
-    "Gateway": {"spec.servers[].tls.mode": frozenset({"AUTO_PASSTHROUGH"})},
     "Gateway.gateway.networking.k8s.io": {
         "spec.listeners[].protocol": frozenset({"UDP"}),
     },

@@ -12,7 +12,7 @@ from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
 from compiler.link.proxies import described_proxy
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, connection_rule, link_targets
-from compiler.mesh import Mesh
+from compiler.mesh import Mesh, MeshService
 from compiler.resources.gateway import Gateway, Server, ServerTlsSettings
 from compiler.resources.virtual_service import ConnectionRule, VirtualService
 from policies.traffic import Destination
@@ -29,6 +29,7 @@ from snapshot.section import (
 )
 
 HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
+AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
 _CLIENT = {"MUTUAL": "require", "OPTIONAL_MUTUAL": "optional"}
 Placed = tuple[Gateway, int, Server]
 
@@ -105,6 +106,8 @@ class _GatewayLink:
                 closed = self._closed(server)
                 return [FilterChain(name, server.source, closed, server_names(server), passthrough=True)]
             return self._passthrough(number, gateway, server, name)
+        if server.tls is not None and server.tls.mode == AUTO_PASSTHROUGH:
+            return [] if gateway.fails else self._auto_passthrough(gateway, server, name, sections)
         if server.tls is not None and not server.tls.mode:
             return []
         tls = self._downstream_tls(server.tls) if server.tls else None
@@ -165,6 +168,29 @@ class _GatewayLink:
                 chains.append(FilterChain(chain, rule.source, network, shown, passthrough=True))
         return chains
 
+    def _auto_passthrough(
+        self, gateway: Gateway, server: Server, name: str, sections: list[Section]
+    ) -> list[FilterChain]:
+        """Mesh TLS that goes through to whom its server name says (``outbound_.80_.v1_.reviews.shop.svc.cluster.local``), without a route.
+
+        Between networks a sidecar reaches the workloads behind this gateway by the same name under which it calls them directly.
+        """
+        chains = []
+        for service in self.view.services.values():
+            if not _takes(gateway, server, service):
+                continue
+            for port in service.ports:
+                for subset in ("", *self.view.rule(service).subsets):
+                    cluster = self.view.cluster(service, port, subset)
+                    if cluster is None:
+                        continue
+                    server_name = f"outbound_.{port.number}_.{subset}_.{service.host}"
+                    sections.append(msgspec.structs.replace(cluster, name=server_name, tls=None, protocol="tcp"))
+                    network = TcpChain((Destination(server_name),), server.source, self.policies)
+                    chain = f"{name}/{server_name}"
+                    chains.append(FilterChain(chain, server.source, network, (server_name,), passthrough=True))
+        return chains
+
     def _closed(self, server: Server) -> TcpChain:
         """What connections to a broken Gateway come to: no destination, so they are closed."""
         return TcpChain((Destination(cluster="", status=503),), server.source, self.policies)
@@ -196,6 +222,16 @@ def server_names(server: Server) -> tuple[str, ...]:
     """The names by which a ClientHello chooses a server; none means any, also no name at all."""
     names = tuple(dict.fromkeys(host.host for host in server.hosts))
     return () if "*" in names else names
+
+
+def _takes(gateway: Gateway, server: Server, service: MeshService) -> bool:
+    """Whether a server's hosts name a service."""
+    own = {".": gateway.meta.namespace}
+    return any(
+        own.get(host.namespace, host.namespace) in ("*", service.namespace)
+        and overlap(host.host, service.host) is not None
+        for host in server.hosts
+    )
 
 
 def _is_plain_http(server: Server) -> bool:
