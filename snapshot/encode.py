@@ -7,10 +7,11 @@ of an index, that changes bytes raises FORMAT.
 from __future__ import annotations
 
 import hashlib
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
+from snapshot.decoding import packed_decoder
 from snapshot.section import Section
 
 FORMAT = 2
@@ -21,7 +22,7 @@ FEATURES = frozenset({"http", "tcp", "tls", "mesh-tls", "authorization", "fault"
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
-_section_decoder: msgspec.msgpack.Decoder[Section] = msgspec.msgpack.Decoder(Section, strict=True)
+_section_decoder: msgspec.msgpack.Decoder[Section] = packed_decoder(cast("type[Section]", Section))
 
 
 class FormatError(Exception):
@@ -40,7 +41,7 @@ def encode(value: object) -> bytes:
 def decode(raw: bytes, shape: type[T]) -> T:
     """Reads canonical bytes as one type; raises FormatError."""
     try:
-        return msgspec.msgpack.decode(raw, type=shape, strict=True)
+        return packed_decoder(shape).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FormatError("undecodable", f"not a {shape.__name__}: {error}") from None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from snapshot.decoding import json_decoder
 from snapshot.store import StoreError
 
 MAX_TOKEN_BYTES = 65_536
@@ -91,7 +92,7 @@ def docker_login(host: str) -> str:
     """
     folder = Path(os.environ.get("DOCKER_CONFIG", "") or Path.home() / ".docker")
     try:
-        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=_DockerConfig)
+        config = json_decoder(_DockerConfig).decode((folder / "config.json").read_bytes())
         found = config.auths.get(host) or config.auths.get(f"https://{host}") or _Login()
         return base64.b64decode(found.auth, validate=True).decode()
     except FileNotFoundError:
@@ -111,6 +112,6 @@ def _read_token(response: httpx.Response) -> _Token:
             f"the token server {response.url.host} answered {response.status_code}: log in to the registry"
         )
     try:
-        return msgspec.json.decode(bytes(body), type=_Token)
+        return json_decoder(_Token).decode(bytes(body))
     except msgspec.DecodeError as error:
         raise StoreError(f"the token server {response.url.host} gives no token: {error}") from None

@@ -10,6 +10,7 @@ import httpx
 import msgspec
 
 from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
+from snapshot.decoding import packed_decoder
 from snapshot.store import IN_REACH, Conflict, Found, NotFound, StoreError, TooLarge, require_name
 from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
 
@@ -115,7 +116,7 @@ class HttpStore:
                 if not response.is_success:
                     return "", {}
                 raw = _drain(response, max_bytes=2 * MAX_AHEAD_BYTES)
-                return response.headers.get("etag", ""), msgspec.msgpack.decode(raw, type=Files)
+                return response.headers.get("etag", ""), packed_decoder(Files).decode(raw)
         except (TooLarge, msgspec.DecodeError):
             return "", {}
         except (httpx.HTTPError, RuntimeError) as error:

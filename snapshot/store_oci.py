@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import msgspec
 
+from snapshot.decoding import json_decoder
 from snapshot.registry import EMPTY, MANIFEST_TYPE, Registry, digest_of
 from snapshot.registry_login import docker_login
 from snapshot.store import Conflict, Found, NotFound, StoreError, TooLarge, require_name
@@ -210,6 +211,6 @@ def _file_layer(raw: bytes, name: str) -> Descriptor:
 
 def _decode(raw: bytes, name: str) -> Manifest:
     try:
-        return msgspec.json.decode(raw, type=Manifest)
+        return json_decoder(Manifest).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"the tag of {name} names a manifest that does not read: {error}") from None

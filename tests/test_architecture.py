@@ -79,6 +79,8 @@ THIRD_PARTY = {
 PURE = ("policies", "snapshot", "runtime.http1", "runtime.http2", "runtime.telemetry")
 NOT_PURE = (
     "snapshot.trust",
+    # One lock, so that types are made known to msgspec one at a time; what is decoded is the same.
+    "snapshot.decoding",
     "snapshot.registry",
     "snapshot.registry_login",
     "snapshot.store_directory",
@@ -244,6 +246,20 @@ def test_unexpected_exceptions_are_caught_at_the_supervision_points_alone() -> N
             continue
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ExceptHandler) and catches_everything(node.type) and not raises_again(node):
+                breaches.append(f"{module.path.relative_to(ROOT)}:{node.lineno}")
+    assert breaches == []
+
+
+def test_what_may_run_in_threads_decodes_by_decoders_that_are_made_one_at_a_time() -> None:
+    """``snapshot.decoding`` says what happens otherwise. The compiler and the commands decode in one thread at a time."""
+    breaches = []
+    for module in modules().values():
+        if not within(module.name, {"snapshot", "runtime"}):
+            continue
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Call) or all(word.arg != "type" for word in node.keywords):
+                continue
+            if ast.unparse(node.func) in {"msgspec.json.decode", "msgspec.msgpack.decode", "msgspec.convert"}:
                 breaches.append(f"{module.path.relative_to(ROOT)}:{node.lineno}")
     assert breaches == []
 

@@ -17,6 +17,7 @@ import msgspec
 
 from snapshot.ahead import MAX_AHEAD_BYTES, Files, Wanted
 from snapshot.blobs import MAX_BLOB_BYTES, blob_names, inflate
+from snapshot.decoding import json_decoder
 from snapshot.encode import FormatError, decode, digest
 from snapshot.index import Selector, SliceEntry, SliceIndex, SlicePart, SnapshotIndex, select, slice_blobs
 from snapshot.store import NotFound, Store, StoreError
@@ -118,7 +119,7 @@ class Library:
         meta = _metadata(follow(metadata_name("snapshot", meta.version), "snapshot")).meta["targets.json"]
         targets = _metadata(follow(metadata_name("targets", meta.version), "targets")).targets
         name = release_name(channel, targets[target_path(channel)].hashes["sha256"])
-        record = msgspec.json.decode(follow(name, "timestamp"), type=_Record)
+        record = json_decoder(_Record).decode(follow(name, "timestamp"))
         return files, record.snapshot
 
     def _add_slice(self, files: Files, snapshot: str, wanted: Wanted) -> None:
@@ -202,4 +203,4 @@ def _size(files: Files) -> int:
 
 
 def _metadata(raw: bytes) -> _Signed:
-    return msgspec.json.decode(raw, type=_Metadata).signed
+    return json_decoder(_Metadata).decode(raw).signed

@@ -19,6 +19,7 @@ import msgspec
 
 from runtime.control.keyfiles import StateError
 from runtime.control.leases import Key, key_of
+from snapshot.decoding import packed_decoder
 from snapshot.live import RegisteredWorkload
 
 TOKEN_PREFIX = "weft-join-"  # noqa: S105  what a secret scanner can look for, not a secret
@@ -177,6 +178,6 @@ def _hash(token: str) -> str:
 
 def _workload(row: bytes) -> RegisteredWorkload | None:
     try:
-        return msgspec.msgpack.decode(row, type=RegisteredWorkload)
+        return packed_decoder(RegisteredWorkload).decode(row)
     except msgspec.DecodeError:
         return None

@@ -13,6 +13,7 @@ from policies.head import Headers
 from runtime.control.interface import MAX_WAIT_S, Reason, Refusal
 from runtime.control.refusal import Refused
 from runtime.service import ServiceRequest, ServiceResponse
+from snapshot.decoding import json_decoder
 
 T = TypeVar("T")
 JSON = (b"content-type", b"application/json")
@@ -99,7 +100,7 @@ def json_reply(value: object, *, status: int = 200) -> ServiceResponse:
 def read_json(request: ServiceRequest, shape: type[T]) -> T:
     """The request's body as one type; raises Refused (``malformed``) with the place that is wrong."""
     try:
-        return msgspec.json.decode(request.body, type=shape)
+        return json_decoder(shape).decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(Reason.MALFORMED, f"the body is not a {shape.__name__}: {error}") from None
 

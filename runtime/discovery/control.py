@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from runtime.control.interface import ProxyStatus, Refusal, SignedCertificate, SignRequest, StatusReport
+from snapshot.decoding import json_decoder
 from snapshot.live import RegisteredWorkload, Registry
 
 CALL_S = 10.0
@@ -149,14 +150,14 @@ class _Body(httpx.AsyncByteStream):
 
 def _read(raw: bytes | None, shape: type[T]) -> T:
     try:
-        return msgspec.json.decode(raw or b"", type=shape)
+        return json_decoder(shape).decode(raw or b"")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ControlError("malformed", f"the control plane's reply is not a {shape.__name__}: {error}") from None
 
 
 def _refusal(reply: httpx.Response, path: str) -> ControlError:
     try:
-        refusal = msgspec.json.decode(reply.content, type=Refusal)
+        refusal = json_decoder(Refusal).decode(reply.content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ControlError("malformed", f"{path.partition('?')[0]} answered {reply.status_code}")
     return ControlError(refusal.reason, refusal.message)

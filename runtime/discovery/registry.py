@@ -16,6 +16,7 @@ import trio
 from runtime.control.interface import REFRESH_S
 from runtime.discovery.control import ControlClient, ControlError
 from runtime.identity.saved import write_whole
+from snapshot.decoding import json_decoder
 from snapshot.live import RegisteredWorkload, Registry
 
 WAIT_S = 25.0
@@ -63,7 +64,7 @@ class RegistryFollower:
         try:
             if self._saved.stat().st_size > MAX_SAVED_BYTES:
                 return None
-            return msgspec.json.decode(self._saved.read_bytes(), type=Registry)
+            return json_decoder(Registry).decode(self._saved.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 

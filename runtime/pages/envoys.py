@@ -6,7 +6,6 @@ import importlib.metadata
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import trio
 from cryptography import x509
 
@@ -20,6 +19,7 @@ from runtime.pages.config import config_dump as dump_of
 from runtime.service import ServiceRequest, ServiceResponse
 from runtime.telemetry import MetricsSnapshot, exposition, merge
 from runtime.telemetry.exposition import CONTENT_TYPE
+from snapshot.decoding import json_decoder, packed_decoder
 from snapshot.encode import FORMAT
 
 DAY_S = 86_400
@@ -149,13 +149,13 @@ async def logging(asked: Asked, request: ServiceRequest) -> ServiceResponse:
 
 
 async def _merged(asked: Asked) -> MetricsSnapshot:
-    parts = [msgspec.msgpack.decode(body, type=MetricsSnapshot) for body in await asked.ask("metrics")]
+    parts = [packed_decoder(MetricsSnapshot).decode(body) for body in await asked.ask("metrics")]
     return merge([MetricsSnapshot(own=asked.measure().samples()), *parts])
 
 
 async def _cluster_statuses(asked: Asked) -> Sequence[ClusterStatus]:
     bodies = await asked.ask("clusters")
-    return cluster_page.added([msgspec.json.decode(body, type=list[ClusterStatus]) for body in bodies])
+    return cluster_page.added([json_decoder(list[ClusterStatus]).decode(body) for body in bodies])
 
 
 async def _native(asked: Asked, path: str, query: dict[str, str]) -> ServiceResponse | None:

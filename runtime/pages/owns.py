@@ -12,6 +12,7 @@ from runtime.pages.connections import Connections
 from runtime.pages.explaining import ExplainError
 from runtime.pages.explaining import explain as explain_request
 from runtime.service import ServiceRequest, ServiceResponse
+from snapshot.decoding import json_decoder
 
 
 async def snapshot(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
@@ -66,7 +67,7 @@ async def explain(asked: Asked, request: ServiceRequest) -> ServiceResponse:
 async def connections(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
     """The downstream connections that are open."""
     bodies = await asked.ask("connections")
-    return json_answer(connection_page.added([msgspec.json.decode(body, type=Connections) for body in bodies]))
+    return json_answer(connection_page.added([json_decoder(Connections).decode(body) for body in bodies]))
 
 
 def _problem(problem: object) -> object:

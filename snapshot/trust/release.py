@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from snapshot.decoding import json_decoder
 from snapshot.trust.failure import Reason, Untrusted
 
 
@@ -41,6 +42,6 @@ def encode_release(release: Release) -> bytes:
 def decode_release(raw: bytes) -> Release:
     """Reads a release record; raises Untrusted (``undecodable``). Fields of newer versions are ignored."""
     try:
-        return msgspec.json.decode(raw, type=Release, strict=True)
+        return json_decoder(Release).decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Untrusted(Reason.UNDECODABLE, f"the release record does not read: {error}") from None
