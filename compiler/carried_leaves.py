@@ -78,8 +78,9 @@ _TEMPLATE_INERT = """
 _PARENTS = "spec.parentRefs[].(group|kind|name|namespace|sectionName|port)"
 _BACKENDS = "spec.rules[].backendRefs[].(group|kind|name|namespace|port|weight)"
 _MIRRORS = """
-    spec.rules[].filters[].requestMirror.(backendRef.group|backendRef.kind|backendRef.name|backendRef.namespace)
-    spec.rules[].filters[].requestMirror.(backendRef.port|percent|fraction.numerator|fraction.denominator)
+    spec.rules[].(filters[]|backendRefs[].filters[]).requestMirror.(backendRef.group|backendRef.kind|backendRef.name)
+    spec.rules[].(filters[]|backendRefs[].filters[]).requestMirror.(backendRef.namespace|backendRef.port|percent)
+    spec.rules[].(filters[]|backendRefs[].filters[]).requestMirror.(fraction.numerator|fraction.denominator)
 """
 _LISTENERS = """
     spec.listeners[].(name|hostname|port|protocol|tls.mode)
@@ -240,12 +241,12 @@ CARRIED: dict[str, frozenset[str]] = {
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).(set|add)[].(name|value)
         {_FILTERS}.(requestHeaderModifier|responseHeaderModifier).remove[]
         {_BACKENDS} {_MIRRORS}
-        spec.rules[].filters[].cors.(allowOrigins[]|allowMethods[]|allowHeaders[]|exposeHeaders[]|maxAge|allowCredentials)
+        {_FILTERS}.cors.(allowOrigins[]|allowMethods[]|allowHeaders[]|exposeHeaders[]|maxAge|allowCredentials)
         spec.rules[].timeouts.(request|backendRequest) spec.rules[].retry.(codes[]|attempts|backoff)
     """)
-    | paths("spec.rules[].filters[].requestRedirect.(scheme|hostname|port|statusCode)")
-    | paths("spec.rules[].filters[].requestRedirect.path.(type|replaceFullPath|replacePrefixMatch)")
-    | paths("spec.rules[].filters[].urlRewrite.(hostname|path.type|path.replaceFullPath|path.replacePrefixMatch)"),
+    | paths(f"{_FILTERS}.requestRedirect.(scheme|hostname|port|statusCode)")
+    | paths(f"{_FILTERS}.requestRedirect.path.(type|replaceFullPath|replacePrefixMatch)")
+    | paths(f"{_FILTERS}.urlRewrite.(hostname|path.type|path.replaceFullPath|path.replacePrefixMatch)"),
     "GRPCRoute": paths(f"""
         {_PARENTS} spec.hostnames[] spec.rules[].name
         spec.rules[].matches[].(method.type|method.service|method.method|headers[].type|headers[].name|headers[].value)
@@ -307,11 +308,10 @@ REFUSED: dict[str, frozenset[str]] = {
     "BackendTLSPolicy": paths("spec.options"),
     "HTTPRoute": paths(f"""
         {_FILTERS}.(extensionRef|externalAuth)
-        spec.rules[].backendRefs[].filters[].(requestRedirect|urlRewrite|requestMirror|cors)
         spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
     "GRPCRoute": paths(f"""
-        {_FILTERS}.extensionRef spec.rules[].backendRefs[].filters[].requestMirror spec.rules[].sessionPersistence spec.useDefaultGateways
+        {_FILTERS}.extensionRef spec.rules[].sessionPersistence spec.useDefaultGateways
     """),
     "TLSRoute": paths("spec.useDefaultGateways"),
     "TCPRoute": paths("spec.useDefaultGateways"),

@@ -26,7 +26,8 @@ NO_EDITS = HeaderEdits()
 class Destination(msgspec.Struct, frozen=True, omit_defaults=True):
     """One weighted destination. ``cluster`` names a Cluster section of the same slice.
 
-    An empty ``cluster`` is a reference that did not resolve: its share of requests is answered with ``status`` (Gateway API: 500).
+    An empty ``cluster`` is a reference that did not resolve: its share of requests is answered with ``status`` (Gateway API: 500), or with
+    ``redirect``. ``rewrite`` is what this destination alone makes of path and authority; the route's own rewrite wins.
     """
 
     cluster: str
@@ -34,6 +35,8 @@ class Destination(msgspec.Struct, frozen=True, omit_defaults=True):
     request_headers: HeaderEdits = NO_EDITS
     response_headers: HeaderEdits = NO_EDITS
     status: int = 500
+    rewrite: Rewrite | None = None
+    redirect: Redirect | None = None
 
 
 class Rewrite(msgspec.Struct, frozen=True, omit_defaults=True):

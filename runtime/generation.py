@@ -121,7 +121,8 @@ class Generation:
         plan = self._plans.get(key)
         if plan is None:
             decision = self._connect(chain, head, peer) if head.method == "CONNECT" else self._decide(chain, head, peer)
-            as_is = not decision.request_edits and decision.path is None and decision.authority is None
+            changed = decision.path is not None or decision.authority is not None or decision.matched is not None
+            as_is = not decision.request_edits and not changed
             asked = any(one.cluster and self.goes_where_asked(one.cluster) for one in decision.destinations)
             plan = Plan(decision, as_is=as_is, plain=not asked and _plain(decision, as_is=as_is))
             if decision.cacheable:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from policies.match import PathMatch
 from policies.source import SourceRef
 from policies.traffic import Destination, Fault, HeaderEdits, Mirror, Retry
 from snapshot.limiting import PreparedLimit
@@ -35,6 +36,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     cache): the same Decision then holds for the next request that has the same.
     ``limits`` are asked before anything is sent or answered.
     ``mirrors`` are where copies of the request go besides.
+    ``matched`` is what the route matched of the path, set where a destination rewrites or redirects by itself.
     ``passthrough`` is set where the request goes where it was going (PassthroughCluster); destinations then hold that cluster.
     """
 
@@ -53,6 +55,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     sources: tuple[SourceRef, ...] = ()
     cacheable: bool = False
     passthrough: bool = False
+    matched: PathMatch | None = None
     mirrors: tuple[Mirror, ...] = ()
     limits: tuple[PreparedLimit, ...] = ()
 

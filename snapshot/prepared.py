@@ -12,9 +12,10 @@ import msgspec
 
 from policies.authorizing import PreparedPolicies, prepare_policies
 from policies.head import RequestHead
+from policies.match import PathPrefix
 from policies.matching import PatternError, header_test, string_test
 from policies.source import Position, SourceRef
-from policies.traffic import NO_EDITS, Forward, HeaderEdits
+from policies.traffic import NO_EDITS, Destination, Forward, HeaderEdits
 from snapshot.decision import Decision
 from snapshot.encode import FormatError, decode, decode_section
 from snapshot.index import ProvenanceRow, SectionRef, Slice
@@ -297,6 +298,14 @@ def _fixed(host: VirtualHost, route: Route, limits: tuple[PreparedLimit, ...]) -
     return msgspec.structs.replace(decision, limits=limits) if limits else decision
 
 
+EVERY_PATH = PathPrefix("")
+
+
+def changes_alone(destination: Destination) -> bool:
+    """Whether a destination makes something of the path or the authority that others beside it do not."""
+    return destination.rewrite is not None or destination.redirect is not None
+
+
 def forwarding(host: VirtualHost, route: Route, action: Forward, *, path: str | None) -> Decision:
     """What a forwarding route decides, with the path that it forwards (None: as it came)."""
     return Decision(
@@ -314,6 +323,7 @@ def forwarding(host: VirtualHost, route: Route, action: Forward, *, path: str | 
         sources=(route.source,),
         cacheable=True,
         mirrors=action.mirrors,
+        matched=(route.match.path or EVERY_PATH) if any(map(changes_alone, action.destinations)) else None,
     )
 
 

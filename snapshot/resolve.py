@@ -14,6 +14,7 @@ from policies.head import Peer, RequestHead
 from policies.traffic import PER_MILLION, Destination, FaultAbort, Retry
 from snapshot.decision import Action, Decision, Draws, Live, LocalReply
 from snapshot.hashing import key_of
+from snapshot.rewriting import redirect_location
 from snapshot.section import Endpoint
 
 _GOLDEN = 0.6180339887498949
@@ -46,8 +47,7 @@ def resolve(
     if destination is None:
         return Action(reply=NO_DESTINATION, delay_ms=delay_ms, flags=flags)
     if not destination.cluster:
-        reply = NO_CLUSTER if destination.status == NO_CLUSTER.status else LocalReply(destination.status)
-        return Action(reply=reply, delay_ms=delay_ms, flags=flags)
+        return Action(reply=_unresolved(destination, decision, head), delay_ms=delay_ms, flags=flags)
     if decision.passthrough:
         return Action(destination=destination, delay_ms=delay_ms, flags=flags)
     endpoint = choose_endpoint(destination.cluster, live, draws, (), head, peer)
@@ -56,6 +56,15 @@ def resolve(
     if endpoint is None:
         return Action(reply=NO_HEALTHY_UPSTREAM, destination=destination, delay_ms=delay_ms, flags=flags)
     return Action(destination=destination, endpoint=endpoint, delay_ms=delay_ms, flags=flags)
+
+
+def _unresolved(destination: Destination, decision: Decision, head: RequestHead | None) -> LocalReply:
+    """What a destination without a cluster answers: its redirect, or that it leads nowhere."""
+    redirect = destination.redirect
+    if redirect is not None and head is not None:
+        location = redirect_location(redirect, decision.matched, head)
+        return LocalReply(redirect.status, headers=((b"location", location.encode()),))
+    return NO_CLUSTER if destination.status == NO_CLUSTER.status else LocalReply(destination.status)
 
 
 def choose_destination(decision: Decision, draws: Draws) -> Destination | None:

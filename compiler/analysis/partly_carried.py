@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from compiler.carried import NOT_CARRIED
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
-from compiler.link.virtual_services import shared_authority
 from compiler.mesh import Mesh
 from compiler.resources.security import DRY_RUN_ANNOTATION
 from compiler.resources.virtual_service import HttpRule, VirtualService
@@ -16,15 +15,15 @@ CLAIM_PREFIX = "@request.auth."
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """WFT0200 for routing by JWT claims, for authorities set per destination among several, for dry-run policies, and for names as workloads."""
+    """WFT0200 for routing by JWT claims, for some filters of one backend among several, for dry-run policies, and for names as workloads."""
     for service in mesh.virtual_services:
         for rule in service.http:
             yield from _rule(service, rule)
     for route in mesh.http_routes:
         for api_rule in route.rules:
             for backend in api_rule.backends if len(api_rule.backends) > 1 else ():
-                if backend.filters.authority is not None:
-                    message = "setting `host` for one backend among several is not carried yet"
+                if backend.filters.mirrors or backend.filters.cors is not None:
+                    message = "a RequestMirror or CORS filter of one backend among several is not carried yet; its share is answered 500"
                     yield diagnostic(NOT_CARRIED, message, backend.target.span, resource=route.meta.id)
     for entry in mesh.workload_entries:
         if not entry.has_address:
@@ -42,7 +41,3 @@ def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:
             if header.name.startswith(CLAIM_PREFIX):
                 message = f"routing by the claim `{header.name}` is not carried yet; such a match never holds"
                 yield diagnostic(NOT_CARRIED, message, match.span, resource=service.meta.id)
-    for target in rule.targets if rule.authority is None and shared_authority(rule) is None else ():
-        if target.authority is not None:
-            message = "setting an authority that differs between destinations is not carried yet"
-            yield diagnostic(NOT_CARRIED, message, target.target.span, resource=service.meta.id)

@@ -26,7 +26,7 @@ def sorted_routes(view: View, attached: Iterable[HttpRoute], listener: ApiListen
     """All rules of these HTTPRoutes as routes, the most specific match first. ``listener`` is None in the mesh."""
     ranked = []
     for route in attached:
-        for index, rule in enumerate(route.rules):
+        for index, rule in enumerate(map(lifted, route.rules)):
             action = _action(view, route, rule, listener)
             limits = limits_on(view.mesh, route.meta, rule.name)
             for position, (match, source) in enumerate(rule.matches):
@@ -80,8 +80,8 @@ def _action(view: View, route: HttpRoute, rule: RouteRule, listener: ApiListener
         return _redirect(rule.filters.redirect, listener)
     if not rule.backends:
         return DirectResponse(status=500)
-    destinations = tuple(api_destination(view, route, backend) for backend in rule.backends)
-    return Forward(destinations, _rewrite(rule), tuple(_mirrors(view, route, rule)))
+    destinations = tuple(api_destination(view, route, backend, listener) for backend in rule.backends)
+    return Forward(destinations, rewrite_of(rule.filters), tuple(_mirrors(view, route, rule)))
 
 
 def _mirrors(view: View, route: HttpRoute, rule: RouteRule) -> Iterable[Mirror]:
@@ -108,25 +108,49 @@ def _redirect(redirect: Redirect, listener: ApiListener | None) -> Redirect:
     return msgspec.structs.replace(redirect, port=0 if port == _DEFAULT_PORTS.get(protocol) else port)
 
 
-def _rewrite(rule: RouteRule) -> Rewrite | None:
-    authority = rule.filters.authority
-    if len(rule.backends) == 1:
-        authority = authority or rule.backends[0].filters.authority
-    rewrite = rule.filters.rewrite or Rewrite()
-    if authority is not None and rewrite.authority is None:
-        rewrite = msgspec.structs.replace(rewrite, authority=authority)
+def rewrite_of(filters: Filters) -> Rewrite | None:
+    """What filters make of path and authority; a rewritten hostname wins over a header that is set."""
+    rewrite = filters.rewrite or Rewrite()
+    if filters.authority is not None and rewrite.authority is None:
+        rewrite = msgspec.structs.replace(rewrite, authority=filters.authority)
     return rewrite if rewrite != Rewrite() else None
 
 
-def api_destination(view: View, route: Attachable, backend: BackendRef) -> Destination:
+def lifted(rule: RouteRule) -> RouteRule:
+    """A rule with what the filters of its only backend ask for, in so far as the rule does not."""
+    if len(rule.backends) != 1:
+        return rule
+    (backend,), own = rule.backends, rule.filters
+    theirs = backend.filters
+    filters = msgspec.structs.replace(
+        own,
+        authority=own.authority or theirs.authority,
+        redirect=own.redirect or theirs.redirect,
+        rewrite=own.rewrite or theirs.rewrite,
+        mirrors=own.mirrors + theirs.mirrors,
+        cors=own.cors or theirs.cors,
+    )
+    left = msgspec.structs.replace(theirs, authority=None, redirect=None, rewrite=None, mirrors=(), cors=None)
+    return msgspec.structs.replace(rule, filters=filters, backends=(msgspec.structs.replace(backend, filters=left),))
+
+
+def api_destination(
+    view: View, route: Attachable, backend: BackendRef, listener: ApiListener | None = None
+) -> Destination:
     """A backend of a route of any kind; one that must not be followed keeps its share, which fails."""
-    cluster = None if _refuses(backend.filters) else _cluster(view, route, backend.target, backend.port)
+    filters = backend.filters
+    # Copies and cross-origin answers of one backend among several are not carried (WFT0200 says so): better no answer than one without them.
+    refused = _refuses(filters) or bool(filters.mirrors) or filters.cors is not None
+    redirect = _redirect(filters.redirect, listener) if filters.redirect and not refused else None
+    cluster = None if refused or redirect else _cluster(view, route, backend.target, backend.port)
     return Destination(
         cluster=cluster.name if cluster else "",
         weight=backend.weight,
         request_headers=backend.filters.request_headers,
         response_headers=backend.filters.response_headers,
         status=500,
+        rewrite=rewrite_of(filters),
+        redirect=redirect,
     )
 
 

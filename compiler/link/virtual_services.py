@@ -109,16 +109,19 @@ def _mirrors(view: View, rule: HttpRule, namespace: str, at: Standpoint) -> tupl
 
 def link_targets(view: View, targets: tuple[WeightedTarget, ...], namespace: str, port: int) -> tuple[Destination, ...]:
     """Weighted destinations; what does not exist keeps its share and is answered 503."""
-    return tuple(_destination(target, view.resolve(target.target, namespace, port)) for target in targets)
+    alike = len({target.authority for target in targets}) < 2
+    return tuple(_destination(target, view.resolve(target.target, namespace, port), alike=alike) for target in targets)
 
 
-def _destination(target: WeightedTarget, cluster: Cluster | None) -> Destination:
+def _destination(target: WeightedTarget, cluster: Cluster | None, *, alike: bool) -> Destination:
+    """One destination. An authority that all destinations set is the route's (``shared_authority``)."""
     return Destination(
         cluster=cluster.name if cluster else "",
         weight=target.weight,
         request_headers=target.request_headers,
         response_headers=target.response_headers,
         status=503,
+        rewrite=None if alike or target.authority is None else Rewrite(authority=target.authority),
     )
 
 

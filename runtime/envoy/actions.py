@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2
@@ -53,7 +54,7 @@ def forward(action: Forward, route: Route, negotiated: frozenset[str]) -> dict[s
     if len(action.destinations) == 1 and not alive[0].cluster and alive[0].status not in _MISSING_CODES:
         return {"direct_response": reply(alive[0].status)}
     fields: dict[str, object] = {
-        **_destinations(alive, route.source, negotiated),
+        **_destinations([_hosted(one, action.rewrite) for one in alive], route.source, negotiated),
         **rewriting(action.rewrite, route.match.path),
         "timeout": milliseconds(route.timeout_ms),
     }
@@ -62,6 +63,13 @@ def forward(action: Forward, route: Route, negotiated: frozenset[str]) -> dict[s
     if route.retry is not None and route.retry.attempts:
         fields["retry_policy"] = retry_policy(route.retry)
     return {"route": route_components_pb2.RouteAction(**fields)}
+
+
+def _hosted(destination: Destination, common: Rewrite | None) -> Destination:
+    """A destination without its authority where the route sets one: with Envoy the destination's would win."""
+    if destination.rewrite is None or common is None or common.authority is None:
+        return destination
+    return msgspec.structs.replace(destination, rewrite=None)
 
 
 def _mirror(mirror: Mirror) -> Message:
@@ -85,6 +93,7 @@ def _destinations(alive: list[Destination], source: SourceRef, negotiated: froze
         route_components_pb2.WeightedCluster.ClusterWeight(
             name=destination.cluster or UNRESOLVED,
             weight={"value": destination.weight},
+            **({"host_rewrite_literal": own.authority} if (own := destination.rewrite) and own.authority else {}),
             **header_fields(destination.request_headers, destination.response_headers),
             **(
                 {"typed_per_filter_config": {PROTOCOL: packed(_protocol())}}

@@ -131,7 +131,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     GrpcProbe: "port service",
     ExecProbe: "command",
     HeaderEdits: "remove set add",
-    Destination: "cluster weight request_headers response_headers status",
+    Destination: "cluster weight request_headers response_headers status rewrite redirect",
     Rewrite: "prefix path regex substitution authority",
     Redirect: "status scheme authority host port path prefix port_from_scheme",
     DirectResponse: "status body flag",

@@ -25,6 +25,7 @@ from runtime.envoy.headers import appended, header_fields
 from runtime.envoy.limits import route_metadata
 from runtime.envoy.matches import connect_match, route_match
 from runtime.envoy.messages import Message, milliseconds, packed, string_matcher
+from runtime.envoy.shares import parted
 from runtime.http.rules import SNAPSHOT
 from snapshot.prepared import PreparedRoute, PreparedSlice, PreparedTable, PreparedVirtualHost
 from snapshot.section import HttpChain, MeshUpstream, Route
@@ -192,22 +193,25 @@ def _with_port(name: str, port: int) -> list[str]:
 def virtual_host(host: PreparedVirtualHost, domains: list[str], same: frozenset[str], *, proxy: bool) -> Message:
     """One virtual host; where the chain is an explicit ``proxy``, its routes take CONNECT, too."""
     section = host.section
-    routes = [host.routes[rank] for rank in sorted(host.routes)]
-    made = [one for prepared in routes if proxy for one in _connect_route(prepared, same)]
+    routes = [part for rank in sorted(host.routes) for part in parted(host.routes[rank])]
+    made = [one for prepared, share in routes if proxy for one in _connect_route(prepared, same, share)]
     return route_components_pb2.VirtualHost(
         name=f"{section.name}",
         domains=domains,
-        routes=[*made, *(route(prepared, same) for prepared in routes)],
+        routes=[*made, *(route(prepared, same, share) for prepared, share in routes)],
         **header_fields(section.request_headers, section.response_headers),
     )
 
 
-def route(prepared: PreparedRoute, same: frozenset[str]) -> Message:
-    """One route; raises TranslationError."""
+def route(prepared: PreparedRoute, same: frozenset[str], share: int = 0) -> Message:
+    """One route, or the ``share`` per million of requests that it takes of one; raises TranslationError."""
     section = prepared.route
+    match = route_match(section.match)
+    if share:
+        match.runtime_fraction.default_value.CopyFrom(_share(share))
     return route_components_pb2.Route(
         name=section.name,
-        match=route_match(section.match),
+        match=match,
         **_action(prepared, same),
         **header_fields(section.request_headers, section.response_headers),
         **_per_filter(section),
@@ -215,11 +219,13 @@ def route(prepared: PreparedRoute, same: frozenset[str]) -> Message:
     )
 
 
-def _connect_route(prepared: PreparedRoute, same: frozenset[str]) -> Iterator[Message]:
+def _connect_route(prepared: PreparedRoute, same: frozenset[str], share: int) -> Iterator[Message]:
     match = connect_match(prepared.route.match)
     if match is None:
         return
     made = route(prepared, same)
+    if share:
+        match.runtime_fraction.default_value.CopyFrom(_share(share))
     made.match.CopyFrom(match)
     if made.HasField("route"):
         made.route.ClearField("regex_rewrite")

@@ -8,6 +8,7 @@ from policies.head import Headers, Peer, RequestHead
 from policies.traffic import NO_EDITS
 from runtime.http.edits import compiled
 from snapshot.hashing import set_cookie
+from snapshot.rewriting import rewritten_path
 
 if TYPE_CHECKING:
     from policies.traffic import Destination
@@ -25,16 +26,21 @@ def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | Non
         headers = compiled(destination.request_headers).apply(headers)
     for level in decision.request_edits:
         headers = compiled(level).apply(headers)
-    if decision.path is not None:
+    path, authority = decision.path, decision.authority
+    own = destination.rewrite if destination is not None else None
+    if own is not None:
+        path = rewritten_path(own, decision.matched, head.path) if path is None else path
+        authority = authority or own.authority
+    if path is not None:
         original = head.path if head.query is None else f"{head.path}?{head.query}"
         headers = [pair for pair in headers if pair[0] != b"x-envoy-original-path"]
         headers.append((b"x-envoy-original-path", original.encode()))
     return RequestHead(
         head.method,
         head.scheme,
-        decision.authority or head.authority,
+        authority or head.authority,
         head.host,
-        head.path if decision.path is None else decision.path,
+        head.path if path is None else path,
         head.query,
         headers,
     )

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from policies.match import Exact, PathExact, PathPrefix, PathRegex, Present, Regex
-from policies.traffic import Cors, DirectResponse, Fault, FaultAbort, FaultDelay, HeaderEdits, Redirect, Retry, Rewrite
+from policies.traffic import (
+    Cors,
+    DirectResponse,
+    Fault,
+    FaultAbort,
+    FaultDelay,
+    Forward,
+    HeaderEdits,
+    Redirect,
+    Retry,
+    Rewrite,
+)
 from snapshot.section import Route, TcpChain
 from tests.compiler.compiled import CompiledMesh, ask, clusters, compiled, request
 
@@ -198,6 +209,20 @@ def test_a_direct_response_answers_by_itself() -> None:
 )
 def test_retries_start_from_istios_defaults(retries: str, expected: Retry) -> None:
     assert one(f"{{{retries} timeout: 1.5s, {TO_API}}}").retry == expected
+
+
+def test_authorities_that_differ_are_the_destinations_own() -> None:
+    def to(authority: str) -> str:
+        return f"{{destination: {{host: api}}, weight: 50, headers: {{request: {{set: {{host: {authority}}}}}}}}}"
+
+    action = one(f"{{route: [{to('a.test')}, {to('b.test')}]}}").action
+    assert isinstance(action, Forward)
+    assert action.rewrite is None
+    assert [item.rewrite for item in action.destinations] == [Rewrite(authority="a.test"), Rewrite(authority="b.test")]
+    same = one(f"{{route: [{to('a.test')}, {to('a.test')}]}}").action
+    assert isinstance(same, Forward)
+    assert same.rewrite == Rewrite(authority="a.test")
+    assert [item.rewrite for item in same.destinations] == [None, None]
 
 
 def test_timeouts_are_off_unless_written() -> None:

@@ -31,8 +31,6 @@ _ODD = "the manifest's first rule takes every call of the method, so what this s
 ODD_STEPS = {("GRPCRouteRequestHeaderModifier", step): _ODD for step in (3, 4, 6, 7)}
 NOT_YET = {
     "UDPRoute": "UDPRoute is not carried yet, and says so (WFT0200)",
-    "HTTPRouteBackendRequestRedirect": "filters of a backend that redirect are not carried yet, and say so (WFT0200)",
-    "HTTPRouteBackendURLRewrite": "filters of a backend that rewrite are not carried yet, and say so (WFT0200)",
 }
 DELETED = {("HTTPRouteReferenceGrant", 4): "ReferenceGrant"}
 """What the suite deletes before a step."""
