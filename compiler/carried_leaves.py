@@ -169,7 +169,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.http[].(mirrors[].percentage.value|mirrorPercentage.value|mirrorPercent|mirror_percent)
         spec.http[].corsPolicy.(allowOrigins[].exact|allowOrigins[].prefix|allowOrigins[].regex|allowOrigin[])
         spec.http[].corsPolicy.(allowMethods[]|allowHeaders[]|exposeHeaders[]|maxAge|allowCredentials|unmatchedPreflights)
-        spec.(tls|tcp)[].match[].(port|sourceLabels{{}}|sourceNamespace|gateways[])
+        spec.(tls|tcp)[].match[].(port|sourceLabels{{}}|sourceNamespace|gateways[]|destinationSubnets[])
         spec.tls[].match[].sniHosts[]
     """),
     "DestinationRule": paths("""
@@ -281,10 +281,12 @@ REFUSED: dict[str, frozenset[str]] = {
     # Each patch is answered by itself (compiler/envoy_patches.py).
     "EnvoyFilter": paths("spec.configPatches[]"),
     "Service": paths("spec.internalTrafficPolicy"),
+    # Series per route by statPrefix are Envoy's own; Istio's metrics, which weft has, know nothing of them. Istio itself does not carry out
+    # exponential delays, HTTP/2 aborts and source subnets, and says so in its log at best.
     "VirtualService": paths("""
         spec.http[].match[].statPrefix
         spec.http[].fault.(delay.exponentialDelay|abort.http2Error)
-        spec.(tls|tcp)[].match[].destinationSubnets spec.tcp[].match[].sourceSubnet
+        spec.tcp[].match[].sourceSubnet
     """),
     "DestinationRule": paths("""
         spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|retryBudget.budgetInterval)

@@ -9,16 +9,18 @@ from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.mesh import Mesh
 from compiler.resources.security import DRY_RUN_ANNOTATION
-from compiler.resources.virtual_service import HttpRule, VirtualService
+from compiler.resources.virtual_service import MESH, HttpRule, VirtualService
 
 CLAIM_PREFIX = "@request.auth."
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """WFT0200 for routing by JWT claims, for some filters of one backend among several, for dry-run policies, and for names as workloads."""
+    """WFT0200 for routing by JWT claims, for some filters of one backend among several, for networks at gateways, for dry-run policies, and for names as workloads."""
     for service in mesh.virtual_services:
         for rule in service.http:
             yield from _rule(service, rule)
+        if any(gateway.value != MESH for gateway in service.gateways):
+            yield from _networks(service)
     for route in mesh.http_routes:
         for api_rule in route.rules:
             for backend in api_rule.backends if len(api_rule.backends) > 1 else ():
@@ -33,6 +35,13 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         if policy.dry_run:
             message = f"`{DRY_RUN_ANNOTATION}` is not carried yet: the policy is neither enforced nor logged"
             yield diagnostic(NOT_CARRIED, message, policy.meta.span, resource=policy.meta.id)
+
+
+def _networks(service: VirtualService) -> Iterator[Diagnostic]:
+    for rule in (*service.tls, *service.tcp):
+        if any(match.networks for match in rule.matches):
+            message = "`destinationSubnets` at a gateway, whose own address nothing in Git says, is not carried; the match ignores it"
+            yield diagnostic(NOT_CARRIED, message, rule.span, resource=service.meta.id)
 
 
 def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:

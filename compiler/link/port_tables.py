@@ -147,7 +147,7 @@ class PortTables:
         assert cluster is not None
         if host == service.host:
             self.ports.setdefault(port.number, []).append((service, port))
-        at = self._standpoint(port.number)
+        at = self._standpoint(port.number, service.origin.addresses)
         rules = self._rules_for(host) or self._rules_for(service.host)
         routes = self._routes(service, port, cluster, rules, at)
         domains = service_domains(host, service, self.view.namespace)
@@ -155,15 +155,19 @@ class PortTables:
         if not host.startswith("*") and not self.share.prefix:
             self.sections.append(self._listener(host, port, cluster, rules, at))
 
-    def _standpoint(self, number: int) -> Standpoint:
-        return Standpoint(MESH, number, self.view.namespace, self.labels)
+    def _standpoint(self, number: int, addresses: tuple[str, ...] = ()) -> Standpoint:
+        return Standpoint(MESH, number, self.view.namespace, self.labels, addresses)
 
     def connections(self, service: MeshService, port: Port) -> tuple[tuple[Destination, ...], SourceRef]:
         """Where connections to a service's port go that carry bytes as they come, and what says so."""
         cluster = self.view.cluster(service, port)
         assert cluster is not None
         return self._connections(
-            service.host, port, cluster, self._rules_for(service.host), self._standpoint(port.number)
+            service.host,
+            port,
+            cluster,
+            self._rules_for(service.host),
+            self._standpoint(port.number, service.origin.addresses),
         )
 
     def _routes(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
 import msgspec
 
 from compiler.hosts import covers
@@ -26,12 +28,23 @@ from snapshot.section import Cluster, Route
 
 
 class Standpoint(msgspec.Struct, frozen=True):
-    """For whom rules are linked: the gateway (``mesh`` or ``namespace/name``), the listener's port, the proxy's labels and namespace."""
+    """For whom rules are linked: the gateway (``mesh`` or ``namespace/name``), the listener's port, the proxy's labels and namespace.
+
+    ``addresses`` are those of the service that connections are for; None at gateways, where Istio does not ask for them.
+    """
 
     gateway: str
     port: int
     namespace: str
     labels: Labels = ()
+    addresses: tuple[str, ...] | None = None
+
+    def leads_into(self, networks: tuple[str, ...]) -> bool:
+        """Whether connections go to one of some networks (``destinationSubnets``); to any where none is named."""
+        if not networks or self.addresses is None:
+            return True
+        wide = [ip_network(one, strict=False) for one in networks]
+        return any(_is_part(ip_network(one, strict=False), network) for one in self.addresses for network in wide)
 
     def admits(self, scope: Scope, owner: str) -> bool:
         """Whether a match in a VirtualService of namespace ``owner`` holds here, as far as that is known before any request."""
@@ -42,6 +55,12 @@ class Standpoint(msgspec.Struct, frozen=True):
         if not set(scope.source_labels) <= set(self.labels):
             return False
         return not scope.gateways or self.gateway in {qualified(item.value, owner) for item in scope.gateways}
+
+
+def _is_part(narrow: IPv4Network | IPv6Network, wide: IPv4Network | IPv6Network) -> bool:
+    if isinstance(narrow, IPv4Network):
+        return isinstance(wide, IPv4Network) and narrow.subnet_of(wide)
+    return isinstance(wide, IPv6Network) and narrow.subnet_of(wide)
 
 
 def qualified(gateway: str, namespace: str) -> str:
@@ -165,7 +184,7 @@ def connection_rule(
         matches = rule.matches or (ConnectionMatch((), Scope()),)
         for match in matches:
             fits = not server_name or any(covers(host.lower(), server_name) for host in match.server_names)
-            if fits and at.admits(match.scope, service.meta.namespace):
+            if fits and at.leads_into(match.networks) and at.admits(match.scope, service.meta.namespace):
                 return rule
     return None
 

@@ -311,6 +311,31 @@ spec:
     assert clusters(ask(prepared, request(host="raw:7000", method="CONNECT"))) == sent(7000)
 
 
+@pytest.mark.parametrize(
+    ("address", "subnets", "hit"),
+    [
+        ("10.9.8.7", "[10.9.0.0/16]", True),
+        ("10.9.8.7", "[10.8.0.0/16, 10.9.8.7]", True),
+        ("10.9.8.7", "[10.8.0.0/16]", False),
+        ("10.9.8.7", "['2001:db8::/32']", False),
+        ("None", "[0.0.0.0/0]", False),
+    ],
+)
+def test_destination_subnets_ask_for_the_addresses_of_the_service(address: str, subnets: str, *, hit: bool) -> None:
+    services = SHOP.replace("selector: {app: raw}", f"clusterIP: {address}, selector: {{app: raw}}")
+    text = f"""\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: v, namespace: shop}}
+spec:
+  hosts: [raw]
+  tcp: [{{match: [{{port: 7000, destinationSubnets: {subnets}}}], route: [{{destination: {{host: api}}}}]}}]
+"""
+    network = compiled(services, text).slice("sidecar/shop/blue").listeners["raw.shop.svc.cluster.local:7000"].chains[0]
+    assert isinstance(network.network, TcpChain)
+    assert (network.network.destinations[0].cluster == API) == hit
+
+
 def test_many_routes_are_kept_in_blocks() -> None:
     rules = ", ".join(f"{{match: [{{uri: {{exact: /{number}}}}}], {TO_API}}}" for number in range(150))
     mesh = compiled(SHOP, virtual_service(rules))
