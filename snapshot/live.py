@@ -43,7 +43,7 @@ class Svid(msgspec.Struct, frozen=True):
 
 
 class Credential(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What fills a credential slot, PEM. ``ca`` alone fills a CA slot; ``crl`` are revocation lists of those CAs, one for each where there are any."""
+    """What fills a credential slot, PEM. ``ca`` alone fills a CA slot; ``crl`` are their revocation lists, one for each where there are any."""
 
     name: str
     certificate_chain: bytes = b""
