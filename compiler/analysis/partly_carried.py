@@ -15,7 +15,7 @@ CLAIM_PREFIX = "@request.auth."
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """WFT0200 for routing by JWT claims, for some filters of one backend among several, for networks at gateways, for dry-run policies, and for names as workloads."""
+    """WFT0200 for claims in matches, some filters of one backend among several, networks at gateways, dry-run policies, names as workloads."""
     for service in mesh.virtual_services:
         for rule in service.http:
             yield from _rule(service, rule)

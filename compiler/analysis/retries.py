@@ -32,7 +32,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 matches = [match.match for match in rule.matches]
                 if not covered and not rule.timeout_ms and _may_be_unsafe(matches):
                     yield from _twice(service.meta.id, rule.span, rule.retry)
-                yield from _too_short(service.meta.id, rule.span, rule.retry, rule.timeout_ms)
+                yield from _too_short(service.meta.id, rule.span, rule.retry, rule.timeout_ms or 0)
     for route in mesh.http_routes:
         for one in route.rules:
             if one.retry is not None and one.retry.attempts and one.backends:
