@@ -25,15 +25,34 @@ from compiler.guardrails import Guards
 from compiler.judges import judges
 from compiler.kept import Kept, cache_key
 from compiler.link import Scope
+from compiler.moved import LITTLE, Mover, made_in
 from compiler.repository import cache_folder
 from compiler.surroundings import Surroundings
 from compiler.tree import Tree, TreeFile, digest_of
+from policies.source import Position, SourceRef
 from snapshot.index import SliceEntry
 
 _T = TypeVar("_T")
 _examined = msgspec.msgpack.Decoder(ExaminedFile)
 _outline = msgspec.msgpack.Decoder(FileOutline)
 _found = msgspec.msgpack.Decoder(list[Diagnostic])
+
+
+_STATE = b"the last compilation"
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a compilation came from: the states of its files by path, and the fingerprints of its scopes by their content."""
+
+    files: dict[str, bytes]
+    scopes: dict[bytes, bytes]
+
+    def changed(self, files: Mapping[str, bytes]) -> frozenset[str]:
+        """The files that are not any more what they were."""
+        return frozenset(path for path, state in self.files.items() if files.get(path) != state)
+
+
+_state = msgspec.msgpack.Decoder(State)
 
 
 class CompilerCache:
@@ -45,6 +64,7 @@ class CompilerCache:
         self._findings = folder("found")
         self._slices = folder("slices")
         self._blobs = folder("blobs")
+        self._states = folder("state")
 
     @classmethod
     def of(cls, path: Path) -> CompilerCache | None:
@@ -93,10 +113,19 @@ class CompilerCache:
 
     def keep_slices(self, fingerprint: bytes, encoded: EncodedSlices) -> None:
         """Keeps slices; a blob that several namespaces have is kept once."""
-        for name, blob in encoded.blobs.items():
+        for name, blob in made_in(encoded).items():
             self._blobs.put(bytes.fromhex(name), blob)
         self._blobs.put(self._name(fingerprint), bytes.fromhex("".join(encoded.blobs)))
         self._slices.put(self._name(fingerprint), msgspec.msgpack.encode(encoded.entries))
+
+    def state(self) -> State | None:
+        """What the last compilation kept."""
+        return self._decoded(self._states, _STATE, _state)
+
+    def keep_state(self, state: State) -> None:
+        """Keeps what this compilation came from."""
+        with contextlib.suppress(UnicodeEncodeError):
+            self._states.put(self._name(_STATE), msgspec.msgpack.encode(state))
 
     def save(self, files: Iterable[bytes], findings: Iterable[bytes], slices: Mapping[bytes, EncodedSlices]) -> None:
         """Writes what is new; of what was kept, what has none of these names may go."""
@@ -104,6 +133,7 @@ class CompilerCache:
         self._files.save(lambda: map(self._name, files))
         self._findings.save(lambda: map(self._name, findings))
         self._slices.save(lambda: map(self._name, slices))
+        self._states.save(lambda: (self._name(_STATE),))
         self._blobs.save(lambda: self._alive_blobs(slices))
 
     def _alive_blobs(self, slices: Mapping[bytes, EncodedSlices]) -> Iterator[bytes]:
@@ -165,24 +195,30 @@ _entries = msgspec.msgpack.Decoder(tuple[SliceEntry, ...])
 class Memory:
     """Owns the files of the last tree, and the findings and slices of its namespaces, each by a digest of all that it follows from.
 
-    What the next tree does not have is let go. ``cache`` is asked, and told, what this memory does not hold itself.
+    What the next tree does not have is let go. ``cache`` is asked, and told, what this memory does not hold itself. Up to ``little`` documents
+    are rather linked again than moved (compiler/moved.py).
     """
 
-    def __init__(self, cache: CompilerCache | None = None) -> None:
+    def __init__(self, cache: CompilerCache | None = None, *, little: int = LITTLE) -> None:
         self._cache = cache
+        self._little = little
         self._held: dict[bytes, HeldFile] = {}
         self._findings: dict[bytes, list[Diagnostic]] = {}
         self._slices: dict[bytes, EncodedSlices] = {}
+        self._state: dict[str, bytes] = {}
+        self._before: State | None = None
 
     def survey(self, tree: Tree, guards: Guards, *, examine: Callable[..., ExaminedFile] = examine) -> list[HeldFile]:
         """The files of a tree, of which only those are looked at that are new or have changed."""
         guardrails = digest_of(tree.guardrails()).encode()
         now: dict[bytes, HeldFile] = {}
+        state: dict[str, bytes] = {}
         for file in tree.entries():
             key = _digest(guardrails, file.path.encode("utf-8", "surrogateescape"), file.state)
             known = self._held.get(key) or self._recall(key, file, guards)
             now[key] = known or self._learn(key, examine(file.path, file.read(), guards))
-        self._held = now
+            state[file.path] = file.state
+        self._held, self._state = now, state
         return list(now.values())
 
     @property
@@ -211,21 +247,41 @@ class Memory:
         self._findings = now
         return found
 
-    def slices(self, scopes: list[Scope], encoded: Callable[[Scope], EncodedSlices]) -> list[EncodedSlices]:
-        """The slices of every scope, linked and encoded where no equal scope is remembered."""
+    def slices(
+        self,
+        scopes: list[Scope],
+        encoded: Callable[[Scope], EncodedSlices],
+        positions: Mapping[SourceRef, Position],
+    ) -> list[EncodedSlices]:
+        """The slices of every scope: as they were where an equal one is remembered, moved where only positions differ, else encoded anew."""
+        known = {scope: self._known_slices(scope.fingerprint, partial(encoded, scope)) for scope in scopes}
+        missing = [scope for scope, found in known.items() if found is None]
+        before = self._before or (self._cache.state() if self._cache and missing else None) or State({}, {})
+        mover = Mover(positions, before.changed(self._state))
+        many = sum(map(len, missing)) > self._little
         now: dict[bytes, EncodedSlices] = {}
-        for scope in scopes:
-            name = scope.fingerprint
-            found = self._slices.get(name) or (
-                self._cache.slices(name, partial(encoded, scope)) if self._cache else None
-            )
-            if found is None:
-                found = encoded(scope)
-                if self._cache is not None:
-                    self._cache.keep_slices(name, found)
-            now[name] = found
+        for scope, remembered in known.items():
+            found = remembered or (self._moved(before.scopes.get(scope.content), mover) if many else None)
+            now[scope.fingerprint] = found = found or encoded(scope)
+            if self._cache is not None and found is not remembered:
+                self._cache.keep_slices(scope.fingerprint, found)
         self._slices = now
+        self._before = State(self._state, {scope.content: scope.fingerprint for scope in scopes})
+        if self._cache is not None:
+            self._cache.keep_state(self._before)
         return list(now.values())
+
+    def _known_slices(self, fingerprint: bytes, encoded: Callable[[], EncodedSlices]) -> EncodedSlices | None:
+        found = self._slices.get(fingerprint)
+        return self._cache.slices(fingerprint, encoded) if found is None and self._cache is not None else found
+
+    def _moved(self, fingerprint: bytes | None, mover: Mover) -> EncodedSlices | None:
+        """The slices of an earlier fingerprint with today's positions; None where they are not there any more."""
+        found = self._known_slices(fingerprint, _lost) if fingerprint is not None else None
+        try:
+            return None if found is None else mover.moved(found)
+        except KeyError:
+            return None
 
     def save(self) -> None:
         """Hands what was learned to the next process, where there is a cache."""
@@ -244,6 +300,11 @@ class Memory:
         if self._cache is not None:
             self._cache.keep_file(key, held.outline, examined)
         return held
+
+
+def _lost() -> EncodedSlices:
+    """What an earlier scope comes to cannot be worked out again."""
+    return EncodedSlices((), {})
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -6,6 +6,7 @@ An outline follows from its document alone, so it is kept with its file. Namespa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import msgspec
@@ -24,6 +25,7 @@ from compiler.resources.meta import kind_of
 from compiler.resources.service_entry import ServiceEntry
 from compiler.resources.virtual_service import MESH, VirtualService, targets_of
 from compiler.resources.written import Written, written
+from snapshot.encode import encode
 
 Place = tuple[str, str]
 """A namespace and a name in it."""
@@ -54,6 +56,10 @@ AT_GATEWAY = "at a gateway"
 """A VirtualService that some gateway obeys."""
 ASKS_CLAIMS = "asks claims"
 """A VirtualService that routes by the claims of a token."""
+SETS_TLS = "sets TLS"
+"""A DestinationRule that says what clients speak."""
+BUDGETS_RETRIES = "budgets retries"
+"""A DestinationRule with a retry budget."""
 CONTROL_PLANE = "control plane"
 """A workload that is Istio's own control plane."""
 
@@ -63,8 +69,8 @@ _NO_FACTS = Facts()
 class Outline(msgspec.Struct, frozen=True, array_like=True, eq=False, gc=False):
     """One document of a file: its ``number`` there, its name, its place among competitors and its facts.
 
-    ``digest`` tells two states of its resource and positions apart; it is empty for kinds that are no resource. ``fails`` marks a
-    stand-in (compiler/stand_ins.py).
+    ``digest`` tells two states of its resource and positions apart, ``content`` two states of what it says, wherever that stands; both are
+    empty for kinds that are no resource. ``fails`` marks a stand-in (compiler/stand_ins.py).
     """
 
     number: int
@@ -75,6 +81,7 @@ class Outline(msgspec.Struct, frozen=True, array_like=True, eq=False, gc=False):
     priority: int
     created: str
     digest: bytes
+    content: bytes = b""
     fails: bool = False
     facts: Facts = _NO_FACTS
 
@@ -114,9 +121,18 @@ def outline(document: Document, number: int, read: Read | None, *, fails: bool =
         priority=meta.priority,
         created=meta.created,
         digest=read.digest if read is not None else b"",
+        content=_content(document, read, fails=fails) if read is not None else b"",
         fails=fails,
         facts=_facts(document, resource),
     )
+
+
+def _content(document: Document, read: Read, *, fails: bool) -> bytes:
+    try:
+        return hashlib.sha256(encode([kind_of(document), fails, document.plain()])).digest()
+    except (OverflowError, UnicodeEncodeError):
+        # A number or a text that cannot be written down: any change counts.
+        return read.digest
 
 
 def _facts(document: Document, resource: Resource | None) -> Facts:
@@ -131,8 +147,7 @@ def _facts(document: Document, resource: Resource | None) -> Facts:
         case VirtualService():
             return _virtual_service(document, resource)
         case DestinationRule():
-            host = full_host(resource.host.value, resource.meta.namespace)
-            return Facts(exports=resource.export_to, hosts=(host,))
+            return _destination_rule(written(document), resource)
         case Workload():
             return _workload(kind, resource)
         case Namespace():
@@ -169,6 +184,18 @@ def _virtual_service(document: Document, item: VirtualService) -> Facts:
         refs=tuple((rule.delegate.namespace, rule.delegate.name) for rule in item.http if rule.delegate),
         traits=tuple(traits),
     )
+
+
+def _destination_rule(document: Written, item: DestinationRule) -> Facts:
+    policies = [item.policy, *(subset.policy for subset in item.subsets)]
+    traits = []
+    if any(policy.tls or any(own.tls for _, own in policy.ports) for policy in policies if policy is not None):
+        traits.append(SETS_TLS)
+    written_policies = (owner.at("trafficPolicy") for owner in (document.spec, *document.spec.each("subsets")))
+    if any(policy is not None and policy.has("retryBudget") for policy in written_policies):
+        traits.append(BUDGETS_RETRIES)
+    host = full_host(item.host.value, item.meta.namespace)
+    return Facts(exports=item.export_to, hosts=(host,), traits=tuple(traits))
 
 
 def _asks_claims(document: Document) -> bool:

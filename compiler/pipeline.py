@@ -95,7 +95,7 @@ def _snapshot(inventory: Inventory, tree_digest: str, memory: Memory) -> Snapsho
     def encoded(scope: Scope) -> EncodedSlices:
         return encode_slices(link(scope), positions, provenance)
 
-    return encode_snapshot(memory.slices(list(Scopes(inventory).all()), encoded), tree_digest)
+    return encode_snapshot(memory.slices(list(Scopes(inventory).all()), encoded, positions), tree_digest)
 
 
 def _forbidding(finding: Diagnostic) -> Diagnostic:

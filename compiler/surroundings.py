@@ -10,7 +10,7 @@ A check that looks further than this has to have its reasons added here; tests c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from compiler.analysis import analyze
@@ -19,7 +19,16 @@ from compiler.diagnostic import Diagnostic
 from compiler.hosts import covers, is_visible, overlap
 from compiler.inventory import Inventory
 from compiler.mesh import Mesh, Outside
-from compiler.outline import ASKS_CLAIMS, AT_GATEWAY, CONTROL_PLANE, WEBHOOKS, Outline, home_of
+from compiler.outline import (
+    ASKS_CLAIMS,
+    AT_GATEWAY,
+    BUDGETS_RETRIES,
+    CONTROL_PLANE,
+    SETS_TLS,
+    WEBHOOKS,
+    Outline,
+    home_of,
+)
 from compiler.resources.api_route import ROUTE_KINDS
 from compiler.resources.cursor import Labels
 from compiler.resources.mesh_config import CLUSTER_DOMAIN
@@ -103,6 +112,8 @@ class Neighbours:
         found = self.inventory.of_kinds(*EVERYWHERE)
         found += self.inventory.in_home(self._root, *OF_THE_ROOT)
         found += self._patterns(self._root)
+        rules = self.inventory.by_kind.get("DestinationRule", ())
+        found += [number for number in rules if self._is_pattern(number, BUDGETS_RETRIES)]
         configs = self.inventory.by_kind.get("ConfigMap", ())
         found += [number for number in configs if self.inventory.outlines[number].name.startswith(INJECTOR)]
         return frozenset(found)
@@ -178,6 +189,8 @@ class Neighbours:
                     found.update(self.inventory.in_home(owner, *WORKLOAD_KINDS, "PeerAuthentication"))
                 if host.startswith("*"):
                     found.update(self._covered_by(host))
+                    if SETS_TLS in item.facts.traits:
+                        found.update(self._servers_behind(host))
                 elif not declared:
                     found.update(self._alike(host))
         return found
@@ -216,8 +229,12 @@ class Neighbours:
 
     def _patterns(self, home: str) -> list[int]:
         """A namespace's DestinationRules for patterns of hosts."""
-        rules = self.inventory.in_home(home, "DestinationRule")
-        return [number for number in rules if self.inventory.outlines[number].facts.hosts[0].startswith("*")]
+        return [number for number in self.inventory.in_home(home, "DestinationRule") if self._is_pattern(number)]
+
+    def _is_pattern(self, number: int, *traits: str) -> bool:
+        """Whether a DestinationRule is for a pattern of hosts, and has these traits."""
+        facts = self.inventory.outlines[number].facts
+        return facts.hosts[0].startswith("*") and set(traits) <= set(facts.traits)
 
     def _entries_overlapping(self, pattern: str) -> list[int]:
         entries = self.inventory.by_kind.get("ServiceEntry", ())
@@ -229,6 +246,19 @@ class Neighbours:
         declared = self.inventory.by_declared_host
         first = min((host for host in declared if covers(pattern, host)), default=None)
         return [] if first is None else declared[first]
+
+    def _servers_behind(self, pattern: str) -> Iterator[int]:
+        """The Services that a pattern covers with their workloads and what these accept, where somebody has said so."""
+        inventory = self.inventory
+        asking = {inventory.outlines[number].namespace for number in inventory.by_kind.get("PeerAuthentication", ())}
+        homes = inventory.by_home if self._root in asking else asking
+        for home in homes:
+            services = [
+                n for n in inventory.in_home(home, "Service") if covers(pattern, inventory.outlines[n].facts.hosts[0])
+            ]
+            if services:
+                yield from services
+                yield from inventory.in_home(home, *WORKLOAD_KINDS, "PeerAuthentication")
 
     def _alike(self, host: str) -> list[int]:
         """What the namespace that an unknown host names declares: one of its hosts may have been meant."""

@@ -8,7 +8,7 @@ read has to be kept right by hand. A resource that is left out here by mistake i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cached_property
 
 from compiler.gateways import GatewayProxy
@@ -53,17 +53,28 @@ class Scope:
         outlines = (self._inventory.outlines[number] for number in self._numbers)
         return gateways & {(item.namespace, item.name) for item in outlines if item.kind in WORKLOAD_KINDS}
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     @cached_property
     def fingerprint(self) -> bytes:
         """A digest of everything that is in the scope. Equal fingerprints have equal slices, positions included."""
+        return self._digest(lambda item: item.digest)
+
+    @cached_property
+    def content(self) -> bytes:
+        """A digest of everything but positions. Scopes of equal content have slices that differ in their provenance at most."""
+        return self._digest(lambda item: item.content)
+
+    def _digest(self, state: Callable[[Outline], bytes]) -> bytes:
         whole = hashlib.sha256(encode([self.namespace, sorted(self._gateways)]))
         outlines = self._inventory.outlines
-        whole.update(b"".join([outlines[number].digest for number in self._numbers]))
+        whole.update(b"".join([state(outlines[number]) for number in self._numbers]))
         for proxy in self.proxies:
             whole.update(encode([proxy.name, proxy.account, len(proxy.gateways)]))
             named = [proxy.workload.meta.id] if proxy.workload else []
             for item in (*named, *(gateway.meta.id for gateway in proxy.gateways)):
-                whole.update(outlines[self._inventory.by_place[item.kind, item.namespace, item.name]].digest)
+                whole.update(state(outlines[self._inventory.by_place[item.kind, item.namespace, item.name]]))
         return whole.digest()
 
 

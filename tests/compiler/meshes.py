@@ -154,6 +154,7 @@ def destination_rules(draw: Draw) -> Object:
         {"tls": {"mode": "DISABLE"}},
         {"tls": {"mode": "SIMPLE", "credentialName": "cert"}},
         {"tls": {"mode": "ISTIO_MUTUAL"}},
+        {"retryBudget": {"percent": 20}},
     ]
     subsets = [
         {"name": name, "labels": {"version": name}} for name in draw(st.sampled_from((["v1"], ["v1", "v2"], [])))
