@@ -37,14 +37,13 @@ _POLICY_CARRIED = """
     connectionPool.http.(h2UpgradePolicy|useClientProtocol|maxRetries|maxConcurrentStreams)
     connectionPool.http.http2KeepAlive.(interval|timeout)
     connectionPool.tcp.(maxConnectionDuration|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
-    tls.(mode|credentialName|subjectAltNames[]|sni|insecureSkipVerify)
+    tls.(mode|credentialName|subjectAltNames[]|sni|insecureSkipVerify|clientCertificate|privateKey|caCertificates|caCrl)
     outlierDetection.(consecutiveErrors|consecutive5xxErrors|consecutiveGatewayErrors|consecutiveLocalOriginFailures)
     outlierDetection.(splitExternalLocalOriginErrors|outlierDetectionHttpErrorCodes[])
     outlierDetection.(interval|baseEjectionTime|maxEjectionPercent|minHealthPercent)
 """
 _POLICY_REFUSED = """
     loadBalancer.(backendUtilization|zoneAwareLbSetting)
-    tls.(clientCertificate|privateKey|caCertificates|caCrl)
 """
 _POLICY_LEVELS = (
     "spec.trafficPolicy.",
@@ -183,6 +182,8 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.selector{} spec.servers[].(port.number|port.protocol|port.name|hosts[])
         spec.servers[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
         spec.servers[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[])
+        spec.servers[].tls.(serverCertificate|privateKey|caCertificates|caCrl)
+        spec.servers[].tls.(subjectAltNames[]|verifyCertificateSpki[]|verifyCertificateHash[])
     """),
     "ServiceEntry": paths("""
         spec.(hosts[]|addresses[]|location|resolution|workloadSelector.labels{}|exportTo[]|subjectAltNames[])
@@ -294,8 +295,7 @@ REFUSED: dict[str, frozenset[str]] = {
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""
         spec.servers[].(bind|defaultEndpoint|port.targetPort)
-        spec.servers[].tls.(serverCertificate|privateKey|caCertificates|caCrl|tlsCertificates|subjectAltNames)
-        spec.servers[].tls.(verifyCertificateSpki|verifyCertificateHash|ecdhCurves|insecureSkipVerify)
+        spec.servers[].tls.(tlsCertificates|ecdhCurves|insecureSkipVerify)
     """),
     "ServiceEntry": paths("spec.endpoints[].network"),
     "Sidecar": paths("spec.ingress[].tls")

@@ -27,7 +27,18 @@ from runtime.tls.contexts import MaterialError
 from runtime.tls.expiry import NEVER
 from runtime.tls.hello import Hello, HelloError, looks_like_tls, parse_hello
 from runtime.tls.identity import PeerRefusedError, read_peer, require_identity
-from snapshot.section import FilterChain, HttpChain, Listener, MeshTls, ProxyPort, ServicePort, TcpChain, UnixSocket
+from runtime.tls.naming import require_client
+from snapshot.section import (
+    FilterChain,
+    HttpChain,
+    Listener,
+    MeshTls,
+    ProxyPort,
+    ServerTls,
+    ServicePort,
+    TcpChain,
+    UnixSocket,
+)
 
 if TYPE_CHECKING:
     from runtime.generation import Chain, Generation
@@ -353,6 +364,8 @@ class Opening:
             identity = shown.identity if shown is not None else ""
             if accepted.mesh:
                 identity = require_identity(der, self._generation.trust_domains)
+            elif der is not None and isinstance(tls := accepted.chain.prepared.chain.tls, ServerTls):
+                require_client(der, tls)
         except PeerRefusedError as error:
             self._plane.instruments.add("weft_handshake_failed_total", "downstream", error.reason)
             self._close()

@@ -17,6 +17,7 @@ import trio
 from watchfiles import watch
 
 from snapshot.live import Credential
+from snapshot.slots import KeyFiles, key_files
 
 MAX_FILE_BYTES = 1024 * 1024
 POLL_MS = 10_000
@@ -44,8 +45,9 @@ class CredentialFiles:
         return await trio.to_thread.run_sync(self._reread)
 
     async def watch_forever(self, emit: Callable[[tuple[Credential, ...]], Awaitable[None]]) -> None:
-        """Emits all credentials whenever one changed. Runs until cancelled; returns at once where no directory is given."""
+        """Emits all credentials whenever one changed. Runs until cancelled. Without a directory, files elsewhere are looked at now and then."""
         if self._folder is None:
+            await self._poll_forever(emit)
             return
         while not self._folder.is_dir():  # noqa: ASYNC110  a missing directory sets no event
             await trio.sleep(POLL_MS / 1000)
@@ -56,6 +58,14 @@ class CredentialFiles:
                 if await trio.to_thread.run_sync(self._reread):
                     log.info("credentials changed: %s", ", ".join(sorted(self._read)) or "none")
                     await emit(self.all())
+
+    async def _poll_forever(self, emit: Callable[[tuple[Credential, ...]], Awaitable[None]]) -> None:
+        while True:
+            await trio.sleep(POLL_MS / 1000)
+            if not self._slots:
+                continue
+            if await trio.to_thread.run_sync(self._reread):
+                await emit(self.all())
 
     def _reread(self) -> bool:
         before = dict(self._read)
@@ -73,6 +83,9 @@ class CredentialFiles:
         return self._read != before
 
     def _load(self, name: str) -> Credential:
+        files = key_files(name)
+        if files is not None:
+            return _from_files(name, files)
         if self._folder is None:
             raise ValueError("the bootstrap names no credentials directory")
         namespace, _, secret = name.partition("/")
@@ -90,6 +103,17 @@ class CredentialFiles:
             # OpenSSL says whether the two belong together.
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file)
         return Credential(name=name, certificate_chain=certificate, private_key=key, ca=ca, crl=crl)
+
+
+def _from_files(name: str, files: KeyFiles) -> Credential:
+    """What a slot's own files hold; raises ValueError for a path that is not absolute, or one of which there is no plain file."""
+    for text in (files.certificate, files.key, files.ca, files.crl):
+        if text and not (Path(text).is_absolute() and Path(text).is_file()):
+            raise ValueError(f"{text} is no file on this machine, by an absolute path")
+    if files.certificate or files.key:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
+    held = [_read(Path(text)) if text else b"" for text in (files.certificate, files.key, files.ca, files.crl)]
+    return Credential(name, *held)
 
 
 async def _watch(folder: Path, changed: trio.MemorySendChannel[None]) -> None:

@@ -79,7 +79,8 @@ class ServerTls(msgspec.Struct, frozen=True, tag="server", omit_defaults=True):
     """TLS with a certificate of the operator's. ``credentials`` names slots, tried in order by key type; never key material.
 
     ``client`` is ``none`` (SIMPLE), ``optional`` or ``require`` (MUTUAL); the client CA is the ``ca`` part of ``client_ca`` or of the first slot.
-    Versions are ``TLSv1_2`` and ``TLSv1_3``; empty ``ciphers`` means the library's defaults.
+    Versions are ``TLSv1_2`` and ``TLSv1_3``; empty ``ciphers`` means the library's defaults. A certificate that a client shows must bear one of
+    ``names``, and have one of ``hashes`` (sha256 of it, in hex) or of ``keys`` (sha256 of its public key, base64), where any are listed.
     """
 
     credentials: tuple[str, ...]
@@ -88,6 +89,9 @@ class ServerTls(msgspec.Struct, frozen=True, tag="server", omit_defaults=True):
     min_version: str = "TLSv1_2"
     max_version: str = "TLSv1_3"
     ciphers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 DownstreamTls = MeshTls | ServerTls

@@ -234,11 +234,11 @@ def upstream_tls(
         case "ISTIO_MUTUAL":
             return MeshUpstream(tls.names or identities(mesh, service), tls.server_name or default_name)
         case "SIMPLE" | "MUTUAL":
-            slot = f"{namespace}/{tls.credential.value}" if tls.credential else ""
+            slot = f"{namespace}/{tls.credential.value}" if tls.credential else tls.files.slot
             return TlsUpstream(
                 server_name=tls.server_name or service.host,
                 names=tls.names or _entry_names(service),
-                ca=slot,
+                ca=slot if tls.credential or tls.files.ca else "",
                 credential=slot if tls.mode == "MUTUAL" else "",
                 skip_verify=tls.skip_verify,
             )

@@ -125,12 +125,15 @@ class _GatewayLink:
         if tls.mode == "ISTIO_MUTUAL":
             return MeshTls()
         return ServerTls(
-            credentials=tuple(self._slot(item.value) for item in tls.credentials),
+            credentials=tuple(self._slot(item.value) for item in tls.credentials) or (tls.files.slot,),
             client=_CLIENT.get(tls.mode, "none"),
             client_ca=self._slot(tls.client_ca.value) if tls.client_ca else "",
             min_version=tls.min_version,
             max_version=tls.max_version,
             ciphers=tls.ciphers,
+            names=tls.names,
+            hashes=tls.hashes,
+            keys=tls.keys,
         )
 
     def _slot(self, credential: str) -> str:

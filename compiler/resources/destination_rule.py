@@ -13,6 +13,7 @@ from policies.balancing import KeepAlive, OutlierDetection, RetryBudget
 from policies.source import SourceRef
 from policies.traffic import PER_MILLION
 from snapshot.section import PoolLimits
+from snapshot.slots import KeyFiles
 
 _UPGRADES = {"UPGRADE": True, "DO_NOT_UPGRADE": False}
 
@@ -26,6 +27,7 @@ class ClientTls(msgspec.Struct, frozen=True):
     credential: Located | None
     skip_verify: bool
     span: Span
+    files: KeyFiles = KeyFiles()
 
 
 class ConnectionPool(msgspec.Struct, frozen=True):
@@ -201,4 +203,7 @@ def _tls(tls: Cursor | None) -> ClientTls | None:
         credential=tls.located("credentialName"),
         skip_verify=tls.flag("insecureSkipVerify"),
         span=tls.span,
+        files=KeyFiles(
+            tls.text("clientCertificate"), tls.text("privateKey"), tls.text("caCertificates"), tls.text("caCrl")
+        ),
     )

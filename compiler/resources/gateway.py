@@ -9,6 +9,7 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.meta import Meta, open_document
 from policies.source import SourceRef
+from snapshot.slots import KeyFiles
 
 TLS_MODES_WITH_CERTIFICATE = frozenset({"SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"})
 
@@ -22,7 +23,11 @@ class ServerHost(msgspec.Struct, frozen=True):
 
 
 class ServerTlsSettings(msgspec.Struct, frozen=True):
-    """A server's ``tls``. Versions are the library's names; Istio's floor of TLS 1.2 holds also where an older one is asked for."""
+    """A server's ``tls``. Versions are the library's names; Istio's floor of TLS 1.2 holds also where an older one is asked for.
+
+    A client's certificate must bear one of ``names``, and have one of ``hashes`` (sha256 of it, in hex) or of ``keys`` (sha256 of its public
+    key, base64), where any are listed.
+    """
 
     mode: str
     https_redirect: bool
@@ -32,6 +37,10 @@ class ServerTlsSettings(msgspec.Struct, frozen=True):
     max_version: str
     ciphers: tuple[str, ...]
     span: Span
+    files: KeyFiles = KeyFiles()
+    names: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -95,4 +104,10 @@ def _tls(tls: Cursor | None) -> ServerTlsSettings | None:
         max_version="TLSv1_2" if tls.text("maxProtocolVersion") in ("TLSV1_0", "TLSV1_1", "TLSV1_2") else "TLSv1_3",
         ciphers=tls.texts("cipherSuites"),
         span=tls.span,
+        files=KeyFiles(
+            tls.text("serverCertificate"), tls.text("privateKey"), tls.text("caCertificates"), tls.text("caCrl")
+        ),
+        names=tls.texts("subjectAltNames"),
+        hashes=tuple(text.replace(":", "").lower() for text in tls.texts("verifyCertificateHash")),
+        keys=tls.texts("verifyCertificateSpki"),
     )

@@ -90,7 +90,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     AddressPort: "address port",
     UnixSocket: "path",
     MeshTls: "",
-    ServerTls: "credentials client client_ca min_version max_version ciphers",
+    ServerTls: "credentials client client_ca min_version max_version ciphers names hashes keys",
     HttpChain: "routes policies edge https_redirect proxy host",
     TcpChain: "destinations source policies",
     FilterChain: "name source network server_names tls passthrough",

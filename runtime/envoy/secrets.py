@@ -11,6 +11,7 @@ from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from runtime.envoy.messages import Message, file, inline_bytes
 from snapshot.live import Credential, Svid
 from snapshot.section import Cluster, Listener, MeshTls, MeshUpstream, ServerTls, TlsUpstream
+from snapshot.slots import key_files
 
 IDENTITY = "identity"
 BUNDLE = "bundle"
@@ -77,6 +78,11 @@ def of_files(names: Iterable[str], identity: Path, credentials: Path) -> list[Me
 
 def _of_file(name: str, identity: Path, credentials: Path) -> Message:
     kind, _, slot = name.partition(":")
+    files = key_files(slot)
+    if files is not None:
+        if kind == "authority":
+            return _trusted(name, file(files.ca), file(files.crl) if files.crl else None)
+        return _certificate(name, file(files.certificate), file(files.key))
     folder = credentials / slot if slot else identity
     if kind in ("authority", BUNDLE):
         return _trusted(name, file(str(folder / "ca.crt")))

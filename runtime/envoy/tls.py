@@ -61,7 +61,18 @@ def _server(tls: ServerTls, delivery: Delivery, *, http: bool) -> Message:
     common: dict[str, object] = {"alpn_protocols": ["h2", "http/1.1"] if http else []}
     if tls.client != "none":
         slot = tls.client_ca or tls.credentials[0]
-        common["validation_context_sds_secret_config"] = _secret(authority(slot), delivery)
+        if tls.names or tls.hashes or tls.keys:
+            pinned = common_pb2.CertificateValidationContext(
+                match_typed_subject_alt_names=[_name(one) for one in tls.names],
+                verify_certificate_hash=tls.hashes,
+                verify_certificate_spki=tls.keys,
+            )
+            common["combined_validation_context"] = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
+                default_validation_context=pinned,
+                validation_context_sds_secret_config=_secret(authority(slot), delivery),
+            )
+        else:
+            common["validation_context_sds_secret_config"] = _secret(authority(slot), delivery)
         fields["require_client_certificate"] = {"value": tls.client == "require"}
         fields["disable_stateless_session_resumption"] = True
         fields["disable_stateful_session_resumption"] = True

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from runtime.lane.tls_channel import TlsChannel
 from runtime.tls.identity import PeerRefusedError, read_peer, require_listed
-from snapshot.section import MeshUpstream, TlsUpstream, UpstreamTls
+from snapshot.section import MeshUpstream, ServerTls, TlsUpstream, UpstreamTls
 
 
 class UpstreamRefusedError(OSError):
@@ -40,6 +45,23 @@ def require_name(der: bytes | None, tls: TlsUpstream) -> None:
             if name_matches(candidate, name):
                 return
     raise PeerRefusedError("secure_naming", f"the upstream's certificate bears none of {', '.join(wanted)}")
+
+
+def require_client(der: bytes, tls: ServerTls) -> None:
+    """A client's certificate must be one that the server lists, where it lists any; raises PeerRefusedError."""
+    shown = read_peer(der)
+    if tls.names and not any(name_matches(borne, name) for name in tls.names for borne in shown.names):
+        raise PeerRefusedError("secure_naming", f"the client's certificate bears none of {', '.join(tls.names)}")
+    if (tls.hashes or tls.keys) and shown.fingerprint not in tls.hashes and key_hash(der) not in tls.keys:
+        raise PeerRefusedError("not_pinned", "the client's certificate is none of those that are listed")
+
+
+def key_hash(der: bytes) -> str:
+    """The sha256 of a certificate's public key in base64, by which keys are pinned (RFC 7469 section 2.4)."""
+    key = x509.load_der_x509_certificate(der).public_key()
+    return b64encode(
+        hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    ).decode()
 
 
 def name_matches(borne: str, wanted: str) -> bool:

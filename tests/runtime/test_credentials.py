@@ -10,6 +10,7 @@ import trustme
 
 from runtime.credentials import CredentialFiles
 from snapshot.live import Credential
+from snapshot.slots import KeyFiles
 
 SLOT = frozenset({"shop/web"})
 
@@ -120,3 +121,20 @@ async def test_a_secrets_own_ca_comes_before_one_beside_it(tmp_path: Path, autho
     files = CredentialFiles(str(tmp_path))
     await files.want(SLOT)
     assert files.all()[0].ca == b"own"
+
+
+async def test_a_slot_that_names_files_is_filled_from_them(tmp_path: Path, authority: trustme.CA) -> None:
+    chain = write(tmp_path, authority)
+    place = tmp_path / "shop" / "web"
+    (place / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    slot = KeyFiles(str(place / "tls.crt"), str(place / "tls.key"), str(place / "ca.pem")).slot
+    files = CredentialFiles("")
+    assert await files.want(frozenset({slot}))
+    assert files.all() == (Credential(slot, chain, (place / "tls.key").read_bytes(), authority.cert_pem.bytes()),)
+
+
+@pytest.mark.parametrize("path", ["ca.pem", "/dev/zero", "/nowhere/ca.pem"])
+async def test_a_slot_is_not_filled_from_what_is_no_plain_file(path: str) -> None:
+    files = CredentialFiles("")
+    assert not await files.want(frozenset({KeyFiles(ca=path).slot}))
+    assert files.all() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ import msgspec
 import pytest
 import trio
 
+from runtime.tls.identity import certificate_der
+from runtime.tls.naming import key_hash
 from snapshot.live import Credential
 from snapshot.section import Section, ServerTls, TlsUpstream
 from tests.echo import Echo, running
@@ -93,6 +96,36 @@ async def test_a_clients_certificate_is_asked_for_and_judged(
         sections = ending(origin.port, ServerTls(("default/edge",), client=client))
         async with serving(engine, tmp_path, sections, [edge]) as port:
             assert await answer(port, context) == expected
+
+
+@engines
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        ({"names": ("client.test",)}, OK),
+        ({"names": ("other.test", "client.test")}, OK),
+        ({"names": ("other.test",)}, "refused"),
+        ({"hashes": ("HASH",)}, OK),
+        ({"hashes": ("0" * 64,)}, "refused"),
+        ({"keys": ("KEY",)}, OK),
+        ({"keys": ("A" * 43 + "=",)}, "refused"),
+        ({"hashes": ("0" * 64,), "keys": ("KEY",)}, OK),
+        ({"names": ("other.test",), "keys": ("KEY",)}, "refused"),
+    ],
+)
+async def test_a_clients_certificate_must_be_one_of_those_that_are_listed(
+    engine: str, listed: dict[str, tuple[str, ...]], expected: str, tmp_path: Path
+) -> None:
+    authority = Authority()
+    shown = authority.credential("x", "client.test")
+    der = certificate_der(shown.certificate_chain)
+    real = {"HASH": hashlib.sha256(der).hexdigest(), "KEY": key_hash(der)}
+    given = {name: tuple(real.get(one, one) for one in values) for name, values in listed.items()}
+    tls = msgspec.structs.replace(ServerTls(("default/edge",), client="require"), **given)
+    async with running(Echo("app")) as (origin,):
+        edge = authority.credential("default/edge", "a.test")
+        async with serving(engine, tmp_path, ending(origin.port, tls), [edge]) as port:
+            assert await answer(port, authority.client_context(shown)) == expected
 
 
 @engines
