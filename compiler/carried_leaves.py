@@ -98,6 +98,7 @@ KINDS_NOT_CARRIED = (
     "TrafficExtension",
     "RequestAuthentication",
     "UDPRoute",
+    "XBackendTrafficPolicy",
 )
 """Kinds that are read and checked, and of which this version carries nothing."""
 

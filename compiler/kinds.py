@@ -94,6 +94,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("gateway.networking.k8s.io", "ListenerSet", ("v1",), "listener_set.json"),
     Kind("gateway.networking.k8s.io", "BackendTLSPolicy", ("v1", "v1alpha3"), "backend_tls_policy.json"),
     Kind("gateway.networking.k8s.io", "ReferenceGrant", ("v1", "v1beta1", "v1alpha2"), "reference_grant.json"),
+    Kind("gateway.networking.x-k8s.io", "XBackendTrafficPolicy", ("v1alpha1",), "x_backend_traffic_policy.json"),
     Kind("weft", "MeshNetworks", ("v1",), "mesh_networks.json", cluster_scoped=True, named=False),
     Kind("weft", "RateLimit", ("v1",), "rate_limit.json"),
     Kind("weft", "MeshConfig", ("v1",), "mesh_config.json", cluster_scoped=True, named=False),

@@ -51,6 +51,7 @@ def mistakes(kind: str, spec: str, api_version: str = "") -> list[tuple[int, int
         ("TLSRoute", "{hostnames: [a.example], rules: [{backendRefs: [{name: b, port: 80}]}]}"),
         ("UDPRoute", "rules: [{backendRefs: [{name: b, port: 80, weight: 0}]}]"),
         ("ListenerSet", "{parentRef: {name: gw}, listeners: [{name: a, port: 80, protocol: HTTP}]}"),
+        ("XBackendTrafficPolicy", "{targetRefs: [{group: '', kind: Service, name: b}], retryConstraint: {budget: {percent: 5}}}"),
         (
             "BackendTLSPolicy",
             """
@@ -120,6 +121,12 @@ def test_what_is_right_has_no_finding(kind: str, spec: str) -> None:
             """,
             (1, 1),
             "of two references to one service either both have `sectionName`, or neither",
+        ),
+        (
+            "XBackendTrafficPolicy",
+            "{targetRefs: [{group: '', kind: Service, name: b}], retryConstraint: {budget: {interval: 2h}}}",
+            (1, 90),
+            "between `1s` and `1h`",
         ),
         ("MeshConfig", "extensionProviders: [{name: a}]", (1, 23), "exactly one kind of provider"),
     ],

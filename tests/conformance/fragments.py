@@ -25,6 +25,57 @@ def whole(function: str, arguments: list[Any]) -> Whole | None:
         return None
 
 
+def proxy_configs(name: str) -> list[Whole]:
+    """A MeshConfig for each change that a row of TestValidateMeshConfigProxyConfig makes to a valid one; the table kept its name alone.
+
+    Rows of one name make different changes of one kind; each is held to what they expect.
+    """
+    return [
+        {
+            "apiVersion": "weft/v1",
+            "kind": "MeshConfig",
+            "metadata": {"name": "whole"},
+            "spec": {"defaultConfig": change},
+        }
+        for change in _CHANGES.get(name, ())
+    ]
+
+
+def _lightstep(address: str, token: str) -> Whole:
+    return {"tracing": {"lightstep": {"address": address, "accessToken": token}}}
+
+
+_CHANGES: dict[str, list[Whole]] = {
+    "config path invalid": [{"configPath": ""}],
+    "binary path invalid": [{"binaryPath": ""}],
+    "discovery address invalid": [{"discoveryAddress": "10.0.0.100"}],
+    "proxy admin port invalid": [{"proxyAdminPort": 0}, {"proxyAdminPort": 65536}],
+    "validate vstatus port": [{"statusPort": 0}, {"statusPort": 65536}],
+    "drain duration invalid": [{"drainDuration": "-1s"}],
+    "service cluster invalid": [{"serviceCluster": ""}],
+    "statsd udp address invalid": [{"statsdUdpAddress": "10.0.0.100"}],
+    "envoy metrics service address invalid": [{"envoyMetricsService": {"address": "metrics-service"}}],
+    "control plane auth policy invalid": [{"controlPlaneAuthPolicy": 23}],
+    "zipkin address is valid": [{"tracing": {"zipkin": {"address": "zipkin.istio-system:9411"}}}],
+    "zipkin address with $(HOST_IP) is valid": [{"tracing": {"zipkin": {"address": "$(HOST_IP):9411"}}}],
+    "lightstep address invalid": [_lightstep("10.0.0.100", "token")],
+    "lightstep address empty but lightstep access token is not": [_lightstep("", "token")],
+    "lightstep address is valid but access token is empty": [_lightstep("lightstep-satellite:8080", "")],
+    "lightstep access token empty but lightstep address is not": [_lightstep("10.0.0.100:8080", "")],
+    "lightstep address and lightstep token both empty": [_lightstep("", "")],
+    "datadog without address": [{"tracing": {"datadog": {}}}],
+    "custom tags with a literal value": [
+        {"tracing": {"customTags": {"clusterID": {"literal": {"value": "cluster1"}}}}}
+    ],
+    "custom tags with a nil value": [{"tracing": {"customTags": {"clusterID": None}}}],
+    "private key provider with empty provider": [{"privateKeyProvider": {}}],
+    "private key provider with cryptomb without poll_delay": [{"privateKeyProvider": {"cryptomb": {}}}],
+    "private key provider with qat without poll_delay": [{"privateKeyProvider": {"qat": {}}}],
+    "private key provider with qat zero poll_delay": [{"privateKeyProvider": {"qat": {"pollDelay": "0s"}}}],
+    "private key provider with qat": [{"privateKeyProvider": {"qat": {"pollDelay": "1ms"}}}],
+}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict) and "$expr" in value:
         return _worked_out(value["$expr"])

@@ -73,7 +73,8 @@ def test_several_paths_are_one_mesh(repository: Path) -> None:
         (repository / name).parent.mkdir(exist_ok=True)
         (repository / name).write_text(text)
     result = check("one", "two.yaml", "--format", "json")
-    assert [entry["file"] for entry in json.loads(result.stdout)] == ["two.yaml"]
+    found = [(entry["file"], entry["code"]) for entry in json.loads(result.stdout)]
+    assert found == [("two.yaml", "WFT0100"), ("two.yaml", "IST0106")]
     assert result.return_value == 1
 
 

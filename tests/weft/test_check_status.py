@@ -92,7 +92,8 @@ def test_what_an_api_server_would_refuse_has_no_status(repository: Path) -> None
 
 
 def test_errors_that_leave_no_mesh_leave_no_status(repository: Path) -> None:
-    (repository / "mesh.yaml").write_text(MESH.replace("parentRefs", "parentReffs"))
+    broken = "apiVersion: weft/v1\nkind: MeshConfig\nmetadata: {name: m}\nspec: {trustDomain: [x]}\n"
+    (repository / "mesh.yaml").write_text(f"{MESH}---\n{broken}")
     result = check("--status")
     assert (result.stdout, result.return_value) == ("", 1)
     assert result.stderr.endswith("nothing can stand in for what they break\n")
