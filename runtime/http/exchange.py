@@ -17,7 +17,7 @@ from policies.traffic import NO_EDITS
 from runtime.balance.retries import UNCOUNTED, grant_retry
 from runtime.http.deadlines import Deadlines
 from runtime.http.edits import compiled
-from runtime.http.forwarding import add_cookie, forwarded_head
+from runtime.http.forwarding import add_cookie, forwarded_head, rehashed
 from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields, count_attempt
@@ -164,6 +164,8 @@ class Exchange:
             self.reply(reply)
             return
         self.forwarded = forwarded_head(self.head, self.plan, self.destination)
+        if self.forwarded is not self.head:
+            self.endpoint = rehashed(self)
         if self.downstream.complete:
             self._start_deadline()
         if self.plan.decision.mirrors:
@@ -295,7 +297,7 @@ class Exchange:
                 self.generation,
                 self.plane.draws,
                 self._tried,
-                self.head,
+                self.forwarded,
                 self.downstream.peer,
                 self.plan.decision.retry,
             )

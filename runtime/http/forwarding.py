@@ -8,12 +8,15 @@ from policies.head import Headers, Peer, RequestHead
 from policies.traffic import NO_EDITS
 from runtime.http.edits import compiled
 from snapshot.hashing import set_cookie
+from snapshot.resolve import choose_endpoint
 from snapshot.rewriting import rewritten_path
 
 if TYPE_CHECKING:
     from policies.traffic import Destination
     from runtime.balance.cluster import LiveCluster
     from runtime.generation import Plan
+    from runtime.http.exchange import Exchange
+    from snapshot.section import Endpoint
 
 
 def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | None) -> RequestHead:
@@ -44,6 +47,16 @@ def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | Non
         head.query,
         headers,
     )
+
+
+def rehashed(exchange: Exchange) -> Endpoint | None:
+    """The endpoint of a request whose head was changed: hashing reads what is forwarded (Envoy). Any other choice stands."""
+    destination = exchange.destination
+    cluster = exchange.generation.clusters.get(destination.cluster) if destination is not None else None
+    if destination is None or cluster is None or cluster.table is None:
+        return exchange.endpoint
+    live, draws, peer = exchange.generation, exchange.plane.draws, exchange.downstream.peer
+    return choose_endpoint(destination.cluster, live, draws, (), exchange.forwarded, peer)
 
 
 def add_cookie(cluster: LiveCluster, head: RequestHead, peer: Peer, headers: Headers) -> None:

@@ -19,7 +19,7 @@ Headers = dict[str, list[str]]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One engine's answer, made comparable. ``seen`` is what the back end saw, None where no back end was asked."""
+    """One engine's answer, made comparable. ``seen`` is what the back end saw, None where no back end was asked; ``endpoint`` its address."""
 
     status: int
     cluster: str
@@ -28,6 +28,7 @@ class Outcome(msgspec.Struct, frozen=True):
     target: str = ""
     seen: Headers | None = None
     attempts: int = 0
+    endpoint: str = ""
 
 
 def outcome(request: Request, answer: Answer, clusters: dict[str, str], attempts: int) -> Outcome:
@@ -48,7 +49,7 @@ def outcome(request: Request, answer: Answer, clusters: dict[str, str], attempts
             saw["x-request-id"] = ["made here"]
         if "x-forwarded-for" in saw:
             saw["x-forwarded-for"] = [",".join(saw["x-forwarded-for"]).replace(" ", "")]
-    return Outcome(answer.status, clusters.get(address, address), headers, b"", target, saw, attempts)
+    return Outcome(answer.status, clusters.get(address, address), headers, b"", target, saw, attempts, address)
 
 
 def _grouped(pairs: tuple[tuple[str, str], ...]) -> Headers:
@@ -59,15 +60,16 @@ def _grouped(pairs: tuple[tuple[str, str], ...]) -> Headers:
     return found
 
 
-def differences(ours: Outcome, theirs: Outcome, *, weighted: bool) -> list[str]:
-    """What differs, each as ``part: trio's -> Envoy's``. Where the choice is drawn, only what does not depend on it is compared."""
+def differences(ours: Outcome, theirs: Outcome, *, weighted: bool, keyed: bool = False) -> list[str]:
+    """What differs, each as ``part: trio's -> Envoy's``. Where the choice is drawn, only what does not depend on it is compared; where
+    the request has a key that a cluster hashes, its endpoint is, too."""
     found = []
     if ours.status != theirs.status:
         found.append(f"status: {ours.status} -> {theirs.status}")
         return found
     if ours.cluster != theirs.cluster:
         return [] if weighted else [f"cluster: {ours.cluster} -> {theirs.cluster}"]
-    for part in ("target", "attempts", "text"):
+    for part in ("target", "attempts", "text", *(["endpoint"] if keyed else [])):
         if getattr(ours, part) != getattr(theirs, part):
             found.append(f"{part}: {getattr(ours, part)!r} -> {getattr(theirs, part)!r}")
     found += _headers("reply", ours.headers, theirs.headers)

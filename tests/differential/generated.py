@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hypothesis
+import msgspec
 from hypothesis import strategies as st
 
 from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
 from policies.match import (
     Exact,
     HeaderMatch,
@@ -36,18 +38,23 @@ from policies.traffic import (
 )
 from snapshot.prepared import PreparedSlice
 from snapshot.section import (
+    ConsistentHash,
+    Endpoint,
     FilterChain,
     GatewayPort,
     HttpChain,
     Listener,
     MeshTls,
     PolicySet,
+    PoolLimits,
     Route,
     RouteBlock,
     RouteTable,
     Section,
+    StaticEndpoints,
     VirtualHost,
 )
+from tests.differential.backends import KEY
 from tests.slices import SOURCE, cluster, prepared_of
 
 CLUSTERS = tuple(f"outbound|80||{name}.test" for name in ("one", "two", "three"))
@@ -136,9 +143,34 @@ hosts = st.lists(
 
 
 @st.composite
+def clusters(draw: st.DrawFn, name: str) -> Section:
+    """One that has an endpoint, or one of several endpoints that hashes, watches them or prefers near ones."""
+    weights = draw(st.lists(st.sampled_from([1, 1, 2, 5]), min_size=2, max_size=4))
+    places = [draw(st.sampled_from(["", "r1/z1", "r2/z1"])) for _ in weights]
+    found = [
+        Endpoint(f"10.0.0.{n}", 80, weight=w, locality=p) for n, (w, p) in enumerate(zip(weights, places, strict=True))
+    ]
+    on, what = draw(st.sampled_from([("header", KEY), ("header", "x-one"), ("query", "q")]))
+    hashing = ConsistentHash(on, what, table_size=1009)
+    hashed = {"balance": draw(st.sampled_from(["ring_hash", "maglev"])), "hashing": hashing}
+    kinds: list[dict[str, object]] = [
+        hashed,
+        hashed,
+        hashed,
+        {},
+        {"balance": "round_robin", "warmup": Warmup(1_000), "outlier": OutlierDetection(consecutive_5xx=1_000)},
+        {"locality": LocalityLoad(fails_over=True), "outlier": OutlierDetection(consecutive_5xx=1_000)},
+        {"limits": PoolLimits(max_retries=3, max_duration_ms=60_000, keep_alive=KeepAlive(3, 60, 10))},
+        {"limits": PoolLimits(retry_budget=RetryBudget(500_000, 5))},
+    ]
+    fields = draw(st.sampled_from(kinds))
+    return msgspec.structs.replace(cluster(name, **fields), endpoints=StaticEndpoints(tuple(found)))
+
+
+@st.composite
 def meshes(draw: st.DrawFn) -> list[Section]:
     """One gateway's sections: a plain chain at the edge, a mesh chain inside, one table, policies."""
-    sections: list[Section] = [cluster(name) for name in CLUSTERS]
+    sections: list[Section] = [draw(clusters(name)) for name in CLUSTERS]
     for domain in draw(hosts):
         routes = tuple(
             Route(

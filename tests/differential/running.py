@@ -102,7 +102,8 @@ class Way:
             answer = await client.send(request.encode(), head=request.method == "HEAD")
             outcomes.append(outcome(request, answer, self._engines.clusters, backends.attempts[key]))
         ours, theirs = outcomes
-        found = differences(ours, theirs, weighted=_drawn(self._engines.prepared, ours, theirs))
+        prepared = self._engines.prepared
+        found = differences(ours, theirs, weighted=_drawn(prepared, ours, theirs), keyed=_keyed(prepared, ours))
         return unexplained(request, ours, found, tally.explained)
 
     async def close(self) -> None:
@@ -120,6 +121,15 @@ def _drawn(prepared: PreparedSlice, ours: Outcome, theirs: Outcome) -> bool:
             if isinstance(action, Forward) and chosen <= {item.cluster for item in action.destinations if item.weight}:
                 return True
     return False
+
+
+def _keyed(prepared: PreparedSlice, outcome: Outcome) -> bool:
+    """Whether a request had what its cluster hashes."""
+    cluster = prepared.clusters.get(outcome.cluster)
+    hashing = cluster.hashing if cluster is not None else None
+    if hashing is None or outcome.seen is None:
+        return False
+    return hashing.name in outcome.seen if hashing.on == "header" else f"{hashing.name}=" in outcome.target
 
 
 def _callers(prepared: PreparedSlice, chain: FilterChain) -> list[str]:
