@@ -31,6 +31,8 @@ KEEP_SPREAD_S = 1.0
 same moment, and their disk writes may neither hold up its way to live nor meet. A crash in between starts with the slice before, as one a moment
 earlier would have."""
 LAST_KEEP_S = 2.0
+REST_S = 0.2
+"""From news to the next question to a server: what was told goes live first, and so do the other proxies that heard of it at the same moment."""
 
 Step = Callable[[], VerifiedSlice | None]
 
@@ -64,14 +66,15 @@ async def follow(
                 while True:
                     # A store that held its last answer back has done the waiting.
                     pause_s = next_delay_s(bootstrap.poll_s, follower.failures, random.random())  # noqa: S311  jitter
-                    await changes.wait_due(pause_s - follower.looked_s)
+                    await changes.wait_due(max(pause_s - follower.looked_s, follower.rest_s))
                     await follower.look()
             finally:
                 follower.end()
 
 
 class Follower:
-    """Owns the session, and what was told last. ``failures`` counts failed looks in a row, ``looked_s`` is how long the last one took.
+    """Owns the session, and what was told last. ``failures`` counts failed looks in a row, ``looked_s`` is how long the last one took,
+    ``rest_s`` how long the next one has time where nothing rings before.
 
     Looking and keeping are two tasks, each with a problem of its own: a disk that takes seconds may not hold up the next release.
     """
@@ -79,6 +82,7 @@ class Follower:
     def __init__(self, session: Session, send: trio.MemorySendChannel[News]) -> None:
         self.failures = 0
         self.looked_s = 0.0
+        self.rest_s = 0.0
         self._session = session
         self._send = send
         self._unkept = trio.Event()
@@ -109,6 +113,7 @@ class Follower:
             self.failures += 1
             return await self._restore_late()
         self.failures = 0
+        self.rest_s = REST_S if outcome is not None else 0.0
         recovered, self._look_problem = self._look_problem is not None, None
         if outcome is not None:
             self._unkept.set()

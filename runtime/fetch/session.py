@@ -13,8 +13,8 @@ from runtime.fetch.news import VerifiedSlice
 from runtime.fetch.saved import Restored, restore, save
 from snapshot.ahead import AheadStore, Files, ReadsAhead, Wanted
 from snapshot.store import Found, NotFound, Store, TooLarge
-from snapshot.trust.chain import Chain, KnownRoots
-from snapshot.trust.client import fetch_release, remember
+from snapshot.trust.chain import Chain
+from snapshot.trust.client import Memory, fetch_release, remember
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.layout import MAX_BYTES, TIMESTAMP
 
@@ -44,7 +44,7 @@ class Session:
         self._folder = folder
         self._seen = ""
         self._pinned = b""
-        self._roots = KnownRoots()
+        self._memory = Memory()
         self._last: Restored | None = None
 
     @property
@@ -111,7 +111,7 @@ class Session:
         bootstrap = self._bootstrap
         with _own_disk():
             fetched = fetch_release(
-                store, self._root(), self._folder, bootstrap.channel, timestamp=timestamp, known=self._roots
+                store, self._root(), self._folder, bootstrap.channel, timestamp=timestamp, memory=self._memory
             )
         held = {**(self._last.blobs if self._last else {}), **store.blobs()}
         contents = fetch_slice(store, fetched.release, bootstrap.selector, held)

@@ -24,7 +24,10 @@ from snapshot.trust.chain import Chain, KnownRoots, Read, verify_chain, verify_r
 from snapshot.trust.failure import Reason, Untrusted
 from snapshot.trust.layout import MAX_BYTES, MAX_ROOT_ROTATIONS, TIMESTAMP
 from snapshot.trust.release import Release
+from snapshot.trust.signatures import VerifiedSignatures, remember_checks
 from snapshot.trust.source import read_from
+
+remember_checks()
 
 _CONFIG = UpdaterConfig(
     max_root_rotations=MAX_ROOT_ROTATIONS,
@@ -44,15 +47,28 @@ class Fetched(msgspec.Struct, frozen=True):
     chain: Chain
 
 
+class Memory:
+    """Owns what one follower has verified: roots, by the second verifier, and signatures, by either."""
+
+    def __init__(self) -> None:
+        self.roots = KnownRoots()
+        self.signatures = VerifiedSignatures()
+
+
 def fetch_release(
-    store: Store, pinned_root: bytes, folder: Path, channel: str, *, timestamp: bytes, known: KnownRoots | None = None
+    store: Store, pinned_root: bytes, folder: Path, channel: str, *, timestamp: bytes, memory: Memory | None = None
 ) -> Fetched:
     """The channel's release now. ``timestamp`` is timestamp.json as the caller just read it; ``folder`` is the Updater's memory between calls,
-    ``known`` the second verifier's.
+    ``memory`` what both verifiers need not do again.
 
     Raises Untrusted with its reason, StoreError where the store does not answer, OSError where the folder cannot be written.
     """
-    fetcher = _StoreFetcher(store, timestamp)
+    memory = memory or Memory()
+    with memory.signatures.at_hand():
+        return _fetch(_StoreFetcher(store, timestamp), pinned_root, folder, channel, memory.roots)
+
+
+def _fetch(fetcher: _StoreFetcher, pinned_root: bytes, folder: Path, channel: str, roots: KnownRoots) -> Fetched:
     remembered = _read_folder(folder)
     try:
         updater = Updater(str(folder), "metadata/", fetcher=fetcher, config=_CONFIG, bootstrap=pinned_root)
@@ -63,8 +79,8 @@ def fetch_release(
         raise Untrusted(Reason.TOO_LARGE, str(error)) from None
     except RepositoryError as error:
         raise _explain(error, fetcher, pinned_root, remembered) from None
-    chain = verify_chain(pinned_root, remembered, known)
-    release, record = verify_release(chain.targets, channel, read_from(store))
+    chain = verify_chain(pinned_root, remembered, roots)
+    release, record = verify_release(chain.targets, channel, read_from(fetcher.store))
     return Fetched(release, record, chain)
 
 
@@ -79,7 +95,7 @@ class _StoreFetcher(FetcherInterface):
     """Gives the Updater a store's files. ``seen`` is what it gave, for explaining a refusal; StoreError passes through the Updater."""
 
     def __init__(self, store: Store, timestamp: bytes) -> None:
-        self._store = store
+        self.store = store
         self.seen = {TIMESTAMP: timestamp}
         self.last = TIMESTAMP
 
@@ -88,7 +104,7 @@ class _StoreFetcher(FetcherInterface):
         self.last = url
         if url != TIMESTAMP:
             try:
-                self.seen[url] = self._store.read(url, max_bytes=max_length)
+                self.seen[url] = self.store.read(url, max_bytes=max_length)
             except NotFound as error:
                 raise DownloadHTTPError(str(error), 404) from None
             except TooLarge as error:
