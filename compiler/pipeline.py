@@ -21,6 +21,7 @@ from compiler.inventory import Inventory, PositionsOf
 from compiler.link import Scope, Scopes, link
 from compiler.memory import Memory
 from compiler.mesh import Mesh
+from compiler.resources.meta import GATEWAY_API
 from compiler.stand_ins import is_within
 from compiler.surroundings import Neighbours
 from compiler.tree import Tree
@@ -38,7 +39,8 @@ EXPLICIT = frozenset({"WFT0200", "IST0101", "IST0109", "IST0110", "IST0111", "IS
 """Findings for which link has an explicit answer: what is not carried is left out, what does not exist is answered 5xx, and of several
 that claim one host or workload the first holds. ``allow_partial`` publishes in spite of them."""
 
-ABSENCES = frozenset({"IST0101", "IST0113", "IST0127", "WFT0122"})
+API_GATEWAY = f"Gateway.{GATEWAY_API}"
+ABSENCES = frozenset({"IST0101", "IST0127", "IST0132", "IST0149", "IST0162", "WFT0110", "WFT0111", "WFT0125"})
 """Findings that something is not there."""
 
 UNREAD = frozenset(
@@ -63,9 +65,18 @@ def check(tree: Tree, dates: Dates | None = None, *, memory: Memory | None = Non
 
 
 def understand(tree: Tree, dates: Dates | None = None) -> tuple[Mesh | None, list[Diagnostic]]:
-    """The mesh of a tree, None where an error has made it meaningless, and everything that is wrong, as ``check`` reports it."""
+    """The mesh of a tree, None where an error has made it meaningless, and everything that is wrong, as ``check`` reports it.
+
+    A stand-in for a Gateway of the Gateway API takes no route, which says nothing of the Gateway that is meant.
+    """
     inventory, found, _ = _understand(tree, dates, Memory())
-    return None if inventory is None else inventory.mesh(dates), found
+    if (
+        inventory is None
+        or inventory.closing
+        or any(inventory.outlines[n].fails for n in inventory.of_kinds(API_GATEWAY))
+    ):
+        return None, found
+    return inventory.mesh(dates), found
 
 
 def compile_tree(tree: Tree, *, allow_partial: bool = False, memory: Memory | None = None) -> Compilation:
