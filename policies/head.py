@@ -49,7 +49,8 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
 
     ``identity`` is the verified SPIFFE ID of the peer's certificate, or "" where the peer showed none. ``addresses`` is destination and source
     as the access log writes them (``ip:port ip:port``), made once because every line needs it. ``direct_ip`` is the address of the hop
-    before where that said by the PROXY protocol who ``source_ip`` is, "" otherwise.
+    before where that said by the PROXY protocol who ``source_ip`` is, "" otherwise. ``intercepted`` says that the
+    destination is where the connection was going before it was redirected here.
     """
 
     source_ip: str
@@ -61,6 +62,7 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
     tls: bool = False
     addresses: str = ""
     direct_ip: str = ""
+    intercepted: bool = False
 
 
 class TokenIdentity(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import msgspec
 
 from policies.head import Peer
 from runtime.choosing import choose_plain, choose_tls, is_undecided, same_binding
+from runtime.interception import original_destination
 from runtime.lane.channel import Channel
 from runtime.lane.tls_channel import TlsChannel
 from runtime.lane.wheel import Timer
@@ -122,15 +123,19 @@ class Accepted:
 
 
 class Acceptor:
-    """One listening socket in the lane. Does not own the socket: the supervisor does."""
+    """One listening socket in the lane. Does not own the socket: the supervisor does.
 
-    __slots__ = ("_plane", "_rest", "listener", "sock")
+    ``direction`` is that of connections which the kernel redirects here; they are taken by whoever they were going to.
+    """
+
+    __slots__ = ("_plane", "_rest", "direction", "listener", "sock")
 
     def __init__(self, plane: Plane, sock: socket.socket, listener: str) -> None:
         self._plane = plane
         self._rest = Timer(self._rested)
         self.sock = sock
         self.listener = listener
+        self.direction = ""
 
     def start(self) -> None:
         """Enters the lane."""
@@ -167,7 +172,11 @@ class Acceptor:
     def _open(self, sock: socket.socket, address: tuple[str, int]) -> None:
         plane = self._plane
         generation = plane.generation
-        listener = generation.prepared.listeners.get(self.listener)
+        target = original_destination(sock) if self.direction else None
+        name = self.listener
+        if target is not None and generation.interception is not None:
+            name = generation.interception.find(self.direction, target)
+        listener = generation.prepared.listeners.get(name)
         if listener is None or len(plane.connections) >= generation.deadlines.max_connections:
             reason = "no_listener" if listener is None else "too_many_connections"
             plane.instruments.add("weft_connection_refused_total", reason)
@@ -179,7 +188,7 @@ class Acceptor:
             address = local = (LOCAL, 0)
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            local = sock.getsockname()
+            local = target or sock.getsockname()
         port = _logical_port(listener, local[1])
         peer = Peer(
             source_ip=address[0],
@@ -187,6 +196,7 @@ class Acceptor:
             destination_ip=local[0],
             destination_port=port,
             addresses=f"{local[0]}:{port} {address[0]}:{address[1]}",
+            intercepted=target is not None,
         )
         opening = Opening(plane, generation, listener, peer)
         opening.channel = Channel(plane.lane, sock, opening)

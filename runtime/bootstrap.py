@@ -30,6 +30,7 @@ class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: int = 15090
     merged_metrics: int = 15020
     readiness: int = 15021
+    inbound: int = 15006
 
 
 class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +45,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be. ``locality`` is where this machine stands,
     ``region/zone/subzone``, by which near endpoints are preferred. ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
     ``admin_socket`` is a Unix socket on which the admin pages are served, too, and ``admin_token`` a file: who comes over the one or
-    bears the other may take the proxy out of service.
+    bears the other may take the proxy out of service. With ``interception`` ``redirect`` connections come by the kernel's redirection to the
+    ports inbound and outbound, and a slice's own listeners are bound nowhere.
     """
 
     selector: Selector
@@ -69,6 +71,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Literal["trio", "envoy"] = "trio"
     admin_socket: str = ""
     admin_token: str = ""
+    interception: Literal["none", "redirect"] = "none"
 
     @property
     def standpoint(self) -> str:
@@ -78,6 +81,10 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def resolve(self, bind: Bind) -> tuple[str, int] | None:
         """The address (or Unix socket) and port to bind for a slice's listener, or None where this machine gives it none."""
         match bind:
+            case WorkloadPort() if self.interception != "none":
+                return None
+            case ProxyPort() if self.interception != "none":
+                return "127.0.0.1", self.ports.outbound
             case WorkloadPort(port) | GatewayPort(port):
                 return self.address, self.port_map.get(str(port), port)
             case ProxyPort():

@@ -17,6 +17,7 @@ from runtime.balance.cluster import LiveCluster
 from runtime.endpoints import LiveData
 from runtime.http.pool import PoolKey
 from runtime.http.rules import Rules
+from runtime.interception import Interception
 from runtime.lane.wheel import NEVER, slack
 from runtime.telemetry import RequestSeries, WorkloadFacts
 from runtime.telemetry.labels import facts_of_workload
@@ -85,6 +86,7 @@ class Generation:
         self._by_address: dict[tuple[str, int], str] = {}
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._plane = plane
+        self.interception = Interception(prepared) if live.bootstrap.interception != "none" else None
 
     @property
     def serves_http2(self) -> bool:

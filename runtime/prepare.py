@@ -12,6 +12,7 @@ from pathlib import Path
 from runtime.bootstrap import Bootstrap
 from runtime.endpoints import LiveData
 from runtime.generation import Generation
+from runtime.interception import intercepting
 from runtime.pacing import paced
 from runtime.plane import Plane
 from runtime.tls.contexts import MaterialError, TlsMaterial
@@ -32,6 +33,8 @@ async def prepare(
 ) -> Generation:
     """Makes a Generation; raises FormatError or PrepareError, and then nothing has changed."""
     prepared = await paced(plane.lane, prepare_steps(slice_, previous))
+    if bootstrap.interception != "none":
+        prepared = intercepting(prepared)
     _check_listeners(prepared, bootstrap, sockets)
     _check_log(prepared)
     generation = Generation(plane, prepared, material, live)

@@ -26,6 +26,7 @@ from runtime.bootstrap import Bootstrap
 from runtime.endpoints import LiveData
 from runtime.generation import Generation
 from runtime.http.pool import Pools
+from runtime.interception import redirected_to
 from runtime.lane.loop import Lane
 from runtime.limits.limiter import Borrowing
 from runtime.machines import install
@@ -144,6 +145,12 @@ class Proxy:
             for listener in generation.prepared.listeners.values()
             if (name := address_of(listener, self._bootstrap)) is not None and name not in self._closed
         }
+        directions = {
+            f"{host}:{port}": direction
+            for direction, addresses in redirected_to(self._bootstrap).items()
+            for host, port in addresses
+        }
+        wanted |= dict.fromkeys(directions.keys() & self._sockets.keys(), "")
         for name in [name for name in self._acceptors if name not in wanted]:
             self._acceptors.pop(name).stop()
             self._sockets.pop(name).close()
@@ -153,6 +160,7 @@ class Proxy:
                 acceptor = self._acceptors[name] = Acceptor(self.plane, self._sockets[name], listener)
                 acceptor.start()
             acceptor.listener = listener
+            acceptor.direction = directions.get(name) or ("outbound" if generation.interception else "")
 
     async def _settle(self, generation: Generation) -> None:
         """After a swap, in batches: moves connections over, lets go of pools, frees the old generation."""

@@ -176,7 +176,7 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
         proxy=_proxy(sections),
         listeners=listeners,
         chains={
-            (listener.name, chain.name): _chain(listener, chain, tables, policies)
+            (listener.name, chain.name): prepare_chain(listener, chain, tables, policies)
             for listener in listeners.values()
             for chain in listener.chains
         },
@@ -371,12 +371,13 @@ def _policies(
     return prepared
 
 
-def _chain(
+def prepare_chain(
     listener: Listener,
     chain: FilterChain,
     tables: dict[str, PreparedTable],
     policies: dict[tuple[str, bool], PreparedPolicies],
 ) -> PreparedChain:
+    """A chain with what it refers to; raises PrepareError where the slice lacks that."""
     network = chain.network
     http = isinstance(network, HttpChain)
     named = network.policies

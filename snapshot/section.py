@@ -144,6 +144,7 @@ class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section",
 
     ``protocol`` is ``http``, ``tcp`` or ``auto`` (sniffed when plain; then ``chains`` holds an HTTP and a TCP chain).
     ``proxy_protocol`` says that every connection begins with a header of the PROXY protocol, which names its two ends.
+    ``addresses`` are those of the service that a listener per service is for, IP addresses and blocks: who intercepts finds it by them.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section",
     protocol: str
     chains: tuple[FilterChain, ...]
     proxy_protocol: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 # --- routes ------------------------------------------------------------------------------------------------------------------

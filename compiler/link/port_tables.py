@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import msgspec
+
 from compiler.hosts import covers, specificity
 from compiler.link.draft import virtual_host_sections
 from compiler.link.http_routes import mesh_routes
@@ -153,7 +155,9 @@ class PortTables:
         domains = service_domains(host, service, self.view.namespace)
         self._virtual_host(port.number, host, domains, port.source, routes)
         if not host.startswith("*") and not self.share.prefix:
-            self.sections.append(self._listener(host, port, cluster, rules, at))
+            addresses = service.origin.addresses if host == service.host else ()
+            listener = self._listener(host, port, cluster, rules, at)
+            self.sections.append(msgspec.structs.replace(listener, addresses=addresses))
 
     def _standpoint(self, number: int, addresses: tuple[str, ...] = ()) -> Standpoint:
         return Standpoint(MESH, number, self.view.namespace, self.labels, addresses)

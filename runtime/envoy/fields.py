@@ -94,7 +94,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     HttpChain: "routes policies edge https_redirect proxy host",
     TcpChain: "destinations source policies",
     FilterChain: "name source network server_names tls passthrough",
-    Listener: "name source direction bind protocol chains proxy_protocol",
+    Listener: "name source direction bind protocol chains proxy_protocol addresses",
     Route: "source match action name request_headers response_headers fault timeout_ms retry cors limits",
     VirtualHost: "table name domains source blocks request_headers response_headers",
     RouteBlock: "table virtual_host ordinal routes",

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 def passthrough(exchange: Exchange) -> None:
     """Finds the endpoint of a passthrough request and sends it there; parked while its name is resolved."""
+    peer = exchange.downstream.peer
+    if peer.intercepted:
+        # The address counts, whatever the request says: a name in Host may be anybody's.
+        _go(exchange, Endpoint(peer.destination_ip, peer.destination_port))
+        return
     host = exchange.head.host.strip("[]")
     port = target_port(exchange.head)
     try:

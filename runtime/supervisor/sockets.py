@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runtime.bootstrap import Bootstrap
+from runtime.interception import redirected_to
 from runtime.socket_address import family_of, is_path, target_of
 from snapshot.section import Listener
 
@@ -31,8 +32,9 @@ def socket_name(address: Address) -> str:
 
 def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dict[str, Address]:
     """The addresses that this machine gives a slice's listeners, by name; raises BindError where two listeners of the slice share one."""
-    wanted: dict[str, Address] = {}
-    owners: dict[str, str] = {}
+    redirected = [address for found in redirected_to(bootstrap).values() for address in found]
+    wanted: dict[str, Address] = {socket_name(address): address for address in redirected}
+    owners: dict[str, str] = dict.fromkeys(wanted, "interception")
     for listener in listeners:
         address = bootstrap.resolve(listener.bind)
         if address is None:

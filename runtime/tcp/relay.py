@@ -14,14 +14,15 @@ from runtime.policy_change import CLOSE, KEEP, connection_allowed
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Decision
 from snapshot.resolve import resolve
-from snapshot.section import TcpChain
+from snapshot.section import Endpoint, OriginalDestination, TcpChain
 
 if TYPE_CHECKING:
+    from policies.traffic import Destination
     from runtime.accepting import Accepted
     from runtime.balance.cluster import LiveCluster
     from runtime.generation import Generation
     from runtime.http.pool import Pool
-    from snapshot.section import Endpoint, PoolLimits
+    from snapshot.section import PoolLimits
 
 
 class TcpRelay:
@@ -99,15 +100,24 @@ class TcpRelay:
             destinations=network.destinations, total_weight=sum(one.weight for one in network.destinations)
         )
         action = resolve(decision, self.generation, self.started, self._plane.draws, None, peer)
-        if action.reply is not None or action.destination is None or action.endpoint is None:
+        endpoint = action.endpoint or self._going_to(action.destination)
+        if action.destination is None or endpoint is None:
             reply = action.reply
             self._end(reply.flag if reply is not None and reply.flag else "NR", abort=True)
             return
-        self.endpoint = action.endpoint
+        self.endpoint = endpoint
         self.cluster = self.generation.clusters[action.destination.cluster]
         self._bound(self.cluster.section.limits)
-        self._pool = self.cluster.pool(action.endpoint, "", tunnel=True)
+        self._pool = self.cluster.pool(endpoint, "", tunnel=True)
         self._pool.acquire(self)
+
+    def _going_to(self, destination: Destination | None) -> Endpoint | None:
+        """Where an intercepted connection was going, for a cluster that means just that."""
+        peer = self._accepted.peer
+        cluster = self.generation.prepared.clusters.get(destination.cluster) if destination is not None else None
+        if cluster is None or not peer.intercepted or not isinstance(cluster.endpoints, OriginalDestination):
+            return None
+        return Endpoint(peer.destination_ip, peer.destination_port)
 
     def _bound(self, limits: PoolLimits) -> None:
         """What the cluster says of connections: how long they may be idle, and how long they may last."""

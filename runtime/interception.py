@@ -1,0 +1,129 @@
+"""Transparent interception: the kernel redirects connections to two ports of ours, and still knows where each was going.
+
+    15006, inbound   by the port that was asked for: the workload's listener for it; no other port is served
+    15001, outbound  by address and port: the service with this address; else by port: HTTP by its Host; else where it was going anyway
+
+Rules of nftables (or iptables) with ``redirect`` do the first part; they must leave alone what the proxy itself sends, for example by its group.
+A connection that nobody redirected has no such destination: on 15001 it is the explicit proxy's, on 15006 it is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from pathlib import Path
+
+import msgspec
+
+from policies.source import SourceRef
+from policies.traffic import Destination
+from runtime.bootstrap import Bootstrap
+from snapshot.prepared import PreparedSlice, prepare_chain
+from snapshot.section import FilterChain, HttpChain, Listener, ServicePort, TcpChain, WorkloadPort
+
+_SO_ORIGINAL_DST = 80
+"""Of netfilter, for both families; sockets' own constants do not have it."""
+
+OUTBOUND = "virtualOutbound"
+PASSTHROUGH = "PassthroughCluster"
+Target = tuple[str, int]
+
+
+def original_destination(sock: socket.socket) -> Target | None:
+    """Where a redirected connection was going; None for one that was going to us."""
+    try:
+        if sock.family == socket.AF_INET6:
+            raw = sock.getsockopt(socket.IPPROTO_IPV6, _SO_ORIGINAL_DST, 28)
+            found = str(ipaddress.IPv6Address(raw[8:24])), struct.unpack_from("!H", raw, 2)[0]
+        else:
+            raw = sock.getsockopt(socket.SOL_IP, _SO_ORIGINAL_DST, 16)
+            found = socket.inet_ntoa(raw[4:8]), struct.unpack_from("!H", raw, 2)[0]
+    except OSError:
+        return None
+    return None if found == sock.getsockname()[:2] else found
+
+
+def redirected_to(bootstrap: Bootstrap) -> dict[str, list[Target]]:
+    """The addresses that the kernel redirects to, by direction; none where nothing is intercepted.
+
+    Outbound connections of this machine arrive on loopback, inbound ones on the address that they came to.
+    """
+    if bootstrap.interception != "redirect":
+        return {}
+    six = _has_ipv6()
+    inbound = [(host, bootstrap.ports.inbound) for host in ("0.0.0.0", *(("::",) if six else ()))]  # noqa: S104  any address
+    outbound = [("::1", bootstrap.ports.outbound)] if six else []
+    return {"inbound": inbound, "outbound": outbound}
+
+
+def _has_ipv6() -> bool:
+    try:
+        return bool(Path("/proc/net/if_inet6").read_text())
+    except OSError:
+        return False
+
+
+class Interception:
+    """Who takes a redirected connection, by where it was going. Made once per generation."""
+
+    def __init__(self, prepared: PreparedSlice) -> None:
+        self._inbound: dict[int, str] = {}
+        self._outbound: dict[Target, str] = {}
+        self._networks: list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int, str]] = []
+        self._by_port: dict[int, str] = {}
+        for listener in prepared.listeners.values():
+            match listener.bind:
+                case WorkloadPort(port):
+                    self._inbound[port] = listener.name
+                case ServicePort("", port):
+                    self._by_port[port] = listener.name
+                case ServicePort(_, port):
+                    self._add(listener, port)
+                case _:
+                    pass
+
+    def _add(self, listener: Listener, port: int) -> None:
+        for address in listener.addresses:
+            if "/" in address:
+                self._networks.append((ipaddress.ip_network(address, strict=False), port, listener.name))
+            else:
+                self._outbound.setdefault((address, port), listener.name)
+
+    def find(self, direction: str, target: Target) -> str:
+        """The name of the listener, "" where nobody takes it."""
+        address, port = target
+        if direction == "inbound":
+            return self._inbound.get(port, "")
+        found = self._outbound.get(target)
+        if found is None and self._networks:
+            going = ipaddress.ip_address(address)
+            found = next((name for network, at, name in self._networks if at == port and going in network), None)
+        return found or self._by_port.get(port) or self._by_port.get(0, "")
+
+
+def intercepting(prepared: PreparedSlice) -> PreparedSlice:
+    """The slice with a listener for each port that only the kernel's redirection leads to: HTTP finds its way by Host, other bytes go where
+    they were going, or nowhere, as the slice's policy for unknown destinations has it. The one for port 0 takes all other ports."""
+    own = prepared.tables.get(OUTBOUND)
+    if own is None:
+        return prepared
+    source = own.section.source
+    anywhere = own.section.unmatched == PASSTHROUGH
+    tables = {0: own, **prepared.tables_by_port}
+    made = [_listener(port, table.section.name, source, anywhere=anywhere) for port, table in tables.items()]
+    listeners = {**prepared.listeners, **{one.name: one for one in made}}
+    chains = dict(prepared.chains)
+    for listener in made:
+        for chain in listener.chains:
+            chains[listener.name, chain.name] = prepare_chain(listener, chain, prepared.tables, prepared.policies)
+    return msgspec.structs.replace(prepared, listeners=listeners, chains=chains)
+
+
+def _listener(port: int, table: str, source: SourceRef, *, anywhere: bool) -> Listener:
+    onward = (Destination(PASSTHROUGH),) if anywhere else ()
+    chains = (
+        FilterChain("http", source, HttpChain(table)),
+        FilterChain("tcp", source, TcpChain(onward, source)),
+    )
+    return Listener(f"intercepted|{port}", source, "outbound", ServicePort("", port), "auto", chains)

@@ -1,0 +1,282 @@
+"""Transparent interception: in a network namespace whose kernel really redirects, and by value."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.bootstrap import Bootstrap
+from runtime.interception import Interception, intercepting, redirected_to
+from snapshot.index import Selector
+from snapshot.section import HttpChain, TcpChain
+from snapshot.store_directory import DirectoryStore
+from tests.compiler.compiled import compiled
+from tests.stores import release_mesh, signing_keys
+
+ROOT = Path(__file__).parents[2]
+WEFT = (sys.executable, "-c", "from weft.cli import main; main()")
+ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+GROUP = "1337"
+"""What processes of this group send is not redirected."""
+
+POD, PEER = "10.1.0.2", "10.1.0.1"
+MESH = f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: app, namespace: shop}}
+spec: {{selector: {{app: app}}, clusterIP: 10.96.0.9, ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: app, namespace: shop, labels: {{app: app}}}}
+spec: {{containers: [{{name: a, image: a}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: ratings, namespace: shop}}
+spec:
+  hosts: [ratings.test]
+  addresses: [10.96.0.10]
+  ports: [{{number: 9080, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: {PEER}, ports: {{http: 9000}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: database, namespace: shop}}
+spec:
+  hosts: [database.test]
+  addresses: [10.96.1.0/24]
+  ports: [{{number: 6000, name: tcp, protocol: TCP}}]
+  resolution: STATIC
+  endpoints: [{{address: {PEER}, ports: {{tcp: 7000}}}}]
+"""
+RULES = f"""
+table inet mesh {{
+  chain out {{
+    type nat hook output priority -100; policy accept;
+    meta skgid {GROUP} return
+    oifname lo return
+    meta l4proto tcp redirect to :15001
+  }}
+  chain in {{
+    type nat hook prerouting priority -100; policy accept;
+    tcp dport {{ 15001, 15006 }} return
+    meta l4proto tcp redirect to :15006
+  }}
+}}
+"""
+SERVERS = """
+import http.server, socketserver, sys, threading
+class Say(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = f"{self.server.name} {self.headers['host']}".encode()
+        self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers(); self.wfile.write(body)
+    def log_message(self, *_): pass
+class Greet(socketserver.BaseRequestHandler):
+    def handle(self): self.request.sendall(b"greetings first\\n"); self.request.recv(10)
+kind, host, port, name = sys.argv[1:]
+made = http.server.ThreadingHTTPServer if kind == "http" else socketserver.ThreadingTCPServer
+made.allow_reuse_address = True
+server = made((host, int(port)), Say if kind == "http" else Greet); server.name = name
+server.serve_forever()
+"""
+
+
+def prepared_sidecar() -> Interception:
+    return Interception(intercepting(compiled(MESH).slice("sidecar/shop/app")))
+
+
+@pytest.mark.parametrize(
+    ("direction", "target", "listener"),
+    [
+        ("inbound", (POD, 8080), "inbound|8080"),
+        ("inbound", (POD, 81), ""),
+        ("outbound", ("10.96.0.10", 9080), "ratings.test:9080"),
+        ("outbound", ("10.96.1.77", 6000), "database.test:6000"),
+        ("outbound", ("10.96.1.77", 6001), "intercepted|0"),
+        ("outbound", ("192.0.2.1", 9080), "intercepted|9080"),
+        ("outbound", ("192.0.2.1", 5432), "intercepted|0"),
+    ],
+)
+def test_a_connection_goes_to_who_has_the_address_else_the_port(
+    direction: str, target: tuple[str, int], listener: str
+) -> None:
+    assert prepared_sidecar().find(direction, target) == listener
+
+
+def test_what_nobody_knows_goes_on_or_nowhere_as_the_policy_says() -> None:
+    closed = "apiVersion: weft/v1\nkind: MeshConfig\nmetadata: {name: m}\nspec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}\n"
+    for texts, clusters in (((MESH,), ["PassthroughCluster"]), ((MESH, closed), [])):
+        prepared = intercepting(compiled(*texts).slice("sidecar/shop/app"))
+        http, tcp = prepared.listeners["intercepted|0"].chains
+        assert isinstance(http.network, HttpChain)
+        assert isinstance(tcp.network, TcpChain)
+        assert [one.cluster for one in tcp.network.destinations] == clusters
+
+
+def test_a_proxy_that_does_not_intercept_binds_nothing_for_it() -> None:
+    assert redirected_to(Bootstrap(Selector(), "", "", "")) == {}
+    bound = redirected_to(Bootstrap(Selector(), "", "", "", interception="redirect"))
+    assert ("0.0.0.0", 15006) in bound["inbound"]
+
+
+class Namespace:
+    """A network namespace, held by a process that sleeps. Owns what was started in it."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen(["unshare", "-n", "sleep", "300"])
+        self.started = [self._holder]
+        self.pid = self._holder.pid
+        deadline = time.monotonic() + 5
+        own = Path("/proc/self/ns/net").readlink()
+        while Path(f"/proc/{self.pid}/ns/net").readlink() == own:
+            assert time.monotonic() < deadline, "no namespace"
+            time.sleep(0.01)
+        self.run("ip", "link", "set", "lo", "up")
+
+    def run(self, *command: str, check: bool = True) -> str:
+        entered = ["nsenter", "-t", str(self.pid), "-n", *command]
+        done = subprocess.run(entered, capture_output=True, text=True, check=False, timeout=20, env=ENVIRONMENT)
+        if check and done.returncode:
+            pytest.fail(f"{' '.join(command)}: {done.stderr}")
+        return done.stdout
+
+    def start(self, *command: str, log: Path | None = None) -> None:
+        entered = ["nsenter", "-t", str(self.pid), "-n", *command]
+        with (log or Path(os.devnull)).open("wb") as out:
+            self.started.append(subprocess.Popen(entered, stderr=out, cwd=ROOT, env=ENVIRONMENT))
+
+    def end(self) -> None:
+        for process in reversed(self.started):
+            process.kill()
+            process.wait()
+
+
+def _missing() -> str:
+    """Why this machine cannot redirect, "" where it can."""
+    for tool in ("nft", "ip", "nsenter", "unshare", "setpriv", "curl"):
+        if shutil.which(tool, path=ENVIRONMENT["PATH"]) is None:
+            return f"{tool} is not installed"
+    if os.geteuid():
+        return "network namespaces need root here"
+    probe = [
+        "unshare",
+        "-n",
+        "sh",
+        "-c",
+        "nft add table inet probe && nft add chain inet probe c '{ type nat hook output priority 0; }'",
+    ]
+    done = subprocess.run(probe, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    return f"the kernel has no nat for nft: {done.stderr.strip().splitlines()[0]}" if done.returncode else ""
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespace, Namespace]]:
+    """A pod's namespace with a sidecar and its application, and a peer's beside it."""
+    missing = _missing()
+    if missing:
+        if os.environ.get("WEFT_REQUIRE_ALL") == "1" and "installed" in missing:
+            pytest.fail(missing)
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("pod")
+    inside, peer = Namespace(), Namespace()
+    try:
+        inside.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(peer.pid))
+        for namespace, address in ((inside, POD), (peer, PEER)):
+            namespace.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
+            namespace.run("ip", "link", "set", "eth0", "up")
+        inside.run("ip", "route", "add", "default", "via", PEER)
+        (folder / "rules.nft").write_text(RULES)
+        inside.run("nft", "-f", str(folder / "rules.nft"))
+        for kind, host, port, name in (
+            ("http", PEER, 9000, "ratings"),
+            ("tcp", PEER, 7000, "database"),
+            ("http", PEER, 80, "web"),
+        ):
+            peer.start(sys.executable, "-c", SERVERS, kind, host, str(port), name)
+        for kind, port, name in (("http", 8080, "application"), ("http", 81, "unknown")):
+            inside.start(sys.executable, "-c", SERVERS, kind, "127.0.0.1", str(port), name)
+        _start_sidecar(inside, folder)
+        yield inside, peer
+    finally:
+        inside.end()
+        peer.end()
+
+
+def _start_sidecar(inside: Namespace, folder: Path) -> None:
+    (folder / "root.json").write_bytes(signing_keys().root)
+    release_mesh(DirectoryStore(folder / "store"), compiled(MESH).snapshot)
+    (folder / "sidecar.toml").write_text(
+        'store = "store"\nroot = "root.json"\nstate = "state"\nselector = {name = "sidecar/shop/app"}\nstamp = true\n'
+        f'address = "{POD}"\ninterception = "redirect"\n'
+    )
+    command = ["setpriv", "--regid", GROUP, "--clear-groups", *WEFT, "proxy", "sidecar", "--bootstrap"]
+    inside.start(*command, str(folder / "sidecar.toml"), log=folder / "log")
+    deadline = time.monotonic() + 20
+    while "LIVE" not in inside.run("curl", "-s", "http://127.0.0.1:15000/ready", check=False):
+        assert time.monotonic() < deadline, (folder / "log").read_text()
+        time.sleep(0.1)
+
+
+def curl(where: Namespace, url: str, *more: str) -> str:
+    return where.run("curl", "-s", "-i", "--max-time", "10", *more, url, check=False)
+
+
+GREETED = "import socket,sys; print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 5).recv(99).decode())"
+
+
+@pytest.mark.integration
+def test_http_to_a_services_address_is_routed_and_says_so(pod: tuple[Namespace, Namespace]) -> None:
+    inside, _ = pod
+    reply = curl(inside, "http://10.96.0.10:9080/", "-H", "host: ratings.test")
+    assert ("200 OK" in reply, "x-weft-snapshot: app=" in reply) == (True, True), reply
+    assert reply.endswith("ratings ratings.test")
+
+
+@pytest.mark.integration
+def test_http_by_port_finds_its_way_by_host(pod: tuple[Namespace, Namespace]) -> None:
+    reply = curl(pod[0], "http://192.0.2.1:9080/", "-H", "host: ratings.test")
+    assert reply.endswith("ratings ratings.test"), reply
+
+
+@pytest.mark.integration
+def test_a_service_of_bytes_is_reached_by_its_block_of_addresses_though_the_server_speaks_first(
+    pod: tuple[Namespace, Namespace],
+) -> None:
+    inside, _ = pod
+    assert inside.run(sys.executable, "-c", GREETED, "10.96.1.77", "6000") == "greetings first\n\n"
+
+
+@pytest.mark.integration
+def test_what_nobody_knows_goes_where_it_was_going_whatever_its_host_says(pod: tuple[Namespace, Namespace]) -> None:
+    inside, _ = pod
+    reply = curl(inside, f"http://{PEER}/", "-H", "host: somewhere.example")
+    assert ("x-weft-snapshot: app=" in reply, reply.endswith("web somewhere.example")) == (True, True), reply
+    assert inside.run(sys.executable, "-c", GREETED, PEER, "7000") == "greetings first\n\n"
+
+
+@pytest.mark.integration
+def test_what_comes_in_reaches_the_application_through_the_sidecar(pod: tuple[Namespace, Namespace]) -> None:
+    _, peer = pod
+    reply = curl(peer, f"http://{POD}:8080/")
+    assert ("x-weft-snapshot: app=" in reply, reply.endswith(f"application {POD}:8080")) == (True, True), reply
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("port", [81, 15006])
+def test_ports_that_no_service_declares_are_closed(pod: tuple[Namespace, Namespace], port: int) -> None:
+    assert curl(pod[1], f"http://{POD}:{port}/") == ""
+
+
+@pytest.mark.integration
+def test_who_asks_the_outbound_port_itself_gets_the_explicit_proxy(pod: tuple[Namespace, Namespace]) -> None:
+    reply = curl(pod[0], "http://ratings.test:9080/", "--proxy", "http://127.0.0.1:15001")
+    assert reply.endswith("ratings ratings.test:9080"), reply
