@@ -7,6 +7,7 @@ no form for.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import msgspec
 from envoy.config.core.v3 import base_pb2, substitution_format_string_pb2
@@ -43,25 +44,31 @@ _LEVEL_TRIES = 2
 _RE2_SPECIAL = re.compile(r"[^A-Za-z0-9_/~-]")
 
 
-def forward(action: Forward, route: Route, negotiated: frozenset[str]) -> dict[str, object]:
-    """The fields of an Envoy route that forwards; a direct response where nothing could be forwarded to.
+class Marked(NamedTuple):
+    """Clusters that routes must treat in a way of their own: those that speak what downstream speaks, and must say so in the TLS handshake
+    of the mesh; and those that hash, whose keys stay where they are when they are tried again."""
 
-    ``negotiated`` are the clusters that speak what downstream speaks, and must say so in the TLS handshake of the mesh.
-    """
+    negotiated: frozenset[str]
+    hashed: frozenset[str]
+
+
+def forward(action: Forward, route: Route, marked: Marked) -> dict[str, object]:
+    """The fields of an Envoy route that forwards; a direct response where nothing could be forwarded to."""
     alive = [destination for destination in action.destinations if destination.weight]
     if not alive:
         return {"direct_response": reply(500)}
     if len(action.destinations) == 1 and not alive[0].cluster and alive[0].status not in _MISSING_CODES:
         return {"direct_response": reply(alive[0].status)}
     fields: dict[str, object] = {
-        **_destinations([_hosted(one, action.rewrite) for one in alive], route.source, negotiated),
+        **_destinations([_hosted(one, action.rewrite) for one in alive], route.source, marked.negotiated),
         **rewriting(action.rewrite, route.match.path),
         "timeout": milliseconds(route.timeout_ms),
     }
     if action.mirrors:
         fields["request_mirror_policies"] = [_mirror(mirror) for mirror in action.mirrors]
     if route.retry is not None and route.retry.attempts:
-        fields["retry_policy"] = retry_policy(route.retry)
+        hashed = any(one.cluster in marked.hashed for one in alive)
+        fields["retry_policy"] = retry_policy(route.retry, anywhere=hashed)
     return {"route": route_components_pb2.RouteAction(**fields)}
 
 
@@ -200,8 +207,8 @@ def reply(status: int, body: str = "") -> Message:
     return route_components_pb2.DirectResponseAction(status=status, **({"body": inline(body)} if body else {}))
 
 
-def retry_policy(retry: Retry) -> Message:
-    """A RetryPolicy: with other hosts than those tried, where there are others (Istio's default)."""
+def retry_policy(retry: Retry, *, anywhere: bool = False) -> Message:
+    """A RetryPolicy: with other hosts than those tried, where there are others (Istio's default), unless any host will do."""
     previous = previous_hosts_pb2.PreviousHostsPredicate()
     back_off = route_components_pb2.RetryPolicy.RetryBackOff(
         base_interval=milliseconds(max(retry.base_backoff_ms, 1)),
@@ -210,7 +217,7 @@ def retry_policy(retry: Retry) -> Message:
     fields: dict[str, object] = {}
     if retry.per_try_timeout_ms:
         fields["per_try_timeout"] = milliseconds(retry.per_try_timeout_ms)
-    if not retry.same_hosts:
+    if not retry.same_hosts and not anywhere:
         kind = route_components_pb2.RetryPolicy.RetryHostPredicate
         fields["retry_host_predicate"] = [extension(kind, _PREVIOUS_HOSTS, previous)]
     if retry.remote:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
 from envoy.config.core.v3 import base_pb2, config_source_pb2, extension_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2
@@ -19,10 +17,10 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import (
     header_mutation_pb2 as early_header_mutation_pb2,
 )
+from envoy.type.v3 import hash_policy_pb2
 
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
-from policies.traffic import Destination
 from runtime.envoy import limits
 from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
@@ -226,7 +224,11 @@ def tcp_filters(prepared: PreparedSlice, chain: PreparedChain, network: TcpChain
         target = {"weighted_clusters": kind.WeightedCluster(clusters=weights)}
     else:
         target = {"cluster": UNRESOLVED}
-    bounds = _bounds(prepared, alive)
+    first = next((one for name in alive if (one := prepared.clusters.get(name.cluster)) is not None), None)
+    # Envoy has one set for all that a chain may choose: the first destination's, as Istio has it.
+    bounds = first.limits if first is not None else PoolLimits()
+    if first is not None and first.hashing is not None and first.hashing.on == "source_ip":
+        target["hash_policy"] = [hash_policy_pb2.HashPolicy(source_ip=hash_policy_pb2.HashPolicy.SourceIp())]
     if bounds.max_duration_ms:
         target["max_downstream_connection_duration"] = milliseconds(bounds.max_duration_ms)
     tunnel = kind(
@@ -236,9 +238,3 @@ def tcp_filters(prepared: PreparedSlice, chain: PreparedChain, network: TcpChain
         **target,
     )
     return [*filters, extension(_NETWORK, "envoy.filters.network.tcp_proxy", tunnel)]
-
-
-def _bounds(prepared: PreparedSlice, destinations: Sequence[Destination]) -> PoolLimits:
-    """The limits of connections: the first destination's, because Envoy has one set for all that a chain may choose (Istio does so, too)."""
-    clusters = (prepared.clusters.get(one.cluster) for one in destinations)
-    return next((one.limits for one in clusters if one is not None), PoolLimits())

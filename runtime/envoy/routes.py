@@ -19,7 +19,7 @@ from envoy.type.v3 import percent_pb2
 
 from policies.source import SourceRef
 from policies.traffic import Cors, DirectResponse, Fault, Forward, Redirect
-from runtime.envoy.actions import direct_response, forward, redirect, reply
+from runtime.envoy.actions import Marked, direct_response, forward, redirect, reply
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import appended, header_fields
 from runtime.envoy.limits import route_metadata
@@ -68,7 +68,7 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
     elif use.proxy:
         hosts = list(_merged(prepared, prepared.tables[use.table]))
     else:
-        hosts = list(_hosts(prepared.tables[use.table], use.host, negotiated(prepared)))
+        hosts = list(_hosts(prepared.tables[use.table], use.host, marked(prepared)))
     for host in hosts:
         host.include_request_attempt_count = not use.inbound
     stamped = [appended(SNAPSHOT.decode(), stamp)] if stamp else []
@@ -88,6 +88,11 @@ def negotiated(prepared: PreparedSlice) -> frozenset[str]:
     return frozenset(one.name for one in clusters if one.protocol == "same" and isinstance(one.tls, MeshUpstream))
 
 
+def marked(prepared: PreparedSlice) -> Marked:
+    """The clusters that routes must treat in a way of their own."""
+    return Marked(negotiated(prepared), frozenset(one.name for one in prepared.clusters.values() if one.hashing))
+
+
 def _redirect_all() -> Message:
     action = route_components_pb2.RedirectAction(https_redirect=True)
     route = route_components_pb2.Route(name="https-redirect", match={"prefix": "/"}, redirect=action)
@@ -97,7 +102,7 @@ def _redirect_all() -> Message:
 # --- one table -----------------------------------------------------------------------------------------------------------------
 
 
-def _hosts(table: PreparedTable, takes_all: str, same: frozenset[str]) -> Iterator[Message]:
+def _hosts(table: PreparedTable, takes_all: str, same: Marked) -> Iterator[Message]:
     """The virtual hosts of one table; that of the domain ``takes_all``, where one is given, stands for ``*``."""
     all_else = table.exact.get(takes_all, table.fallback) if takes_all else table.fallback
     claimed = _claimed(table)
@@ -166,7 +171,7 @@ def unmatched(table: PreparedTable, domains: Iterable[str] = ("*",)) -> Iterator
 
 def _merged(prepared: PreparedSlice, own: PreparedTable) -> Iterator[Message]:
     """The tables of all ports in one: names carry the port, and those of port 80 also stand alone, as in a request that names no port."""
-    same = negotiated(prepared)
+    same = marked(prepared)
     by_port = prepared.tables_of(own.section.group)
     for port, table in sorted(by_port.items()):
         for host, names in _claimed(table):
@@ -190,7 +195,7 @@ def _with_port(name: str, port: int) -> list[str]:
 # --- virtual hosts and routes ----------------------------------------------------------------------------------------------------
 
 
-def virtual_host(host: PreparedVirtualHost, domains: list[str], same: frozenset[str], *, proxy: bool) -> Message:
+def virtual_host(host: PreparedVirtualHost, domains: list[str], same: Marked, *, proxy: bool) -> Message:
     """One virtual host; where the chain is an explicit ``proxy``, its routes take CONNECT, too."""
     section = host.section
     routes = [part for rank in sorted(host.routes) for part in parted(host.routes[rank])]
@@ -203,7 +208,7 @@ def virtual_host(host: PreparedVirtualHost, domains: list[str], same: frozenset[
     )
 
 
-def route(prepared: PreparedRoute, same: frozenset[str], share: int = 0) -> Message:
+def route(prepared: PreparedRoute, same: Marked, share: int = 0) -> Message:
     """One route, or the ``share`` per million of requests that it takes of one; raises TranslationError."""
     section = prepared.route
     match = route_match(section.match)
@@ -219,7 +224,7 @@ def route(prepared: PreparedRoute, same: frozenset[str], share: int = 0) -> Mess
     )
 
 
-def _connect_route(prepared: PreparedRoute, same: frozenset[str], share: int) -> Iterator[Message]:
+def _connect_route(prepared: PreparedRoute, same: Marked, share: int) -> Iterator[Message]:
     match = connect_match(prepared.route.match)
     if match is None:
         return
@@ -238,7 +243,7 @@ def _connect() -> Message:
     return route_components_pb2.RouteAction.UpgradeConfig(upgrade_type="CONNECT", connect_config={})
 
 
-def _action(prepared: PreparedRoute, same: frozenset[str]) -> dict[str, object]:
+def _action(prepared: PreparedRoute, same: Marked) -> dict[str, object]:
     section = prepared.route
     if section.fault is not None and not isinstance(section.action, Forward):
         # Envoy's fault filter does not stand before replies of the proxy's own.

@@ -24,7 +24,7 @@ from policies.traffic import (
 )
 from runtime.bootstrap import Bootstrap
 from runtime.endpoints import LiveData
-from runtime.envoy.actions import quoted, rewriting
+from runtime.envoy.actions import Marked, quoted, rewriting
 from runtime.envoy.authorization import Place, rbac
 from runtime.envoy.failure import TranslationError, UntranslatableError
 from runtime.envoy.headers import header_fields
@@ -165,7 +165,7 @@ def test_mirrors_and_cors_stand_on_the_route() -> None:
     both = [gateway_listener(), table(), cluster("a"), cluster("m")]
     marked = Route(one.source, one.match, one.action, cors=origin)
     prepared = prepared_of(*both, *host_sections("all", ["*"], [marked]))
-    made = route_message(next(iter(prepared.hosts.values())).routes[0], frozenset())
+    made = route_message(next(iter(prepared.hosts.values())).routes[0], Marked(frozenset(), frozenset()))
     (mirror,) = made.route.request_mirror_policies
     assert (mirror.cluster, mirror.runtime_fraction.default_value.numerator) == ("m", 125_000)
     policy = cors_policy(origin)
