@@ -137,7 +137,7 @@ class Http1Client:
         self._request_chunked = chunked
         self._request_done = not chunked and not content_length
         start = f"{method} {target} HTTP/1.1\r\nhost: {head.authority}\r\n".encode("ascii")
-        if content_length is not None:
+        if content_length is not None and not (upgrade and content_length == 0):
             return start + lines + b"content-length: %d\r\n\r\n" % content_length
         if chunked:
             return start + lines + CHUNKED + b"\r\n"

@@ -64,7 +64,7 @@ def read_request(headers: Headers, path_profile: str) -> tuple[RequestHead, int 
     if protocol:
         protocol = protocol.lower()
         # It may become a value of Upgrade, where a list or another version of HTTP would mean something else.
-        if _TOKEN.fullmatch(protocol) is None or protocol in _VERSIONS or length is not None:
+        if _TOKEN.fullmatch(protocol) is None or protocol in _VERSIONS or length:
             raise MalformedError(Reason.PSEUDO_HEADER)
     path, query = _read_path(pseudo.get(b":path", b""), method, path_profile)
     head = RequestHead(method.decode(), scheme.decode(), authority, host, path, query, fields)

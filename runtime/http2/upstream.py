@@ -94,7 +94,7 @@ class Http2Stream:
             if not connection.codec.peer_extended_connect:
                 connection.pool.plane.lane.soon(self._refuse)
                 return
-            end = False
+            end, content_length = False, None
         try:
             self.stream_id = connection.codec.send_head(
                 head, head.headers, content_length=content_length, end=end, protocol=self.upgrade

@@ -144,6 +144,8 @@ async def test_a_drain_waits_for_a_websocket_that_ends_by_itself() -> None:
             await talker.flush()
             assert (await talker.hear()).opcode is Opcode.CLOSE
             assert close_code(talker.protocol) == 1000
+            assert isinstance(talker.stream, trio.SocketStream)
+            await talker.stream.aclose()
 
 
 async def test_envoy_passes_websockets_from_http2_to_either_version(tmp_path: Path) -> None:
@@ -165,3 +167,17 @@ async def test_envoy_passes_websockets_from_http2_to_either_version(tmp_path: Pa
             async with over_http1(envoy.ports[80], "/http1") as talker:
                 await talker.say(b"hello")
                 assert await talker.message() == b"hello"
+
+
+@upstreams
+async def test_a_handshake_that_says_that_it_has_no_body_is_one_all_the_same(upstream: str) -> None:
+    """Java's client sends a length of zero."""
+    async with serving(Origin(http2=upstream == "http2")) as origin, proxying(*to(origin.port, upstream)) as proxy:
+        async with await trio.open_tcp_stream("127.0.0.1", proxy.ports[80]) as stream:
+            head = (
+                "GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\ncontent-length: 0\r\n"
+            )
+            await stream.send_all(f"{head}sec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n\r\n".encode())
+            reply = await stream.receive_some()
+            assert reply.startswith(b"HTTP/1.1 101 ")
+            assert b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in reply
