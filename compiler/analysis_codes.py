@@ -100,6 +100,13 @@ ISTIO_CODES: tuple[Code, ...] = (
         "Set caCertificates or credentialName, and subjectAltNames.",
     ),
     Code(
+        "IST0133",
+        "SchemaWarning",
+        WARNING,
+        "A setting is valid and has no effect, or another one than it seems.",
+        "Remove the setting, or write what it was meant to be.",
+    ),
+    Code(
         "IST0134",
         "ServiceEntryAddressesRequired",
         WARNING,
@@ -426,11 +433,6 @@ OWN_CODES: tuple[Code, ...] = (
 
 NOT_FROM_GIT: tuple[tuple[str, str, str], ...] = (
     ("IST0001", "InternalError", "A mistake of the tool itself: weft ends with exit code 2 and says so."),
-    (
-        "IST0133",
-        "SchemaWarning",
-        "weft's schemas accept or refuse; what Istio only warns of there has a code of its own here.",
-    ),
     ("IST0141", "InsufficientPermissions", "Asks a cluster what its user may do."),
     ("IST0142", "UnsupportedKubernetesVersion", "Asks a cluster for its version."),
     ("IST0143", "LocalhostListener", "Asks running proxies which addresses the application listens on."),

@@ -192,15 +192,6 @@ BAD = [
     (
         istio(
             "VirtualService",
-            "  hosts: [web]\n  http:\n  - route:\n    - {weight: 50, destination: {host: web}}\n"
-            "    - {weight: 50, destination: {host: web, subset: v1}, headers: {request: {set: {host: b}}}}",
-        ),
-        "WFT0200",
-        "1.yaml:9:33",
-    ),
-    (
-        istio(
-            "VirtualService",
             "  hosts: [web]\n  http:\n  - match: [{uri: {regex: '*'}}]\n    directResponse: {status: 200}",
         ),
         "IST0106",

@@ -400,3 +400,60 @@ DETECTION = "outlierDetection: {consecutive5xxErrors: 1}"
 )
 def test_locality_settings_that_wait_for_detection_have_it(spec: str, *, wrong: bool) -> None:
     assert bool(found(budget("web", spec), code="WFT0134")) is wrong
+
+
+# --- what is valid and has no effect -----------------------------------------------------------------------------------------
+
+BYTES = service("web", "[{name: tcp, port: 80}]") + deployment("web")
+GET = "{action: DENY, rules: [{to: [{operation: {methods: [GET]%s}}]}]}"
+
+
+@pytest.mark.parametrize(
+    ("base", "spec", "warned"),
+    [
+        (WEB, GET % "", False),
+        (BYTES, GET % "", True),
+        (BYTES, GET % ", ports: ['80']", False),
+        ("", GET % "", True),
+        (BYTES, (GET % "").replace("DENY", "ALLOW"), False),
+        (BYTES, "{action: DENY, rules: [{from: [{source: {principals: [a]}}]}]}", False),
+        (WEB, "{selector: {}}", True),
+    ],
+)
+def test_a_denial_of_http_is_warned_of_where_bytes_may_pass(base: str, spec: str, *, warned: bool) -> None:
+    files = {"a.yaml": (base + document(SECURITY, "AuthorizationPolicy", "p", spec)).encode()}
+    assert any(item.code == "IST0133" for item in check(MemoryTree(files))) is warned
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "place"),
+    [
+        ("Sidecar", "{egress: [{hosts: [./*, shop/a.b]}]}", "shop/a.b"),
+        ("Sidecar", "{egress: [{hosts: ['*/*', shop/a.b]}]}", ""),
+        ("Sidecar", "{egress: [{hosts: [far/*, shop/a.b]}]}", ""),
+        ("ServiceEntry", "{hosts: ['*'], ports: [{number: 80, name: h, protocol: HTTP}], resolution: NONE}", ""),
+        (
+            "ServiceEntry",
+            "{hosts: [a.b], ports: [{number: 80, name: h, protocol: HTTP, targetPort: 81}], resolution: DNS}",
+            "",
+        ),
+        (
+            "ServiceEntry",
+            "{hosts: [a.b], ports: [{number: 80, name: h, protocol: HTTP, targetPort: 81}]}",
+            "targetPort",
+        ),
+        (
+            "Gateway",
+            "{selector: {app: web}, servers: [{port: {number: 1, name: h, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}]}",
+            "",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_shown_at_its_place(kind: str, spec: str, place: str) -> None:
+    text = document(ISTIO, kind, "x", spec)
+    lines = text.splitlines()
+    marked = [
+        lines[item.span.line - 1][item.span.column - 1 : item.span.end_column - 1]
+        for item in found(text, code="IST0133")
+    ]
+    assert marked == ([place] if place else [])

@@ -51,7 +51,10 @@ def mistakes(kind: str, spec: str, api_version: str = "") -> list[tuple[int, int
         ("TLSRoute", "{hostnames: [a.example], rules: [{backendRefs: [{name: b, port: 80}]}]}"),
         ("UDPRoute", "rules: [{backendRefs: [{name: b, port: 80, weight: 0}]}]"),
         ("ListenerSet", "{parentRef: {name: gw}, listeners: [{name: a, port: 80, protocol: HTTP}]}"),
-        ("XBackendTrafficPolicy", "{targetRefs: [{group: '', kind: Service, name: b}], retryConstraint: {budget: {percent: 5}}}"),
+        (
+            "XBackendTrafficPolicy",
+            "{targetRefs: [{group: '', kind: Service, name: b}], retryConstraint: {budget: {percent: 5}}}",
+        ),
         (
             "BackendTLSPolicy",
             """

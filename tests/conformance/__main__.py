@@ -21,6 +21,7 @@ CORPORA = (
     "samples",
     "schemas",
     "validation",
+    "warnings",
     "matching",
     "llhttp",
     "http11probe",

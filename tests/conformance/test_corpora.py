@@ -15,6 +15,7 @@ PURE = (
     "analyzer",
     "schemas",
     "validation",
+    "warnings",
     "llhttp",
     "http11probe",
     "gadgets",

@@ -31,7 +31,9 @@ class Resolver:
         return answer
 
 
-async def test_a_new_slice_has_both_families_in_the_resolvers_order_before_it_serves(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_new_slice_has_both_families_in_the_resolvers_order_before_it_serves(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     names = Names(look_up=Resolver(a=["::1", "127.0.0.1", "127.0.0.1"]).look_up)
     await names.want(frozenset({A}))
     assert names.all() == (Resolved("a.test", 80, ("::1", "127.0.0.1")),)
