@@ -181,7 +181,7 @@ spec:
           exact: "1"
       uri:
         prefix: /api/
-    timeout: 2s
+    timeout: 3s
     retries:
       attempts: 2
       perTryTimeout: 1s

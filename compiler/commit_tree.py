@@ -13,6 +13,7 @@ from pygit2.enums import FileMode
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Span
 from compiler.repository import find_repository
+from compiler.stamps import Stamps
 from compiler.tree import (
     GUARDRAILS,
     LINK_OUT,
@@ -32,24 +33,26 @@ from compiler.tree import (
 class CommitTree:
     """The configuration files of a commit, or of one folder of it where ``path`` is below the repository's top.
 
-    ``rev`` is anything that ``git rev-parse`` understands; ``shown_as`` goes before the paths ("" for none).
+    ``rev`` is anything that ``git rev-parse`` understands; ``shown_as`` goes before the paths ("" for none). With ``stamps``, blobs that
+    they know are not read.
     Raises TreeError for no repository, no such revision, no such folder.
     """
 
-    def __init__(self, path: Path, rev: str = "HEAD", *, shown_as: str = "") -> None:
+    def __init__(self, path: Path, rev: str = "HEAD", *, shown_as: str = "", stamps: Stamps | None = None) -> None:
         repository = _open(path)
         commit = _commit(repository, rev, path)
         self.commit = str(commit.id)
         self._tree = _subtree(commit.tree, _folder_of(repository, path), rev)
         self.digest = str(self._tree.id)
         self._shown_as = shown_as
+        self._stamps = stamps or Stamps()
 
     def files(self) -> Iterable[tuple[str, bytes]]:
         """The configuration files, sorted by path."""
         return tuple((entry.path, entry.read()) for entry in self._found[0])
 
     def entries(self) -> Sequence[TreeFile]:
-        """The configuration files, sorted by path; their states are the names of Git's blobs."""
+        """The configuration files, sorted by path."""
         return self._found[0]
 
     def guardrails(self) -> Iterable[tuple[str, bytes]]:
@@ -62,15 +65,17 @@ class CommitTree:
 
     @cached_property
     def _found(self) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
-        return _collect(self._tree, self._shown_as)
+        return _collect(self._tree, self._shown_as, self._stamps)
 
     @cached_property
     def _found_guardrails(self) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
         folder = self._tree[GUARDRAILS] if GUARDRAILS in self._tree else None  # noqa: SIM401  a pygit2.Tree has no get
-        return _collect(folder, beneath(self._shown_as, GUARDRAILS)) if isinstance(folder, pygit2.Tree) else ([], ())
+        if not isinstance(folder, pygit2.Tree):
+            return [], ()
+        return _collect(folder, beneath(self._shown_as, GUARDRAILS), self._stamps)
 
 
-def _collect(top: pygit2.Tree, shown_as: str) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
+def _collect(top: pygit2.Tree, shown_as: str, stamps: Stamps) -> tuple[list[TreeFile], tuple[Diagnostic, ...]]:
     """The configuration files below a folder, and what stands in the place of some."""
     files: list[TreeFile] = []
     refused: list[Diagnostic] = []
@@ -85,7 +90,8 @@ def _collect(top: pygit2.Tree, shown_as: str) -> tuple[list[TreeFile], tuple[Dia
             refused.append(diagnostic("WFT0007", f"{shown} {blob}", at))
         else:
             assert isinstance(blob, pygit2.Blob)
-            files.append(TreeFile(shown, b"blob " + blob.id.raw, partial(_content, blob)))
+            content = partial(_content, blob)
+            files.append(TreeFile(shown, stamps.of_blob(blob.id.raw, content), content))
     return sorted(files, key=lambda file: file.path), tuple(refused)
 
 

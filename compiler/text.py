@@ -38,6 +38,8 @@ def decode(file: str, content: bytes) -> str:
 
 def lines(text: str) -> list[str]:
     """The lines of a text, without their breaks, by YAML's definition of a break."""
+    if text.isascii() and "\r" not in text:
+        return text.split("\n")
     return _BREAK.split(text)
 
 

@@ -30,7 +30,7 @@ class TreeError(Exception):
 
 
 class TreeFile(NamedTuple):
-    """A file that need not have been read. ``state`` tells its content from any other; ``read`` gives that content, or raises TreeError."""
+    """A file that need not have been read. ``state`` is the sha256 of its content; ``read`` gives that content, or raises TreeError."""
 
     path: str
     state: bytes
@@ -159,7 +159,7 @@ def digest_of(files: Iterable[tuple[str, bytes]]) -> str:
 
 
 def digest_of_entries(entries: Iterable[TreeFile]) -> str:
-    """The same where the files are not read; of a commit's files it is another, for their states are Git's."""
+    """The same where the files are not read."""
     return _digest((entry.path, entry.state) for entry in entries)
 
 

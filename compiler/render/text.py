@@ -79,11 +79,15 @@ def _quoted(item: Diagnostic, sources: Sources, style: str, width: int) -> Itera
 
 def printable(line: str) -> str:
     """The line without what a terminal would obey (escape sequences, tabs of unknown width)."""
+    if line.isprintable():
+        return line
     return "".join(char if char.isprintable() else " " if char == "\t" else "\ufffd" for char in line)
 
 
 def cells(text: str) -> int:
     """How many columns of a terminal the text fills."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )

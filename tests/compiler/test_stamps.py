@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -127,3 +128,19 @@ def test_damaged_notes_are_none(tmp_path: Path, file: Path, raw: bytes) -> None:
     kept.put(PLACE, raw)
     kept.save(lambda: (PLACE,))
     assert len(states(file, stamps(tmp_path))) == 1
+
+
+def test_a_blob_is_read_once_and_remembered_by_its_name(tmp_path: Path) -> None:
+    first = stamps(tmp_path)
+    reads: list[bytes] = []
+
+    def content() -> bytes:
+        reads.append(OLD)
+        return OLD
+
+    digests = {first.of_blob(b"b" * 20, content) for _ in range(2)}
+    first.save()
+    digests.add(stamps(tmp_path).of_blob(b"b" * 20, content))
+    assert digests == {hashlib.sha256(OLD).digest()}
+    assert reads == [OLD]
+    assert stamps(tmp_path).of_blob(b"c" * 20, lambda: b"other") == hashlib.sha256(b"other").digest()

@@ -11,7 +11,7 @@ import pytest
 from pygit2.enums import FileMode
 
 from compiler.commit_tree import CommitTree
-from compiler.tree import MAX_FILE_BYTES, JoinedTree, MemoryTree, Tree, TreeError
+from compiler.tree import MAX_FILE_BYTES, JoinedTree, MemoryTree, Tree, TreeError, digest_of_entries
 from compiler.worktree import WorkTree
 
 AUTHOR = pygit2.Signature("a", "a@example.org", 0, 0)
@@ -64,6 +64,7 @@ def test_a_work_tree_and_a_commit_hold_the_same_files_in_the_same_order(tmp_path
     memory = MemoryTree({name: text.encode() for name, text in FILES.items()})
     assert list(memory.files()) == list(WorkTree(tmp_path).files())
     assert memory.digest == WorkTree(tmp_path).digest
+    assert digest_of_entries(CommitTree(tmp_path).entries()) == memory.digest
 
 
 def test_a_commit_is_known_by_its_hash_and_its_tree(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 def _check(asked: _Asked, memory: Memory | None = None, stamps: Stamps | None = None) -> int:
-    stamps = stamps or (Stamps.of(_first(asked)) if asked.cached and asked.rev is None else Stamps())
+    stamps = stamps or (Stamps.of(_first(asked)) if asked.cached else Stamps())
     tree = _tree(asked.paths, asked.rev, stamps)
     with no_collection():
         found = [item for item in _findings(asked, tree, memory) if asked.shown.takes(item)]
@@ -270,7 +270,7 @@ def _tree(paths: tuple[str, ...], rev: str | None, stamps: Stamps | None = None)
     path = paths[0] if paths else "."
     from compiler.commit_tree import CommitTree  # Most runs check a work tree.
 
-    return CommitTree(Path(path), rev, shown_as=_prefix(path))
+    return CommitTree(Path(path), rev, shown_as=_prefix(path), stamps=stamps)
 
 
 def _prefix(path: str) -> str:

@@ -65,8 +65,8 @@ def command(
     if worktree and rev is not None:
         raise click.UsageError("--worktree compiles files that are in no commit; leave out --rev or --worktree")
     try:
-        stamps = Stamps() if no_cache or not worktree else Stamps.of(Path(repo))
-        tree: Tree = WorkTree(Path(repo), stamps=stamps) if worktree else CommitTree(Path(repo), rev or "HEAD")
+        stamps = Stamps() if no_cache else Stamps.of(Path(repo))
+        tree = _tree(Path(repo), None if worktree else rev or "HEAD", stamps)
         memory = Memory(None if no_cache else CompilerCache.of(Path(repo)))
         with no_collection():
             compilation = compile_tree(tree, allow_partial=allow_partial, memory=memory)
@@ -85,6 +85,10 @@ def command(
             raise click.ClickException(f"cannot write the snapshot to {out}: {error.strerror}") from None
     click.echo(compilation.snapshot.digest)
     return 0
+
+
+def _tree(repo: Path, rev: str | None, stamps: Stamps) -> Tree:
+    return WorkTree(repo, stamps=stamps) if rev is None else CommitTree(repo, rev, stamps=stamps)
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
