@@ -47,6 +47,9 @@ def _retriable(retry: Retry, attempt: Attempt, head: ResponseHead | None) -> boo
         return _failed(on, attempt.failure)
     status = head.status
     if status >= _CLIENT_ERROR:
+        if any(name == b"x-envoy-ratelimited" for name, _ in head.headers):
+            # A limit that said no says so again, unless the policy wants just that (Envoy).
+            return "envoy-ratelimited" in on
         if status >= 500 and "5xx" in on:
             return True
         if status in (502, 503, 504) and "gateway-error" in on:

@@ -159,6 +159,7 @@ def test_a_remote_retry_goes_to_another_level_while_there_is_one() -> None:
     assert choose_endpoint("a", live, Recorded(), (endpoint(1), endpoint(7)), retry=retry) == endpoint(1)
 
 
+LIMITED = ResponseHead(429, [(b"x-envoy-ratelimited", b"true")])
 GRPC_UNAVAILABLE = ResponseHead(200, [(b"grpc-status", b"14")])
 
 
@@ -173,6 +174,9 @@ GRPC_UNAVAILABLE = ResponseHead(200, [(b"grpc-status", b"14")])
         (Retry(on=("gateway-error",)), Attempt(1), ResponseHead(504, []), True),
         (Retry(on=("retriable-4xx",)), Attempt(1), ResponseHead(409, []), True),
         (Retry(), Attempt(1), GRPC_UNAVAILABLE, True),
+        (Retry(on=("retriable-status-codes",), statuses=(429,)), Attempt(1), LIMITED, False),
+        (Retry(on=("envoy-ratelimited",)), Attempt(1), LIMITED, True),
+        (Retry(on=("envoy-ratelimited",)), Attempt(1), ResponseHead(429, []), False),
         (Retry(), Attempt(1, "connect-failure"), None, True),
         (Retry(), Attempt(1, "reset"), None, False),
         (Retry(on=("reset",)), Attempt(1, "timeout"), None, True),

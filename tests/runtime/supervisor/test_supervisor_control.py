@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 import trio
 
+from policies.probe import Probe, TcpProbe
 from runtime.bootstrap import Bootstrap, Ports
 from runtime.control.server import ControlPlane, ControlSettings, open_control_plane
 from runtime.supervisor.sockets import free_port
@@ -68,12 +70,12 @@ class Mesh:
             ports=Ports(admin=0, outbound=0, metrics=-1, merged_metrics=-1, readiness=-1),
         )
 
-    def publish(self, body: str, *, identity: str = REVIEWS) -> str:
+    def publish(self, body: str, *, identity: str = REVIEWS, probe: Probe | None = None) -> str:
         workload = Workload(name="reviews", namespace="default", identity=identity)
         chain = FilterChain("in", SOURCE, HttpChain("80"), tls=MeshTls())
         name = ServiceName("reviews", "reviews", "default")
         made: list[Section] = [
-            Proxy(workload=workload, trust_domain=DOMAIN),
+            Proxy(workload=workload, trust_domain=DOMAIN, probe=probe),
             *sections(body)[1:],
             Listener("in", SOURCE, "inbound", WorkloadPort(self.port), "http", (chain,)),
             Cluster(f"inbound|{self.port}||", name, ApplicationEndpoint(self.port), ()),
@@ -134,6 +136,22 @@ async def test_a_sidecar_joins_registers_reports_and_leaves(mesh: Mesh) -> None:
             seen = msgspec.json.decode((await supervisor.ask("status"))[0])
             assert seen["svid"] == REVIEWS
         assert len(plane.registry.leases) == 0
+
+
+async def test_a_sidecar_is_registered_while_its_application_answers_the_probe(mesh: Mesh) -> None:
+    port = free_port("127.0.0.1")
+    mesh.publish("one", probe=Probe(TcpProbe(port), period_ms=50, failures=2))
+    async with control_plane(mesh) as plane:
+        mesh.allow(plane)
+        async with sidecar(mesh) as supervisor:
+            await until(lambda: "probe fails" in supervisor.not_ready() or "not answered" in supervisor.not_ready())
+            await until(lambda: supervisor.running.svid is not None)
+            assert len(plane.registry.leases) == 0
+            with socket.create_server(("127.0.0.1", port)):
+                await until(lambda: len(plane.registry.leases) == 1)
+                assert not supervisor.not_ready()
+            await until(lambda: len(plane.registry.leases) == 0)
+            assert "readiness probe fails" in supervisor.not_ready()
 
 
 async def test_a_certificate_is_replaced_at_half_of_its_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
