@@ -111,6 +111,7 @@ class Follower:
         self.looked_s = trio.current_time() - begin
         if isinstance(outcome, FetchProblem):
             self.failures += 1
+            self.rest_s = 0.0
             return await self._restore_late()
         self.failures = 0
         self.rest_s = REST_S if outcome is not None else 0.0

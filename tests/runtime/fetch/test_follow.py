@@ -15,7 +15,7 @@ import trio.testing
 from runtime.bootstrap import Bootstrap, BootstrapError
 from runtime.fetch import FetchProblem, News, VerifiedSlice, follow
 from runtime.fetch.changes import MAX_DELAY_S, next_delay_s
-from runtime.fetch.follow import Follower
+from runtime.fetch.follow import REST_S, Follower
 from runtime.fetch.saved import require_root
 from runtime.fetch.session import Now, Session, wall_clock
 from snapshot.index import Selector
@@ -201,6 +201,25 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_next_release(tmp_path: Pat
             nursery.cancel_scope.cancel()
     follower.end()
     assert [one.release for one in told if isinstance(one, VerifiedSlice)] == [first, second]
+
+
+async def test_after_news_and_only_then_the_next_look_has_time(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    release_mesh(store, mesh("one"))
+    (tmp_path / "trust").mkdir()
+    send, _news = trio.open_memory_channel[News](16)
+    follower = Follower(Session(bootstrap_in(tmp_path), store, tmp_path / "trust"), send)
+    await follower.start()
+    assert follower.rest_s == REST_S
+    assert not await follower.look()
+    assert follower.rest_s == 0.0
+    release_mesh(store, mesh("two"))
+    assert await follower.look()
+    assert follower.rest_s == REST_S
+    (store.path / "metadata" / "timestamp.json").write_bytes(b"damaged")
+    assert not await follower.look()
+    assert follower.rest_s == 0.0, "a problem slows looks down by itself"
+    follower.end()
 
 
 async def test_threads_that_others_hold_do_not_hold_up_a_look(tmp_path: Path) -> None:
