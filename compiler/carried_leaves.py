@@ -204,6 +204,10 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.workloadSelector.labels{} spec.outboundTrafficPolicy.(mode|egressProxy.host|egressProxy.port.number|egressProxy.subset)
         spec.egress[].(hosts[]|bind|captureMode|port.number|port.protocol)
         spec.ingress[].(bind|defaultEndpoint|captureMode|port.number|port.protocol)
+        spec.ingress[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
+        spec.ingress[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[])
+        spec.ingress[].tls.(serverCertificate|privateKey|caCertificates|caCrl)
+        spec.ingress[].tls.(subjectAltNames[]|verifyCertificateSpki[]|verifyCertificateHash[])
     """)
     | _pools("spec.inboundConnectionPool", _POLICY_CARRIED)
     | _pools("spec.ingress[].connectionPool", _POLICY_CARRIED),
@@ -299,7 +303,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.servers[].tls.(tlsCertificates|ecdhCurves|insecureSkipVerify)
     """),
     "ServiceEntry": paths("spec.endpoints[].network"),
-    "Sidecar": paths("spec.ingress[].tls")
+    "Sidecar": paths("spec.ingress[].tls.(tlsCertificates|ecdhCurves|insecureSkipVerify)")
     | _pools("spec.inboundConnectionPool", _POLICY_REFUSED)
     | _pools("spec.ingress[].connectionPool", _POLICY_REFUSED),
     "AuthorizationPolicy": paths("spec.provider"),

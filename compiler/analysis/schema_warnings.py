@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Span
+from compiler.link.authentication import effective_mode
 from compiler.link.inbound import exposed_ports
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Cursor, Located
@@ -48,6 +49,14 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         for item in mesh.written(kind):
             for span, message in look(item):
                 yield diagnostic("IST0133", message, span, resource=item.meta.id)
+    for sidecar in mesh.sidecars:
+        for listener in sidecar.ingress:
+            mode = effective_mode(mesh, sidecar.meta.namespace, sidecar.selector or (), listener.port)
+            if listener.tls is not None and mode != "DISABLE":
+                message = (
+                    f"`tls` has no effect on port {listener.port}: the mesh's own TLS is {mode} there, not DISABLE"
+                )
+                yield diagnostic("IST0133", message, listener.tls.span, resource=sidecar.meta.id)
     for policy in mesh.written("AuthorizationPolicy"):
         if policy.spec.text("action") == "DENY" and _may_serve_bytes(mesh, policy):
             for span, message in _denials(policy):

@@ -8,8 +8,10 @@ from compiler.link.authentication import peer_mode
 from compiler.link.clusters import pool_limits, target_port
 from compiler.link.draft import virtual_host_sections
 from compiler.link.limits import Limited, limits_on, with_limits
+from compiler.link.server_tls import downstream_tls
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import ConnectionPool
+from compiler.resources.gateway import ServerTlsSettings
 from compiler.resources.kubernetes import Port, Workload
 from compiler.resources.protocol import AUTO, cluster_protocol, is_http
 from compiler.resources.sidecar import IngressListener, Sidecar
@@ -50,6 +52,7 @@ class Accepted(msgspec.Struct, frozen=True):
     service_port: int
     source: SourceRef
     pool: ConnectionPool | None = None
+    tls: ServerTlsSettings | None = None
 
 
 def inbound(mesh: Mesh, workload: Workload, sidecar: Sidecar | None, policies: str) -> list[Section]:
@@ -93,6 +96,7 @@ def _listed(
         service_port=served.service_port if served else written.port,
         source=written.source,
         pool=written.pool or pool,
+        tls=written.tls,
     )
 
 
@@ -152,14 +156,9 @@ def _cluster(mesh: Mesh, port: Accepted) -> Cluster:
 def _chains(
     port: Accepted, cluster: str, table: str, mode: str, source: SourceRef, policies: str
 ) -> tuple[FilterChain, ...]:
-    """Mesh TLS unless disabled, plain text unless strict; each as HTTP, TCP or, where the protocol is not declared, both."""
-    ways: list[tuple[str, DownstreamTls | None]] = []
-    if mode != "DISABLE":
-        ways.append(("mtls", MeshTls()))
-    if mode != "STRICT":
-        ways.append(("plain", None))
+    """The ways in, each as HTTP, TCP or, where the protocol is not declared, both."""
     chains = []
-    for way, tls in ways:
+    for way, tls in _ways(mode, port.tls):
         if is_http(port.protocol) or port.protocol == AUTO:
             chains.append(FilterChain(f"{way}-http", source, HttpChain(table, policies), tls=tls))
         if not is_http(port.protocol):
@@ -170,3 +169,14 @@ def _chains(
         network = TcpChain((Destination(cluster),), port.source, policies)
         chains.append(FilterChain("passthrough-tcp", source, network, passthrough=True))
     return tuple(chains)
+
+
+def _ways(mode: str, tls: ServerTlsSettings | None) -> list[tuple[str, DownstreamTls | None]]:
+    """Mesh TLS unless disabled, plain text unless strict.
+
+    TLS of the operator's takes the place of plain text where the mesh's own is disabled; elsewhere it has no effect (Istio).
+    """
+    if mode == "DISABLE":
+        return [("plain", None) if tls is None else ("tls", downstream_tls(tls, lambda name: name))]
+    mesh: list[tuple[str, DownstreamTls | None]] = [("mtls", MeshTls())]
+    return mesh if mode == "STRICT" else [*mesh, ("plain", None)]

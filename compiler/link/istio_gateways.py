@@ -10,10 +10,11 @@ from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters
 from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
 from compiler.link.proxies import described_proxy
+from compiler.link.server_tls import downstream_tls
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, connection_rule, link_targets
 from compiler.mesh import Mesh, MeshService
-from compiler.resources.gateway import Gateway, Server, ServerTlsSettings
+from compiler.resources.gateway import Gateway, Server
 from compiler.resources.virtual_service import ConnectionRule, VirtualService
 from policies.traffic import Destination
 from snapshot.section import (
@@ -24,13 +25,11 @@ from snapshot.section import (
     Listener,
     MeshTls,
     Section,
-    ServerTls,
     TcpChain,
 )
 
 HTTP_PROTOCOLS = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
 AUTO_PASSTHROUGH = "AUTO_PASSTHROUGH"
-_CLIENT = {"MUTUAL": "require", "OPTIONAL_MUTUAL": "optional"}
 Placed = tuple[Gateway, int, Server]
 
 
@@ -110,7 +109,7 @@ class _GatewayLink:
             return [] if gateway.fails else self._auto_passthrough(gateway, server, name, sections)
         if server.tls is not None and not server.tls.mode:
             return []
-        tls = self._downstream_tls(server.tls) if server.tls else None
+        tls = downstream_tls(server.tls, self._slot) if server.tls else None
         if gateway.fails and server.protocol != "HTTPS":
             return [FilterChain(name, server.source, self._closed(server), server_names(server) if tls else (), tls)]
         if server.protocol == "HTTPS":
@@ -120,21 +119,6 @@ class _GatewayLink:
             network = HttpChain(table.name, self.policies, edge=not isinstance(tls, MeshTls))
             return [FilterChain(name, server.source, network, server_names(server), tls)]
         return self._connections(number, gateway, server, name, tls)
-
-    def _downstream_tls(self, tls: ServerTlsSettings) -> DownstreamTls:
-        if tls.mode == "ISTIO_MUTUAL":
-            return MeshTls()
-        return ServerTls(
-            credentials=tuple(self._slot(item.value) for item in tls.credentials) or (tls.files.slot,),
-            client=_CLIENT.get(tls.mode, "none"),
-            client_ca=self._slot(tls.client_ca.value) if tls.client_ca else "",
-            min_version=tls.min_version,
-            max_version=tls.max_version,
-            ciphers=tls.ciphers,
-            names=tls.names,
-            hashes=tls.hashes,
-            keys=tls.keys,
-        )
 
     def _slot(self, credential: str) -> str:
         """A secret's slot: of the gateway workload's own namespace unless another is written (Istio)."""

@@ -80,7 +80,7 @@ def _server(server: Cursor) -> Server:
         port_name=port.text("name"),
         protocol=port.text("protocol").upper(),
         hosts=tuple(_host(host) for host in server.references("hosts")),
-        tls=_tls(server.at("tls")),
+        tls=read_server_tls(server.at("tls")),
         source=server.source(),
         span=server.span,
     )
@@ -91,7 +91,8 @@ def _host(host: Located) -> ServerHost:
     return ServerHost(namespace if slash else "*", name.lower(), host.span)
 
 
-def _tls(tls: Cursor | None) -> ServerTlsSettings | None:
+def read_server_tls(tls: Cursor | None) -> ServerTlsSettings | None:
+    """``tls`` of a Gateway's server, or of a Sidecar's ingress."""
     if tls is None:
         return None
     single = tls.located("credentialName")

@@ -7,6 +7,7 @@ import msgspec
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Positions
 from compiler.resources.destination_rule import ConnectionPool, read_pool
+from compiler.resources.gateway import ServerTlsSettings, read_server_tls
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import parse_protocol
 from compiler.resources.virtual_service import Target, read_target
@@ -16,6 +17,8 @@ from snapshot.section import AddressPort, ApplicationEndpoint, Bind, UnixSocket,
 ANY_NAMESPACE = "*"
 _UNIX = "unix://"
 _APPLICATION = ("127.0.0.1", "[::1]")
+_INSIDE = {"https": "http", "tls": "tcp"}
+"""What is spoken inside TLS that ends at the proxy (Istio)."""
 
 
 class EgressHost(msgspec.Struct, frozen=True):
@@ -49,7 +52,10 @@ class EgressListener(msgspec.Struct, frozen=True):
 
 
 class IngressListener(msgspec.Struct, frozen=True):
-    """One ``ingress``: where it accepts, what it speaks there, and where the application is. ``pool`` None is the Sidecar's."""
+    """One ``ingress``: where it accepts, what it speaks there, and where the application is. ``pool`` None is the Sidecar's.
+
+    ``tls`` ends here, where the mesh's own TLS is disabled; ``protocol`` is what is spoken inside.
+    """
 
     port: int
     protocol: str
@@ -57,6 +63,7 @@ class IngressListener(msgspec.Struct, frozen=True):
     endpoint: ApplicationEndpoint
     pool: ConnectionPool | None
     source: SourceRef
+    tls: ServerTlsSettings | None = None
 
 
 class Sidecar(msgspec.Struct, frozen=True):
@@ -122,13 +129,16 @@ def _ingress(listener: Cursor) -> IngressListener:
     port = listener.at("port")
     number = port.number("number") if port else 0
     bind = listener.text("bind")
+    tls = read_server_tls(listener.at("tls"))
+    protocol = parse_protocol(port.text("protocol") if port else "")
     return IngressListener(
         port=number,
-        protocol=parse_protocol(port.text("protocol") if port else ""),
+        protocol=_INSIDE.get(protocol, protocol) if tls else protocol,
         bind=AddressPort(bind, number) if bind else WorkloadPort(number),
         endpoint=_endpoint(listener.text("defaultEndpoint"), number),
         pool=read_pool(listener.at("connectionPool")),
         source=listener.source(),
+        tls=tls,
     )
 
 

@@ -6,8 +6,19 @@ import msgspec
 
 from snapshot.encode import FormatError, decode_section
 from snapshot.index import Slice
-from snapshot.section import Cluster, DnsEndpoints, GatewayPort, Listener, MeshTls, MeshUpstream, Proxy, WorkloadPort
+from snapshot.section import (
+    AddressPort,
+    Cluster,
+    DnsEndpoints,
+    GatewayPort,
+    Listener,
+    MeshTls,
+    MeshUpstream,
+    Proxy,
+    WorkloadPort,
+)
 
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  what is looked for, not what is bound
 READ_KINDS = frozenset({"proxy", "listener", "cluster"})
 
 Name = tuple[str, int]
@@ -23,10 +34,22 @@ class SliceFacts(msgspec.Struct, frozen=True):
 
     @property
     def inbound_ports(self) -> tuple[int, ...]:
-        """The ports on which others may reach this workload, ascending: a sidecar's target ports, a gateway's own (calls reach an egress)."""
-        return tuple(
-            sorted({one.bind.port for one in self.listeners if isinstance(one.bind, WorkloadPort | GatewayPort)})
-        )
+        """The ports on which others may reach this workload, ascending: a sidecar's target ports, a gateway's own (calls reach an egress).
+
+        An ingress that a Sidecar binds to every address is found at the workload's, too.
+        """
+        return tuple(sorted({port for one in self.listeners if (port := _reached_at(one))}))
+
+
+def _reached_at(listener: Listener) -> int:
+    """The port on which others reach a listener, 0 where they do not."""
+    match listener.bind:
+        case WorkloadPort(port) | GatewayPort(port):
+            return port
+        case AddressPort(address, port) if listener.direction == "inbound" and address in EVERYWHERE:
+            return port
+        case _:
+            return 0
 
 
 def read_facts(slice_: Slice) -> SliceFacts:

@@ -14,11 +14,13 @@ from snapshot.section import (
     Listener,
     PoolLimits,
     ProxyPort,
+    ServerTls,
     ServicePort,
     TcpChain,
     UnixSocket,
     WorkloadPort,
 )
+from snapshot.slots import KeyFiles, key_files
 from tests.compiler.compiled import ask, clusters, compilation, compiled, request
 
 _PORTS = {
@@ -346,6 +348,38 @@ def test_pool_limits_are_the_ingress_own_then_the_sidecars() -> None:
 def test_the_sidecars_pool_limits_hold_for_the_services_ports_too() -> None:
     prepared = slice_with("  inboundConnectionPool: {tcp: {maxConnections: 5}}")
     assert inbound(prepared, 8080)[1].limits == PoolLimits(max_connections=5)
+
+
+TLS = "{mode: MUTUAL, serverCertificate: /c.pem, privateKey: /k.pem, caCertificates: /a.pem}"
+
+
+@pytest.mark.parametrize(
+    ("mode", "protocol", "expected"),
+    [
+        ("DISABLE", "HTTPS", ["tls-http"]),
+        ("DISABLE", "TLS", ["tls-tcp"]),
+        ("STRICT", "HTTPS", ["mtls-http"]),
+        ("PERMISSIVE", "HTTPS", ["mtls-http", "plain-http"]),
+    ],
+)
+def test_tls_of_an_ingress_ends_here_where_the_meshs_own_is_disabled(
+    mode: str, protocol: str, expected: list[str]
+) -> None:
+    policy = f"""\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: default, namespace: shop}}
+spec: {{mtls: {{mode: {mode}}}}}
+"""
+    ingress = f"  ingress: [{{port: {{number: 9443, protocol: {protocol}, name: x}}, tls: {TLS}}}]"
+    listener, _ = inbound(slice_with(ingress, policy), 9443)
+    assert [chain.name for chain in listener.chains] == expected
+    tls = listener.chains[0].tls
+    if mode == "DISABLE":
+        assert isinstance(tls, ServerTls)
+        assert (tls.client, key_files(tls.credentials[0])) == ("require", KeyFiles("/c.pem", "/k.pem", "/a.pem"))
+    warned = [item for item in compilation(MESH, sidecar(ingress), policy).diagnostics if item.code == "IST0133"]
+    assert bool(warned) is (mode != "DISABLE")
 
 
 def test_a_whole_sidecar_is_carried() -> None:

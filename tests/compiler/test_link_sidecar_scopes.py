@@ -239,6 +239,7 @@ spec:
 
 
 def test_what_of_a_sidecar_is_not_carried_is_said() -> None:
-    ingress = "  ingress: [{port: {number: 9443, protocol: HTTPS, name: https}, tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}]\n"
+    tls = "{mode: SIMPLE, serverCertificate: /c, privateKey: /k, ecdhCurves: [P-256]}"
+    ingress = f"  ingress: [{{port: {{number: 9443, protocol: HTTPS, name: https}}, tls: {tls}}}]\n"
     found = [item for item in compilation(MESH, sidecar("./*") + ingress).diagnostics if item.code == "WFT0200"]
-    assert ["spec.ingress[0].tls" in item.message for item in found] == [True]
+    assert ["spec.ingress[0].tls.ecdhCurves" in item.message for item in found] == [True]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from cryptography import x509
 
 from snapshot.index import Slice
+from snapshot.live import Credential
 from snapshot.prepared import prepare
+from snapshot.slots import KeyFiles
 from tests.compiler.compiled import compilation
 from tests.echo import Echo
 from tests.echo import running as echoing
 from tests.proxies import running, slice_named
+from tests.runtime.authority import Authority
 from tests.runtime.envoy_export import exported, objections
 
 pytestmark = pytest.mark.integration
@@ -132,6 +137,21 @@ async def test_an_ingress_leads_to_a_unix_socket(tmp_path: Path) -> None:
             url = f"http://127.0.0.1:{proxy.ports['inbound|9080']}/"
             replies = [await client.get(url, headers={"host": "app"}) for _ in range(3)]
     assert [reply.json()["service"] for reply in replies] == ["app"] * 3
+
+
+async def test_tls_of_an_ingress_ends_at_the_sidecar() -> None:
+    authority = Authority()
+    certificate, key = authority.issue(x509.DNSName("app.test"))
+    context = ssl.create_default_context(cadata=authority.bundle.decode())
+    tls = "{mode: SIMPLE, serverCertificate: /certs/c.pem, privateKey: /certs/k.pem}"
+    async with echoing(Echo("app")) as (app,):
+        at = f"port: {{number: 9443, protocol: HTTPS, name: h}}, defaultEndpoint: 127.0.0.1:{app.port}"
+        slice_ = slice_of_a(sidecar(f"  ingress: [{{{at}, tls: {tls}}}]"))
+        held = Credential(KeyFiles("/certs/c.pem", "/certs/k.pem").slot, certificate, key)
+        async with running(slice_, credentials=[held]) as proxy, httpx.AsyncClient(verify=context) as client:
+            url = f"https://127.0.0.1:{proxy.ports['9443']}/"
+            reply = await client.get(url, headers={"host": "app.test"}, extensions={"sni_hostname": "app.test"})
+    assert reply.json()["service"] == "app"
 
 
 def test_envoy_accepts_a_sidecars_own_listeners(tmp_path: Path) -> None:

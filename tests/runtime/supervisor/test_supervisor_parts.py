@@ -24,6 +24,8 @@ from runtime.supervisor.tasks import RESTART_S, keep_running
 from snapshot.index import Selector, Slice
 from snapshot.live import Svid
 from snapshot.section import (
+    AddressPort,
+    Bind,
     Cluster,
     DnsEndpoints,
     FilterChain,
@@ -52,7 +54,7 @@ BOOTSTRAP = Bootstrap(
 )
 
 
-def listener(name: str, bind: WorkloadPort | GatewayPort | ServicePort | ProxyPort, *, mesh: bool = False) -> Listener:
+def listener(name: str, bind: Bind, *, mesh: bool = False) -> Listener:
     chain = FilterChain("c", SOURCE, HttpChain("80"), tls=MeshTls() if mesh else None)
     return Listener(name, SOURCE, "inbound", bind, "http", (chain,))
 
@@ -144,6 +146,8 @@ def test_facts_are_what_the_supervisor_needs_of_a_slice() -> None:
     facts = read_facts(slice_of(dns, cluster("a", ("127.0.0.1", 1)), listener("in", WorkloadPort(9080))))
     assert facts.names == {("d.test", 443), ("e.test", 443)}
     assert facts.inbound_ports == (9080,)
+    every, own = listener("every", AddressPort("0.0.0.0", 1)), listener("own", AddressPort("127.0.0.1", 2))
+    assert read_facts(slice_of(every, own)).inbound_ports == (1,)
     assert not facts.mesh
     assert read_facts(slice_of(listener("in", WorkloadPort(1), mesh=True))).mesh
 
