@@ -14,21 +14,31 @@ from snapshot.section import (
     Cluster,
     DnsEndpoints,
     Endpoint,
+    EndpointSource,
     MeshUpstream,
     OriginalDestination,
     RegisteredEndpoints,
     StaticEndpoints,
+    UpstreamTls,
 )
 
 Names = Mapping[tuple[str, int], tuple[str, ...]]
 
 
+MAX_HELD = 4096
+"""Of how many clusters the last endpoints are remembered at most."""
+
+
 class LiveData(msgspec.Struct):
-    """What fills the slots of a slice on this machine now: the registered workloads by namespace, what DNS says by (host, port)."""
+    """What fills the slots of a slice on this machine now: the registered workloads by namespace, what DNS says by (host, port).
+
+    ``held`` are the last endpoints of clusters that keep them when all have gone.
+    """
 
     bootstrap: Bootstrap
     workloads: dict[str, list[RegisteredWorkload]] = {}
     names: dict[tuple[str, int], tuple[str, ...]] = {}
+    held: dict[tuple[str, EndpointSource, UpstreamTls | None], tuple[Endpoint, ...]] = {}
 
     def with_registry(self, registry: Registry) -> None:
         """Takes in the registered workloads."""
@@ -61,7 +71,18 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
             found = ()
         case _:
             assert_never(source)
-    return tuple(endpoint for endpoint in found if endpoint.weight > 0)
+    usable = tuple(endpoint for endpoint in found if endpoint.weight > 0)
+    return _held(cluster, live, usable) if cluster.holds else usable
+
+
+def _held(cluster: Cluster, live: LiveData, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints, or where there are none, the last ones that there were by the same slot and under the same identities."""
+    key = (cluster.name, cluster.endpoints, cluster.tls)
+    if found:
+        if len(live.held) >= MAX_HELD:
+            live.held.pop(next(iter(live.held)))
+        live.held[key] = found
+    return found or live.held.get(key, ())
 
 
 def _resolved(name: tuple[str, int], live: LiveData, *, logical: bool) -> tuple[Endpoint, ...]:

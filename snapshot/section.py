@@ -361,7 +361,8 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
 
     ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
     ``random``, or ``ring_hash`` or ``maglev`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
-    ``proxy_protocol`` (``v1``, ``v2``) makes each connection begin by naming the client that it is for.
+    ``proxy_protocol`` (``v1``, ``v2``) makes each connection begin by naming the client that it is for. With ``holds`` the last endpoints
+    stay when all have gone.
     """
 
     name: str
@@ -379,6 +380,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     locality: LocalityLoad | None = None
     warmup: Warmup | None = None
     proxy_protocol: str = ""
+    holds: bool = False
 
 
 # --- policies and the proxy's own settings -----------------------------------------------------------------------------------

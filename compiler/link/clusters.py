@@ -73,6 +73,7 @@ def build_cluster(
         tls=tls,
         limits=msgspec.structs.replace(pool_limits(mesh, policy.pool), retry_budget=policy.retry_budget),
         hashing=balancer.hashing,
+        holds=mesh.config.holds_endpoints and isinstance(endpoints, RegisteredEndpoints),
         outlier=policy.outlier,
         locality=locality_load(mesh, service, policy),
         warmup=balancer.warmup if balance in ("least_request", "round_robin") else None,

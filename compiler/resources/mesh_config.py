@@ -31,6 +31,9 @@ class MeshConfig(msgspec.Struct, frozen=True):
     sniff_ms: int | None = None
     proxied: bool = False
     on_policy_change: str = "revalidate"
+    merges_metrics: bool = True
+    holds_endpoints: bool = False
+    """Whether a service keeps its last registered endpoints when all have gone."""
     locality: LocalitySetting = LocalitySetting()
     keep_alive: KeepAlive | None = None
     upgrades: bool = False
@@ -53,6 +56,8 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         root_namespace=spec.text("rootNamespace") or defaults.root_namespace,
         auto_mtls=spec.flag("enableAutoMtls") or not spec.has("enableAutoMtls"),
         connect_timeout_ms=spec.duration_ms("connectTimeout") or defaults.connect_timeout_ms,
+        holds_endpoints=spec.text("onEmptyEndpoints") == "hold",
+        merges_metrics=spec.flag("enablePrometheusMerge") or not spec.has("enablePrometheusMerge"),
         on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
         proxied=_proxied(spec.at("defaultConfig")),

@@ -112,7 +112,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     KeepAlive: "probes time_s interval_s",
     RetryBudget: "per_million minimum",
     ServiceName: "host name namespace",
-    Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup",
+    Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup holds",
     ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",
     OutlierDetection: "consecutive_5xx consecutive_gateway split consecutive_local interval_ms base_ejection_ms max_ejection_percent "
     "min_health_percent statuses",

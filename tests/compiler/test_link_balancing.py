@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from policies.balancing import LocalityLoad, OutlierDetection, Warmup
-from snapshot.section import Cluster, ConsistentHash, RegisteredEndpoints
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from snapshot.section import Cluster, ConsistentHash, PoolLimits, RegisteredEndpoints
 from tests.compiler.compiled import compiled
 
 SERVICE = """
@@ -157,3 +157,47 @@ def test_a_pods_label_says_where_it_stands() -> None:
     source = cluster().endpoints
     assert isinstance(source, RegisteredEndpoints)
     assert [one.locality for one in source.static] == ["r1/z1"]
+
+
+def mesh_config(spec: str) -> str:
+    return f"\n---\napiVersion: weft/v1\nkind: MeshConfig\nmetadata: {{name: mesh}}\nspec: {{{spec}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "held"), [("", False), ("onEmptyEndpoints: remove", False), ("onEmptyEndpoints: hold", True)]
+)
+def test_the_mesh_says_whether_the_last_endpoints_are_held(text: str, held: bool) -> None:
+    assert cluster(mesh=mesh_config(text) if text else "").holds == held
+
+
+@pytest.mark.parametrize(
+    ("policy", "protocol"), [("", "http2"), ("{connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}", "http1")]
+)
+def test_the_mesh_upgrades_what_a_rule_leaves_to_it(policy: str, protocol: str) -> None:
+    made = cluster(policy, mesh=mesh_config("h2UpgradePolicy: UPGRADE, tcpKeepalive: {time: 90s}"))
+    assert made.protocol == protocol
+    assert made.limits.keep_alive == KeepAlive(time_s=90)
+
+
+def test_every_limit_of_a_pool_is_carried() -> None:
+    pool = """{connectionPool: {tcp: {maxConnections: 1, connectTimeout: 2s, idleTimeout: 3s, maxConnectionDuration: 4s,
+      tcpKeepalive: {probes: 5, time: 6s, interval: 7s}},
+      http: {http1MaxPendingRequests: 8, http2MaxRequests: 9, maxRequestsPerConnection: 10, maxRetries: 11, idleTimeout: 12s,
+      maxConcurrentStreams: 13,
+      http2KeepAlive: {interval: 14s, timeout: 15s}}}, retryBudget: {percent: 12.5, minRetryConcurrency: 16}}"""
+    assert cluster(pool).limits == PoolLimits(
+        max_connections=1,
+        max_pending_requests=8,
+        max_requests=9,
+        max_requests_per_connection=10,
+        connect_timeout_ms=2_000,
+        idle_timeout_ms=12_000,
+        tcp_idle_ms=3_000,
+        max_retries=11,
+        max_duration_ms=4_000,
+        max_streams=13,
+        ping_ms=14_000,
+        ping_timeout_ms=15_000,
+        keep_alive=KeepAlive(5, 6, 7),
+        retry_budget=RetryBudget(125_000, 16),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from runtime.bootstrap import Bootstrap
@@ -93,3 +94,23 @@ def test_the_order_in_which_a_name_resolves_is_no_change_to_its_endpoints() -> N
     before = endpoints_of(names, data)
     data.with_names([Resolved("a.example", 80, ("1.2.3.4", "1.2.3.5"))])
     assert endpoints_of(names, data) == before
+
+
+def test_an_endpoint_set_that_turns_empty_is_removed_or_held_as_the_mesh_says() -> None:
+    data = live(workload("1"))
+    removed, held = cluster(SLOT), msgspec.structs.replace(cluster(SLOT), holds=True)
+    before = endpoints_of(held, data)
+    assert len(before) == 1
+    data.with_registry(Registry(2, ()))
+    assert endpoints_of(removed, data) == ()
+    assert endpoints_of(held, data) == before
+    data.with_registry(Registry(3, (workload("2", version="v2"),)))
+    assert [one.address for one in endpoints_of(held, data)] == ["10.0.0.2"], "a set that is not empty is what it is"
+
+
+def test_what_is_held_under_other_identities_is_not_used() -> None:
+    data = live(workload("1"))
+    held = msgspec.structs.replace(cluster(SLOT, ID), holds=True)
+    assert len(endpoints_of(held, data)) == 1
+    data.with_registry(Registry(2, ()))
+    assert endpoints_of(msgspec.structs.replace(cluster(SLOT, OTHER), holds=True), data) == ()
