@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING
 
 from policies.head import Headers, Peer, RequestHead, ResponseHead
 from policies.traffic import NO_EDITS
-from runtime.balance.retries import UNCOUNTED, grant_retry
+from runtime.balance.retries import UNCOUNTED
 from runtime.http.deadlines import Deadlines
 from runtime.http.edits import compiled
 from runtime.http.forwarding import add_cookie, forwarded_head, rehashed
+from runtime.http.held_body import HeldBody
 from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields, count_attempt
 from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
+from runtime.http.trying import IDEMPOTENT, ask, attempt_failed, tell_watch
 from runtime.http1 import ProtocolError
 from runtime.limits.enforcing import enforce
 from runtime.policy_change import request_allowed
 from runtime.telemetry import REPLIES, Failure
-from snapshot.decision import Attempt, LocalReply, RetryAfter
-from snapshot.resolve import choose_endpoint, resolve
-from snapshot.response import on_response, passed_on
+from snapshot.decision import LocalReply
+from snapshot.resolve import resolve
 
 if TYPE_CHECKING:
     from policies.traffic import Destination
@@ -39,20 +40,7 @@ if TYPE_CHECKING:
     from runtime.plane import Plane
     from snapshot.section import Endpoint
 
-MAX_HELD = 65_536
-"""How much of a request's body is kept for a retry; beyond, the request is sent once."""
-
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_NO_TRAILERS: Headers = []
 _BODILESS = frozenset({204, 304})
-_ATTEMPTS = {
-    Failure.CONNECT_FAILED: "connect-failure",
-    Failure.CONNECT_TIMEOUT: "connect-failure",
-    Failure.UPSTREAM_TLS: "connect-failure",
-    Failure.UPSTREAM_IDENTITY: "connect-failure",
-    Failure.PER_TRY_TIMEOUT: "timeout",
-    Failure.UPSTREAM_RESET: "refused-stream",
-}
 
 
 class Exchange:
@@ -77,19 +65,17 @@ class Exchange:
     cluster: LiveCluster | None = None
     done = False
     _stamp = False
-    _pool: Pool | None = None
+    pool: Pool | None = None
     _upstream: UpstreamStream | None = None
-    _tried: tuple[Endpoint, ...] = ()
-    _held: list[bytes] | None = None
-    _held_bytes = 0
-    _trailers: Headers = _NO_TRAILERS
-    _replayable = True
+    tried: tuple[Endpoint, ...] = ()
+    _held: HeldBody | None = None
+    replayable = True
     _fresh_try = False
     _tunnel = False
     _half_closed = False
     _shadows: Sequence[Shadow] = ()
     _deadlines: Deadlines | None = None
-    _retrying = UNCOUNTED
+    retrying = UNCOUNTED
 
     def __init__(
         self,
@@ -130,7 +116,7 @@ class Exchange:
         if content_type is not None and content_type.startswith(b"application/grpc"):
             self.grpc_status = ""
         if not downstream.complete:
-            self._held = []
+            self._held = HeldBody()
         self.plan = plan = generation.plan(chain, head, downstream.peer)
         action = resolve(plan.decision, generation, self.started, plane.draws, head, downstream.peer)
         self.destination = action.destination
@@ -139,7 +125,7 @@ class Exchange:
             self.flags = action.flags
         if action.delay_ms:
             reply = action.reply
-            self._set("parked", action.delay_ms, lambda: self._act(reply))
+            self.set_deadline("parked", action.delay_ms, lambda: self._act(reply))
         elif (
             action.reply is None
             and plan.plain
@@ -185,10 +171,10 @@ class Exchange:
         assert self.endpoint is not None
         assert self.destination is not None
         self.cluster = cluster = self.generation.clusters[self.destination.cluster]
-        self._pool = pool = cluster.pool(self.endpoint, self.downstream.protocol, tunnel=self.head.method == "CONNECT")
+        self.pool = pool = cluster.pool(self.endpoint, self.downstream.protocol, tunnel=self.head.method == "CONNECT")
         retry = self.plan.decision.retry
         if retry is not None and retry.per_try_timeout_ms:
-            self._set("try", retry.per_try_timeout_ms, self._on_try_timeout)
+            self.set_deadline("try", retry.per_try_timeout_ms, self._on_try_timeout)
         pool.acquire(self)
 
     def on_stream(self, stream: UpstreamStream) -> None:
@@ -200,7 +186,7 @@ class Exchange:
         forwarded = self.forwarded
         held = self._held
         # Without ``held`` there is no body, or one that has been passed on: a retry would not be allowed then.
-        end = held is None or (downstream.complete and not held and not self._trailers)
+        end = held is None or (downstream.complete and not held)
         try:
             stream.send_request(
                 forwarded,
@@ -217,20 +203,21 @@ class Exchange:
         if held is not None:
             self._send_held(stream, held)
 
-    def _send_held(self, stream: UpstreamStream, held: list[bytes]) -> None:
-        for data in held:
-            stream.send_data(data)
-        if self.downstream.complete and (held or self._trailers):
-            stream.send_end(self._trailers)
+    def _send_held(self, stream: UpstreamStream, held: HeldBody) -> None:
+        held.send(stream, complete=self.downstream.complete)
         if self.plan.decision.retry is None:
-            self._held = None
-            self._replayable = False
+            self._pass_unheld()
         self.downstream.resume()
         stream.flush()
 
+    def _pass_unheld(self) -> None:
+        """From here on the body only passes, so the request cannot be sent again."""
+        self._held = None
+        self.replayable = False
+
     def on_unavailable(self, failure: Failure, reason: str) -> None:
         """See Waiter."""
-        self._attempt_failed(failure, reason)
+        attempt_failed(self, failure, reason)
 
     def on_upstream_failed(self, failure: Failure, reason: str) -> None:
         """See ExchangeSide."""
@@ -245,81 +232,29 @@ class Exchange:
             # The upstream closed an idle connection while the request was on its way to it: that is nobody's failure, but a try.
             self._fresh_try = True
             self.number += 1
-            assert self._pool is not None
-            self._pool.acquire_fresh(self)
+            assert self.pool is not None
+            self.pool.acquire_fresh(self)
             return
-        self._attempt_failed(failure, reason)
+        attempt_failed(self, failure, reason)
 
     def _safe_again(self) -> bool:
-        return self._replayable and self.head.method in _IDEMPOTENT
+        return self.replayable and self.head.method in IDEMPOTENT
 
-    def _attempt_failed(self, failure: Failure, reason: str) -> None:
-        self.transport_failure = reason
-        self._tell_watch(failure)
-        if failure is Failure.OVERFLOW:
-            self.reply(REPLIES[failure])
-            return
-        kind = _ATTEMPTS.get(failure, "reset")
-        if self._ask(kind, None) is None:
-            return
-        reply = REPLIES[failure]
-        retry = self.plan.decision.retry
-        if self.number > 1 and retry is not None and self.number > retry.attempts:
-            self.flags = (*self.flags, "URX")
-        self.reply(reply)
-
-    def _ask(self, failure: str, head: ResponseHead | None) -> tuple[object, ...] | None:
-        """Asks on_response about this attempt; None where the answer was to try again, which is then under way."""
-        attempt = Attempt(self.number, failure, self._replayable, self._tried, self.destination)
-        verdict = on_response(self.plan.decision, attempt, head, self.plane.lane.now, self.plane.draws)
-        if not isinstance(verdict, RetryAfter):
-            return verdict.edits
-        self._release_retry()
-        grant = grant_retry(self._pool) if self._pool is not None else UNCOUNTED
-        if grant is None:
-            self.flags = (*self.flags, "UO")
-            return passed_on(self.plan.decision, self.destination).edits
-        if self.endpoint is not None:
-            self._tried = (*self._tried, self.endpoint)
-        self._give_up_attempt()
-        self._retrying = grant
-        if verdict.delay_ms:
-            self._set("parked", verdict.delay_ms, self._try_again)
-        else:
-            self._try_again()
-        return None
-
-    def _try_again(self) -> None:
-        assert self.destination is not None
-        if not self.generation.goes_where_asked(self.destination.cluster):
-            chosen = choose_endpoint(
-                self.destination.cluster,
-                self.generation,
-                self.plane.draws,
-                self._tried,
-                self.forwarded,
-                self.downstream.peer,
-                self.plan.decision.retry,
-            )
-            if chosen is None:
-                self.reply(REPLIES[Failure.NO_HEALTHY_UPSTREAM])
-                return
-            self.endpoint = chosen
-        self.attempt()
-
-    def _give_up_attempt(self) -> None:
+    def give_up_attempt(self) -> None:
+        """Lets go of the attempt that is under way, where one is: its stream, its place in a queue, its deadline."""
         stream, self._upstream = self._upstream, None
         if stream is not None:
             stream.cancel()
-        elif self._pool is not None:
-            self._pool.abandon(self)
+        elif self.pool is not None:
+            self.pool.abandon(self)
         if self._deadlines is not None:
             self._deadlines.unset("try")
-        self._release_retry()
+        self.release_retry()
 
-    def _release_retry(self) -> None:
-        self._retrying.release()
-        self._retrying = UNCOUNTED
+    def release_retry(self) -> None:
+        """The attempt counts no longer among the retries of its cluster."""
+        self.retrying.release()
+        self.retrying = UNCOUNTED
 
     # --- the request's body --------------------------------------------------------------------------------------------------
 
@@ -327,8 +262,11 @@ class Exchange:
         """See ExchangeSide."""
         self.bytes_received += len(data)
         upstream = self._upstream
-        if self._held is not None:
-            self._hold(data)
+        if self._held is not None and not self._held.keep(data):
+            if upstream is None:
+                self.downstream.pause()
+            else:
+                self._pass_unheld()
         for shadow in self._shadows:
             shadow.send(data)
         if upstream is not None:
@@ -336,25 +274,11 @@ class Exchange:
             if upstream.full:
                 self.downstream.pause()
 
-    def _hold(self, data: bytes) -> None:
-        """Keeps body bytes until they are sent, and for retries as long as they are few."""
-        held = self._held
-        assert held is not None
-        self._held_bytes += len(data)
-        if self._held_bytes <= MAX_HELD:
-            held.append(data)
-        elif self._upstream is not None:
-            self._held = None
-            self._replayable = False
-        else:
-            held.append(data)
-            self.downstream.pause()
-
     def on_request_end(self, trailers: Headers) -> None:
         """See ExchangeSide."""
-        if trailers:
+        if trailers and self._held is not None:
             # A stream that is only to come, or a retry, must end as this one does.
-            self._trailers = trailers
+            self._held.trailers = trailers
         if self._upstream is not None:
             self._upstream.send_end(trailers)
         for shadow in self._shadows:
@@ -411,14 +335,14 @@ class Exchange:
         cluster = self.cluster
         if cluster is not None and cluster.watch is not None:
             cluster.watch.on_head(self, head.status, fields.get(b"grpc-status"))
-        edits = self._ask("", head)
+        edits = ask(self, "", head)
         if edits is None:
             return None
         if self._deadlines is not None:
             self._deadlines.unset("try")
         self.code = status = head.status
         if self.number > 1:
-            self._release_retry()
+            self.release_retry()
             retry = self.plan.decision.retry
             if retry is not None and self.number > retry.attempts and status in retry.statuses:
                 self.flags = (*self.flags, "URX")
@@ -504,7 +428,7 @@ class Exchange:
 
     def reply(self, reply: LocalReply) -> None:
         """Answers instead of the upstream."""
-        self._give_up_attempt()
+        self.give_up_attempt()
         status, headers, body = local_reply(reply, grpc=self.grpc_status is not None)
         self.code = status
         self.details = reply.details
@@ -550,7 +474,7 @@ class Exchange:
             self._cut_off(REPLIES[Failure.POLICY_CHANGED])
 
     def _cut_off(self, why: LocalReply) -> None:
-        self._give_up_attempt()
+        self.give_up_attempt()
         self.flags = (*self.flags, *why.flag.split(","))
         self.details = why.details
         self._report()
@@ -576,24 +500,21 @@ class Exchange:
         """The route's time-out counts from the end of the request to the end of the response (Envoy)."""
         timeout_ms = self.plan.decision.timeout_ms
         if timeout_ms and not self.done:
-            self._set("route", timeout_ms, self._on_timeout)
-
-    def _tell_watch(self, failure: Failure) -> None:
-        if self.cluster is not None and self.cluster.watch is not None:
-            self.cluster.watch.on_failure(self.endpoint, failure)
+            self.set_deadline("route", timeout_ms, self._on_timeout)
 
     def _on_timeout(self) -> None:
-        self._tell_watch(Failure.UPSTREAM_TIMEOUT)
+        tell_watch(self, Failure.UPSTREAM_TIMEOUT)
         if self.code:
             self._cut_off(REPLIES[Failure.UPSTREAM_TIMEOUT])
         else:
             self.reply(REPLIES[Failure.UPSTREAM_TIMEOUT])
 
     def _on_try_timeout(self) -> None:
-        self._give_up_attempt()
-        self._attempt_failed(Failure.PER_TRY_TIMEOUT, "")
+        self.give_up_attempt()
+        attempt_failed(self, Failure.PER_TRY_TIMEOUT, "")
 
-    def _set(self, name: str, after_ms: int, on_due: Callable[[], None]) -> None:
+    def set_deadline(self, name: str, after_ms: int, on_due: Callable[[], None]) -> None:
+        """See Deadlines.set."""
         if self._deadlines is None:
             self._deadlines = Deadlines(self.plane.lane)
         self._deadlines.set(name, after_ms, on_due)
