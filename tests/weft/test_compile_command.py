@@ -63,6 +63,14 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return code, result.stdout, result.stderr
 
 
+def test_notes_are_counted_and_not_told(repository: Path) -> None:
+    write(repository, "crds.yaml", "apiVersion: example.com/v1\nkind: Other\nmetadata: {name: a}\n")
+    code, output, told = run(str(repository), "--worktree")
+    assert code == 0
+    assert len(output.strip()) == 64
+    assert told.splitlines() == ["1 note in 2 files"]
+
+
 def test_the_digest_stands_alone_and_the_snapshot_is_whole(repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, stdout, stderr = run(str(repository), "--out", str(out))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from compiler.commit_tree import CommitTree
+from compiler.diagnostic import Severity
 from compiler.memory import CompilerCache, Memory
 from compiler.nothing import nothing_to_run
 from compiler.pipeline import Compilation, compile_tree
@@ -58,7 +59,8 @@ def command(
 ) -> int:
     """Compile a commit of REPO (or its work tree) and print the snapshot's digest.
 
-    The digest stands alone on standard output; findings go to standard error. With --out, DIR gets index.msgpack and blobs/<sha256>.
+    The digest stands alone on standard output; errors and warnings go to standard error, where notes are only counted.
+    With --out, DIR gets index.msgpack and blobs/<sha256>.
     The same commit gives the same digest everywhere. What did not change since the last compilation is taken from this user's cache;
     `weft publish` uses none.
     """
@@ -106,5 +108,6 @@ def _report(compilation: Compilation, tree: Tree) -> None:
         return
     sources = Sources(tree)
     color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    found = list(compilation.diagnostics)
-    click.echo(f"{render_text(found, sources, color=color)}{summarize(found, len(sources))}", err=True, color=color)
+    told = [item for item in compilation.diagnostics if item.severity > Severity.NOTE]
+    summary = summarize(compilation.diagnostics, len(sources))
+    click.echo(f"{render_text(told, sources, color=color)}{summary}", err=True, color=color)
