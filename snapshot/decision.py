@@ -106,6 +106,17 @@ class Draws(Protocol):
         """
 
 
+class Equals(tuple[Endpoint, ...]):
+    """Endpoints that all have the weight 1: one is chosen among them without looking at each."""
+
+    __slots__ = ()
+
+
+def weighed(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """Endpoints as a choice is made among them: Equals where they are."""
+    return Equals(endpoints) if all(endpoint.weight == 1 for endpoint in endpoints) else tuple(endpoints)
+
+
 class Spread(NamedTuple):
     """Groups of endpoints that share a cluster's requests. ``bounds`` are the running sums of their shares, ``balance`` chooses in a group."""
 
@@ -116,7 +127,7 @@ class Spread(NamedTuple):
     @classmethod
     def of(cls, shares: Sequence[tuple[float, tuple[Endpoint, ...]]], balance: str) -> Spread:
         """From shares, which together are 1."""
-        return cls(tuple(accumulate(share for share, _ in shares)), tuple(group for _, group in shares), balance)
+        return cls(tuple(accumulate(share for share, _ in shares)), tuple(weighed(group) for _, group in shares), balance)
 
     def group(self, draw: float) -> tuple[Endpoint, ...]:
         """The group of a number in [0, 1)."""

@@ -12,7 +12,7 @@ from math import gcd
 
 from policies.head import Peer, RequestHead
 from policies.traffic import PER_MILLION, Destination, FaultAbort, Retry
-from snapshot.decision import Action, Decision, Draws, Live, LocalReply
+from snapshot.decision import Action, Decision, Draws, Equals, Live, LocalReply
 from snapshot.hashing import key_of
 from snapshot.rewriting import redirect_location
 from snapshot.section import Endpoint
@@ -153,6 +153,8 @@ def _aborted(abort: FaultAbort) -> LocalReply:
 
 def _in_turn(endpoints: Sequence[Endpoint], turn: int) -> Endpoint:
     """Each endpoint as often as its weight in a row of turns, and not one after the other: turns step through the weights by a golden ratio."""
+    if type(endpoints) is Equals:
+        return endpoints[turn % len(endpoints)]
     total = sum(endpoint.weight for endpoint in endpoints)
     if total == len(endpoints):
         return endpoints[turn % total]
@@ -174,6 +176,8 @@ def _stride(total: int) -> int:
 
 
 def _drawn(endpoints: Sequence[Endpoint], draw: float) -> Endpoint:
+    if type(endpoints) is Equals:
+        return endpoints[int(draw * len(endpoints))]
     total = sum(endpoint.weight for endpoint in endpoints)
     if total == len(endpoints):
         return endpoints[int(draw * total)]

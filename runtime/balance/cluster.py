@@ -13,7 +13,7 @@ from runtime.http.pool import Pool, PoolKey
 from runtime.http.proxied import ProxiedPools
 from runtime.pacing import paced
 from runtime.telemetry import RequestSeries
-from snapshot.decision import Spread
+from snapshot.decision import Spread, weighed
 from snapshot.hashing import place_of
 from snapshot.ring import Leveled, Table, Weighted, table_of
 from snapshot.section import Cluster, Endpoint, OriginalDestination
@@ -33,6 +33,7 @@ class LiveCluster:
 
     __slots__ = (
         "__weakref__",
+        "_at",
         "_building",
         "_levels",
         "_plane",
@@ -58,6 +59,7 @@ class LiveCluster:
         self.watch = plane.watches.of(section)
         self._plane = plane
         self._pools: dict[tuple[str, int, str, bool], Pool] = {}
+        self._at: dict[tuple[str, int], list[Pool]] = {}
         self._turn = 0
         self._building = 0
         self._levels: tuple[Level, ...] = ()
@@ -82,6 +84,7 @@ class LiveCluster:
         self._arrange(live)
         self._rebuild()
         self._pools.clear()
+        self._at.clear()
         self.series.clear()
 
     def reselect(self) -> None:
@@ -113,10 +116,10 @@ class LiveCluster:
     def _select(self) -> None:
         """Which endpoints are used, and in what shares."""
         if self.watch is None and self.section.locality is None:
-            self.endpoints = self.known
+            self.endpoints = weighed(self.known)
             return
         found = [self._warmed(share) for share in self._shares()]
-        self.endpoints = tuple(endpoint for share in found for endpoint in share.endpoints)
+        self.endpoints = weighed([endpoint for share in found for endpoint in share.endpoints])
         spread = len(found) > 1 and self.section.balance not in HASHED
         self.spread = Spread.of([(one.share, one.endpoints) for one in found], self.section.balance) if spread else None
         self.balance = "spread" if spread else self.section.balance
@@ -176,6 +179,9 @@ class LiveCluster:
         if pool is None:
             protocol = self._protocol(downstream_protocol, key)
             pool = self._pools[key] = self._pools_to(endpoint, protocol)
+            here = self._at.setdefault((endpoint.address, endpoint.port), [])
+            if pool not in here:
+                here.append(pool)
         return pool
 
     def _pools_to(self, endpoint: Endpoint, protocol: str) -> Pool:
@@ -195,8 +201,11 @@ class LiveCluster:
 
     def active(self, endpoint: Endpoint) -> int:
         """Requests in flight to an endpoint."""
-        pools = {pool for key, pool in self._pools.items() if key[0] == endpoint.address and key[1] == endpoint.port}
-        return sum(pool.active for pool in pools)
+        pools = self._at.get((endpoint.address, endpoint.port))
+        if pools is None:
+            return 0
+        # Nearly always one, and this is asked twice for each request.
+        return pools[0].active if len(pools) == 1 else sum(pool.active for pool in pools)
 
     def take_turn(self) -> int:
         """The next round-robin number."""

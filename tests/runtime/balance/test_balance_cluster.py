@@ -69,7 +69,7 @@ def used(cluster: LiveCluster) -> list[str]:
 def test_a_cluster_that_watches_nothing_uses_its_endpoints_as_they_are() -> None:
     cluster = World("a", "b").cluster()
     assert cluster.watch is None
-    assert cluster.endpoints is cluster.known
+    assert cluster.endpoints == cluster.known
 
 
 def test_an_ejected_endpoint_is_used_again_within_one_interval_of_its_time() -> None:
