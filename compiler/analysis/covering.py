@@ -67,14 +67,17 @@ def covering(
     ``gateways`` are those of the VirtualService. Matches for all proxies that this one is for are tried first: they are most often enough.
     """
     own = conditions_of(match, gateways)
-    concerned = [item for item in earlier if _concerns(item, match) and _possible((*own, *conditions_of(item)))]
-    wider = [item for item in concerned if _wider(item.scope, match.scope)]
-    answer, found = _taken(own, wider)
-    return (answer, found) if answer is Answer.NO or len(wider) == len(concerned) else _taken(own, concerned)
+    narrower = [item for item in earlier if item.scope != match.scope and not _wider(item.scope, match.scope)]
+    apart = set(map(id, narrower))
+    answer, found = _taken(own, (item for item in _rivals(match, own, earlier) if id(item) not in apart))
+    return (answer, found) if answer is Answer.NO or not narrower else _taken(own, _rivals(match, own, earlier))
 
 
-def _taken(own: tuple[Condition, ...], others: list[HttpMatch]) -> tuple[Answer, list[HttpMatch]]:
-    concerned = iter(others)
+def _rivals(match: HttpMatch, own: tuple[Condition, ...], earlier: list[HttpMatch]) -> Iterator[HttpMatch]:
+    return (item for item in earlier if _concerns(item, match) and _possible((*own, *conditions_of(item))))
+
+
+def _taken(own: tuple[Condition, ...], concerned: Iterator[HttpMatch]) -> tuple[Answer, list[HttpMatch]]:
     rivals = list(itertools.islice(concerned, MAX_RIVALS))
     answer = _left(own, rivals)
     if answer is Answer.YES and next(concerned, None) is not None:
@@ -119,8 +122,10 @@ def _wider(outer: Scope, inner: Scope) -> bool:
 
 
 def _left(own: tuple[Condition, ...], rivals: list[HttpMatch]) -> Answer:
-    search = _Search([conditions_of(item) for item in rivals])
-    return search.left(own, 0)
+    asked = [conditions_of(item) for item in rivals]
+    # Where an earlier match has one condition there is no choice: that one fails.
+    forced = tuple(conditions[0].opposite for conditions in asked if len(conditions) == 1)
+    return _Search([conditions for conditions in asked if len(conditions) != 1]).left((*own, *forced), 0)
 
 
 class _Search:
