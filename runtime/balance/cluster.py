@@ -64,9 +64,9 @@ class LiveCluster:
         self._building = 0
         self._levels: tuple[Level, ...] = ()
         self.known = endpoints_of(section, live)
-        self._arrange(live)
         if self.watch is not None:
             self.watch.join(self)
+        self._arrange(live)
 
     # --- which endpoints -----------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class LiveCluster:
 
     def _arrange(self, live: LiveData) -> None:
         if self.watch is not None:
-            self.watch.keep(self.known)
+            self.watch.look()
         bootstrap = live.bootstrap
         self._levels = levels_of(
             self.known, self.section.locality, bootstrap.standpoint, dict(bootstrap.selector.labels)

@@ -7,7 +7,6 @@ none where it uses neither: such a cluster costs its requests nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet, WeakValueDictionary
 
@@ -53,6 +52,8 @@ _HTTP_OF_GRPC = {
 class Watched(Protocol):
     """A generation's cluster, which is told when an endpoint goes or comes back, or weighs more than before."""
 
+    known: tuple[Endpoint, ...]
+
     def reselect(self) -> None:
         """Choose anew what is used."""
 
@@ -93,9 +94,10 @@ class Watch:
         """Tells this cluster of changes as long as it lives."""
         self._watched.add(watched)
 
-    def keep(self, endpoints: Iterable[Endpoint]) -> None:
-        """The cluster's endpoints are now these."""
-        addresses = [(endpoint.address, endpoint.port) for endpoint in endpoints]
+    def look(self) -> None:
+        """The endpoints of a cluster have changed. Those that any generation still uses are remembered, because a new one may yet be refused."""
+        everyone = (endpoint for watched in self._watched for endpoint in watched.known)
+        addresses = list(dict.fromkeys((endpoint.address, endpoint.port) for endpoint in everyone))
         now = self._lane.now
         self._seen = {address: self._seen.get(address, now) for address in addresses}
         if self.outliers is not None:

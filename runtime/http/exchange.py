@@ -225,6 +225,7 @@ class Exchange:
         if self.code:
             # Part of the response is out: it must be cut off, never ended (security.md, truncated bodies).
             self.transport_failure = reason
+            tell_watch(self, failure)
             self._cut_off(REPLIES[failure])
             return
         stale = stream is not None and stream.reused and not self._fresh_try
@@ -503,10 +504,11 @@ class Exchange:
             self.set_deadline("route", timeout_ms, self._on_timeout)
 
     def _on_timeout(self) -> None:
-        tell_watch(self, Failure.UPSTREAM_TIMEOUT)
         if self.code:
             self._cut_off(REPLIES[Failure.UPSTREAM_TIMEOUT])
         else:
+            # An upstream that has begun to answer is not silent (Envoy).
+            tell_watch(self, Failure.UPSTREAM_TIMEOUT)
             self.reply(REPLIES[Failure.UPSTREAM_TIMEOUT])
 
     def _on_try_timeout(self) -> None:

@@ -194,3 +194,17 @@ def test_aggression_warms_early() -> None:
     cluster.refresh(world.live)
     world.pass_time(62.6)
     assert 45 <= cluster.endpoints[1].weight <= 55
+
+
+def test_a_generation_that_is_only_prepared_makes_nobody_forgotten() -> None:
+    world = World("a", "b")
+    serving = world.cluster(outlier=OUTLIER)
+    fail(serving, serving.known[0])
+    world.register("b")
+    prepared = world.cluster(outlier=OUTLIER)
+    assert used(prepared) == ["b"]
+    assert used(serving) == ["b"]
+    del prepared
+    world.register("a", "b")
+    serving.refresh(world.live)
+    assert used(serving) == ["b"], "a is still out"
