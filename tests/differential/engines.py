@@ -25,6 +25,7 @@ from snapshot.live import Credential, Svid
 from snapshot.prepared import PreparedSlice, prepare
 from snapshot.section import (
     AccessLog,
+    AddressPort,
     Cluster,
     Endpoint,
     GatewayPort,
@@ -145,6 +146,8 @@ def _placed(listeners: Sequence[Listener], locality: str) -> tuple[Bootstrap, di
                 outbound = port
             case ServicePort(host, number):
                 services[f"{host}:{number}"] = f"127.0.0.1:{port}"
+            case AddressPort(address, number):
+                services[f"{address or '127.0.0.1'}:{number}"] = f"127.0.0.1:{port}"
         sockets[f"127.0.0.1:{port}"] = sock
     ports = Ports(admin=-1, outbound=outbound, metrics=-1, merged_metrics=-1, readiness=-1)
     bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, services=services, ports=ports, locality=locality)

@@ -81,7 +81,8 @@ class Generator:
         assert isinstance(chain.chain.network, HttpChain)
         self._random = random
         self._proxy = chain.chain.network.proxy
-        tables = prepared.tables_by_port.values() if self._proxy else [chain.table] if chain.table else []
+        group = chain.table.section.group if chain.table else ""
+        tables = prepared.tables_of(group).values() if self._proxy else [chain.table] if chain.table else []
         self._places = [
             (domain, table.section.port if self._proxy else 0, host)
             for table in tables

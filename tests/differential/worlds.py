@@ -20,6 +20,55 @@ MANIFESTS = CONFORMANCE / "gateway-conformance" / "manifests"
 PLACES = {"{GATEWAY_CLASS_NAME}": "weft", "{GATEWAY_CONTROLLER_NAME}": "weft.dev/gateway-controller"}
 
 
+SIDECAR_LISTENERS = """\
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: shop}
+spec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: shop}
+spec: {selector: {app: b}, ports: [{name: http, port: 80}, {name: http-admin, port: 9000}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: c, namespace: far}
+spec: {selector: {app: c}, ports: [{name: http, port: 80}, {name: http-admin, port: 9000}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: a, namespace: shop, labels: {app: a}}
+spec: {containers: [{name: a, image: a}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: b, namespace: shop}
+spec:
+  hosts: [b]
+  http:
+  - match: [{uri: {prefix: /v1}, port: 9000}]
+    rewrite: {uri: /}
+    route: [{destination: {host: b, port: {number: 80}}}]
+  - route: [{destination: {host: b, port: {number: 9000}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: a, namespace: shop}
+spec:
+  workloadSelector: {labels: {app: a}}
+  egress:
+  - {port: {number: 9000, protocol: HTTP, name: admin}, hosts: [./b.shop.svc.cluster.local], captureMode: NONE}
+  - {port: {number: 3128, protocol: HTTP_PROXY, name: proxy}, hosts: ["far/*", "./b.shop.svc.cluster.local"], captureMode: NONE}
+  - {hosts: [./a.shop.svc.cluster.local, far/*]}
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+  ingress:
+  - {port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: 127.0.0.1:7070}
+  - {port: {number: 8081, protocol: HTTP, name: other}, bind: 127.0.0.7, defaultEndpoint: 127.0.0.1:7071}
+"""
+"""A sidecar that listens where its Sidecar says: a port, a proxy of its own, and what it accepts."""
+
+
 class World(msgspec.Struct, frozen=True):
     """One slice to run."""
 
@@ -34,6 +83,7 @@ def worlds(seed: int, *, meshes: int = 10, every: int = 1) -> list[World]:
         *_of("bookshop", WorkTree(REPO / "examples" / "bookshop" / "mesh"), seen),
         *conformance("base", "tests", seen, every),
         *conformance("mesh", "tests/mesh", seen, every),
+        *_of("sidecar listeners", MemoryTree({"mesh.yaml": SIDECAR_LISTENERS.encode()}), seen),
         *(World(f"generated/{number}", prepared) for number, prepared in enumerate(generated(seed, meshes))),
     ]
 
