@@ -256,6 +256,7 @@ class Http1Upstream:
         if self._tunnel:
             exchange.on_response_end([])
             return
+        cut = _cut(self._codec)
         try:
             event = self._codec.receive_eof()
         except ProtocolError:
@@ -263,7 +264,7 @@ class Http1Upstream:
         if isinstance(event, EndOfMessage) and self.channel.clean_eof:
             self._end(exchange, [])
         else:
-            self._fail(Failure.UPSTREAM_CLOSED, "connection termination")
+            self._fail(cut, "connection termination")
 
     def on_drained(self) -> None:
         """See Sink."""
@@ -283,10 +284,15 @@ class Http1Upstream:
             self.pool.on_stream_done(self)
         self.pool.on_closed(self)
         if exchange is not None:
-            exchange.on_upstream_failed(Failure.UPSTREAM_CLOSED, error.strerror or str(error))
+            exchange.on_upstream_failed(_cut(self._codec), error.strerror or str(error))
 
     def _fail(self, failure: Failure, reason: str) -> None:
         exchange = self.waiter
         self.cancel()
         if exchange is not None:
             exchange.on_upstream_failed(failure, reason)
+
+
+def _cut(codec: Http1Client) -> Failure:
+    """What the end of a connection means to the exchange on it: inside a message it breaks the protocol (Envoy)."""
+    return Failure.UPSTREAM_PROTOCOL if codec.began else Failure.UPSTREAM_CLOSED

@@ -212,6 +212,11 @@ class Http1Client:
         return self._state
 
     @property
+    def began(self) -> bool:
+        """Whether part of a response has come, and not all of it."""
+        return bool(self._buffer) or (self._state is _BODY and not self.complete)
+
+    @property
     def reusable(self) -> bool:
         """True where the exchange is over on both sides, nothing is left over and the upstream keeps the connection."""
         return self.complete and self._request_done and self.keep_alive and not self._buffer

@@ -76,6 +76,7 @@ async def envoying(
     file, log = folder / "envoy.json", folder / "envoy.log"
     file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy))))
     command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
+    command += ["--file-flush-interval-msec", "100"]
     with log.open("wb") as out:
         process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=out)
     try:

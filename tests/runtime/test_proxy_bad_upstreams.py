@@ -1,0 +1,150 @@
+"""Upstreams that break their protocol, reset, truncate or stall: the status, the flag in the log, and that no cut body looks whole.
+
+Both engines, so that where they differ it is written here (``ENVOY``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import h11
+import msgspec
+import pytest
+import trio
+
+from policies.match import PathExact
+from snapshot.section import AccessLog, Proxy, Section
+from tests.h2_peer import connected
+from tests.runtime.envoying import envoying
+from tests.runtime.proxying import proxying
+from tests.slices import WORKLOAD, cluster, gateway_listener, host_sections, route, table
+
+pytestmark = pytest.mark.integration
+OK = b"HTTP/1.1 200 OK\r\n"
+WAIT = b"wait"
+RESET = b"reset"
+CASES: dict[str, tuple[bytes, bytes, int, str, bool]] = {
+    # What the origin sends, how it ends (closing where nothing is said), the status, the flags, and whether the reply is whole.
+    "garbage": (b"garbage\r\n\r\n", b"", 502, "UPE", True),
+    "other-version": (b"HTTP/3.0 200 OK\r\n\r\n", b"", 502, "UPE", True),
+    "bad-field": (OK + b"bad field\r\n\r\n", b"", 502, "UPE", True),
+    "bad-length": (OK + b"content-length: +5\r\n\r\nhello", b"", 502, "UPE", True),
+    "two-lengths": (OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello!", b"", 502, "UPE", True),
+    "closes": (b"", b"", 503, "UC", True),
+    "closes-in-head": (OK + b"content-le", b"", 502, "UPE", True),
+    "resets": (b"", RESET, 503, "UC", True),
+    "stalls": (b"", WAIT, 504, "UT", True),
+    "short": (OK + b"content-length: 10\r\n\r\nhello", b"", 200, "UPE", False),
+    "short-and-reset": (OK + b"content-length: 10\r\n\r\nhello", RESET, 200, "UPE", False),
+    "no-last-chunk": (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n", b"", 200, "UPE", False),
+    "bad-chunk": (OK + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", b"", 200, "UPE", False),
+    "stalls-in-body": (OK + b"content-length: 10\r\n\r\nhello", WAIT, 200, "UT", False),
+    "until-close": (OK + b"\r\nhello", b"", 200, "-", True),
+    "whole": (OK + b"content-length: 5\r\n\r\nhello", b"", 200, "-", True),
+}
+ENVOY = {"other-version": (200, "-")}
+
+
+async def origin(stream: trio.SocketStream) -> None:
+    """Plays the case that the path names."""
+    async with stream:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = await stream.receive_some()
+            if not more:
+                return
+            head += more
+        sent, end, *_ = CASES[head.split(b" ")[1].decode().lstrip("/")]
+        if sent:
+            await stream.send_all(sent)
+        if end == RESET:
+            # What was sent is to arrive before the reset, which overtakes what the peer has not read.
+            await trio.sleep(0.05)
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif end == WAIT:
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.receive_some()
+
+
+@asynccontextmanager
+async def serving(engine: str, folder: Path) -> AsyncIterator[tuple[int, Path]]:
+    """An engine before the origin; the block gets its port and its access log."""
+    log = folder / "access.log"
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, origin, listeners)
+        port = listeners[0].socket.getsockname()[1]
+        every = [
+            msgspec.structs.replace(route(PathExact(f"/{name}"), "a", name=name), timeout_ms=300) for name in CASES
+        ]
+        about = Proxy(workload=WORKLOAD, trust_domain="cluster.local", access_log=AccessLog(str(log), "JSON"))
+        hosts = host_sections("all", ["*"], every)
+        sections: list[Section] = [about, gateway_listener(), table(), *hosts, cluster("a", ("127.0.0.1", port))]
+        started = envoying(folder, *sections) if engine == "envoy" else proxying(*sections)
+        async with started as proxy:
+            yield proxy.ports[80], log
+        nursery.cancel_scope.cancel()
+
+
+async def by_http1(port: int, name: str) -> tuple[int, bool]:
+    """The status, and whether h11 takes the reply for whole."""
+    codec, status = h11.Connection(h11.CLIENT), 0
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(codec.send(h11.Request(method="GET", target=f"/{name}", headers=[("host", "a")])) or b"")
+        codec.send(h11.EndOfMessage())
+        while True:
+            try:
+                event = codec.next_event()
+                if event is h11.NEED_DATA:
+                    codec.receive_data(await stream.receive_some())
+                elif isinstance(event, h11.Response):
+                    status = event.status_code
+                elif isinstance(event, h11.EndOfMessage):
+                    return status, True
+            except (h11.RemoteProtocolError, trio.BrokenResourceError):
+                return status, False
+
+
+async def by_http2(port: int, name: str) -> tuple[int, bool]:
+    """The status, and whether the stream ended and was not reset."""
+    async with connected(port) as client:
+        answer = await client.get(f"/{name}")
+        return answer.status, answer.ended
+
+
+async def flags_in(log: trio.Path) -> dict[str, str]:
+    """The response flags of each case, once all are logged."""
+    with trio.fail_after(15):
+        while True:
+            lines = (await log.read_text()).splitlines() if await log.exists() else []
+            if len(lines) >= len(CASES):
+                found = [json.loads(line) for line in lines]
+                return {str(one["path"]).lstrip("/"): str(one["response_flags"]) for one in found}
+            await trio.sleep(0.05)
+
+
+@pytest.mark.parametrize("engine", ["trio", "envoy"])
+@pytest.mark.parametrize("downstream", ["http1", "http2"])
+async def test_what_an_upstream_does_wrong_is_told_and_never_looks_right(
+    engine: str, downstream: str, tmp_path: Path
+) -> None:
+    ask = by_http1 if downstream == "http1" else by_http2
+    async with serving(engine, tmp_path) as (port, log):
+        found = {}
+        for name in CASES:
+            with trio.fail_after(10):
+                found[name] = await ask(port, name)
+        flags = await flags_in(trio.Path(log))
+    expected = {name: (status, flag, whole) for name, (_, _, status, flag, whole) in CASES.items()}
+    if engine == "envoy":
+        expected |= {name: (*other, CASES[name][4]) for name, other in ENVOY.items()}
+    seen = {name: (found[name][0], flags[name], found[name][1]) for name in CASES}
+    # A reset may overtake the head of a reply that is cut: then the client saw nothing.
+    seen |= {name: (200, *one[1:]) for name, one in seen.items() if one[0] == 0 and not one[2]}
+    assert {name: one for name, one in seen.items() if one != expected[name]} == {}
