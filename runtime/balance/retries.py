@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from policies.traffic import PER_MILLION
 
 if TYPE_CHECKING:
-    from runtime.http.pool import ClusterLoad, Pool
+    from runtime.http.pool import ClusterLoad
+    from runtime.plane import Plane
+    from snapshot.section import Cluster
 
 
 class RetryGrant:
@@ -31,19 +33,19 @@ UNCOUNTED = RetryGrant(None)
 """The grant of retries that nothing bounds, and of attempts that are none."""
 
 
-def grant_retry(pool: Pool) -> RetryGrant | None:
+def grant_retry(plane: Plane, cluster: Cluster) -> RetryGrant | None:
     """A place for one more retry; None where there is none, which is counted as Envoy does."""
-    limits, load = pool.limits, pool.load
+    limits = cluster.limits
     budget = limits.retry_budget
+    if budget is None and not limits.max_retries:
+        return UNCOUNTED
+    load = plane.pools.load_of(cluster.name)
+    most = limits.max_retries
     if budget is not None:
         # The request that failed is one of those in flight.
         in_flight = load.requests + load.pending + 1
         most = max(in_flight * budget.per_million // PER_MILLION, budget.minimum)
-    elif limits.max_retries:
-        most = limits.max_retries
-    else:
-        return UNCOUNTED
     if load.retries < most:
         return RetryGrant(load)
-    pool.plane.instruments.add("envoy_cluster_upstream_rq_retry_overflow", pool.cluster.name)
+    plane.instruments.add("envoy_cluster_upstream_rq_retry_overflow", cluster.name)
     return None

@@ -360,11 +360,14 @@ class Pools:
         key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls, preface)
         pool = self._pools.get(key)
         if pool is None:
-            load = self._loads.setdefault(cluster.name, ClusterLoad())
-            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load)
+            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, self.load_of(cluster.name))
         pool.endpoint = endpoint
         pool.use(cluster)
         return pool
+
+    def load_of(self, cluster: str) -> ClusterLoad:
+        """What a cluster's pools use together."""
+        return self._loads.setdefault(cluster, ClusterLoad())
 
     def keep(self, uses: Callable[[PoolKey], bool]) -> None:
         """Retires every pool that is not used any more."""

@@ -33,7 +33,8 @@ def ask(exchange: Exchange, failure: str, head: ResponseHead | None) -> tuple[He
     if not isinstance(verdict, RetryAfter):
         return verdict.edits
     exchange.release_retry()
-    grant = grant_retry(exchange.pool) if exchange.pool is not None else UNCOUNTED
+    cluster = exchange.cluster
+    grant = grant_retry(exchange.plane, cluster.section) if cluster is not None else UNCOUNTED
     if grant is None:
         exchange.flags = (*exchange.flags, "UO")
         return passed_on(exchange.plan.decision, exchange.destination).edits

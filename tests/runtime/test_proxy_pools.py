@@ -173,6 +173,22 @@ async def test_so_many_retries_are_under_way_at_once(limits: dict[str, object], 
         assert [load.retries for load in loads] == [0]
 
 
+async def test_retries_are_bounded_towards_an_upstream_that_is_told_of_each_client_too() -> None:
+    async def unwell(stream: trio.SocketStream, _: int) -> None:
+        await stream.receive_some()
+        await stream.send_all(UNWELL)
+
+    origin = Origin(unwell)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(origin.serve)
+        retry = with_(retry=Retry(attempts=2, base_backoff_ms=0, max_backoff_ms=0))
+        bounds = PoolLimits(max_retries=1)
+        async with proxying(*sections(origin.port, retry, limits=bounds, proxy_protocol="v1")) as proxy:
+            assert (await proxy.get()).startswith(b"HTTP/1.1 503")
+            assert origin.connections > 1, "it was tried again"
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_retry_that_nobody_waits_for_gives_its_place_back() -> None:
     async def unwell(stream: trio.SocketStream, _: int) -> None:
         while await head_of(stream):
