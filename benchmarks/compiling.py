@@ -21,7 +21,8 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.repositories import service_file, write_repository
-from compiler.memory import CompilerCache, Memory
+from compiler.compiler_cache import CompilerCache
+from compiler.memory import Memory
 from compiler.pipeline import check, compile_tree
 from compiler.stamps import SETTLED_NS, Stamps
 from compiler.worktree import WorkTree

@@ -21,7 +21,7 @@ from compiler.resources.gateway import Gateway
 from compiler.resources.gateway_api import ApiGateway, ApiListener, ListenerSet
 from compiler.resources.kubernetes import Namespace, Service, Workload
 from compiler.resources.load import Read, Resource
-from compiler.resources.meta import kind_of
+from compiler.resources.meta import GATEWAY_API, kind_of
 from compiler.resources.service_entry import ServiceEntry
 from compiler.resources.virtual_service import MESH, VirtualService, targets_of
 from compiler.resources.written import Written, written
@@ -30,6 +30,10 @@ from snapshot.encode import encode
 Place = tuple[str, str]
 """A namespace and a name in it."""
 
+API_GATEWAY = f"Gateway.{GATEWAY_API}"
+"""How sources name the Gateway of Gateway API."""
+DECLARING = ("Service", "ServiceEntry")
+"""Kinds that declare hosts."""
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 

@@ -20,10 +20,12 @@ from compiler.hosts import covers, is_visible, overlap
 from compiler.inventory import Inventory
 from compiler.mesh import Mesh, Outside
 from compiler.outline import (
+    API_GATEWAY,
     ASKS_CLAIMS,
     AT_GATEWAY,
     BUDGETS_RETRIES,
     CONTROL_PLANE,
+    DECLARING,
     SETS_TLS,
     WEBHOOKS,
     Outline,
@@ -32,13 +34,10 @@ from compiler.outline import (
 from compiler.resources.api_route import ROUTE_KINDS
 from compiler.resources.cursor import Labels
 from compiler.resources.mesh_config import CLUSTER_DOMAIN
-from compiler.resources.meta import GATEWAY_API
 from compiler.resources.written import WORKLOAD_KINDS
 from snapshot.encode import encode
 
-API_GATEWAY = f"Gateway.{GATEWAY_API}"
 API_KINDS = (API_GATEWAY, "GatewayClass", "ListenerSet", "ReferenceGrant")
-DECLARING = ("Service", "ServiceEntry")
 EVERYWHERE = ("MeshConfig", "Gateway", "MutatingWebhookConfiguration")
 """Kinds of which every namespace's checks see all: there are few, and they are about many."""
 OF_THE_ROOT = ("RequestAuthentication", "PeerAuthentication")

@@ -170,3 +170,8 @@ def _digest(states: Iterable[tuple[str, bytes]]) -> str:
         name = path.encode("utf-8", "surrogateescape")
         parts.append(b"%d %d\n%b%b" % (len(name), len(state), name, state))
     return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def joined_digest(*parts: bytes) -> bytes:
+    """A sha256 over several byte strings; their lengths go in too, so that no two lists collide."""
+    return hashlib.sha256(b"".join([b"%d\n%b" % (len(part), part) for part in parts])).digest()

@@ -10,15 +10,13 @@ from collections.abc import Iterable
 
 from compiler.inventory import Inventory
 from compiler.link.reach import Reach, holding
+from compiler.outline import API_GATEWAY, DECLARING
 from compiler.resources.cursor import Labels
-from compiler.resources.meta import GATEWAY_API
 from compiler.resources.sidecar import Sidecar
 from compiler.resources.written import WORKLOAD_KINDS
 
-DECLARING = ("Service", "ServiceEntry")
 RULES = "VirtualService"
 SIDECAR = "Sidecar"
-API_GATEWAY = f"Gateway.{GATEWAY_API}"
 
 
 class Known:

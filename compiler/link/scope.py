@@ -14,9 +14,9 @@ from functools import cached_property
 from compiler.gateways import GatewayProxy
 from compiler.hosts import is_visible
 from compiler.inventory import Inventory
-from compiler.link.known import API_GATEWAY, DECLARING, Known, declaring
+from compiler.link.known import Known, declaring
 from compiler.mesh import Mesh
-from compiler.outline import ADDRESSED, Outline, Place
+from compiler.outline import ADDRESSED, API_GATEWAY, DECLARING, Outline, Place
 from compiler.resources.load import Resources
 from compiler.resources.written import WORKLOAD_KINDS
 from snapshot.encode import encode

@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compiler.analysis import analyze
+from compiler.compiler_cache import CompilerCache
 from compiler.dates import Dates
 from compiler.encode import encode_slices
 from compiler.guardrails import Guards
 from compiler.inventory import Inventory, PositionsOf
 from compiler.kept import Kept
 from compiler.link import Scope, Scopes, link
-from compiler.memory import CompilerCache, Memory
+from compiler.memory import Memory
 from compiler.mesh import Mesh
 from compiler.pipeline import Compilation, compile_tree
 from compiler.surroundings import Neighbours

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 import compiler.link
+from compiler.compiler_cache import CompilerCache
 from compiler.encode import EncodedSlices, encode_slices
 from compiler.guardrails import Guards
 from compiler.inventory import Inventory, PositionsOf
 from compiler.kept import Kept
 from compiler.link import Scope, Scopes, link
-from compiler.memory import CompilerCache, Memory
+from compiler.memory import Memory
 from compiler.tree import MemoryTree
 from snapshot.encode import decode
 from snapshot.index import ProvenanceRow, SliceIndex, joined

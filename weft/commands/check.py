@@ -217,7 +217,8 @@ def _findings(asked: _Asked, tree: Tree, memory: Memory | None) -> list[Diagnost
     cache = FindingsCache.of(path)
     known = cache.get(tree) if cache else None
     if known is None:
-        from compiler.memory import CompilerCache, Memory  # A warm check needs neither.
+        from compiler.compiler_cache import CompilerCache
+        from compiler.memory import Memory  # A warm check needs neither.
 
         memory = Memory(CompilerCache.of(path))
         known = _compiler_check(tree, dates, memory)

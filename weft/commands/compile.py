@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from compiler.commit_tree import CommitTree
+from compiler.compiler_cache import CompilerCache
 from compiler.diagnostic import Severity
-from compiler.memory import CompilerCache, Memory
+from compiler.memory import Memory
 from compiler.nothing import nothing_to_run
 from compiler.pipeline import Compilation, compile_tree
 from compiler.render import Sources, render_text, summarize
