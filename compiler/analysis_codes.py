@@ -120,7 +120,13 @@ ISTIO_CODES: tuple[Code, ...] = (
         "An annotation is one that Istio has deprecated.",
         "Use what replaced it.",
     ),
-    Code("IST0136", "AlphaAnnotation", NOTE, "An annotation belongs to a feature that Istio calls alpha.", ""),
+    Code(
+        "IST0136",
+        "AlphaAnnotation",
+        NOTE,
+        "An annotation belongs to a feature that Istio calls alpha.",
+        "Use it where you can do without it; its meaning may change.",
+    ),
     Code(
         "IST0137",
         "DeploymentConflictingPorts",
@@ -175,7 +181,7 @@ ISTIO_CODES: tuple[Code, ...] = (
         "NamespaceInjectionEnabledByDefault",
         NOTE,
         "A namespace without a label is injected, because the injector's settings say so.",
-        "",
+        "Label the namespace with istio-injection, enabled or disabled, so that it says so itself.",
     ),
     Code(
         "IST0149",

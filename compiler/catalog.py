@@ -94,7 +94,13 @@ CATALOG: tuple[Code, ...] = (
         "A resource lacks apiVersion, kind or metadata.name.",
         "Add the missing field.",
     ),
-    Code("WFT0011", "UnknownKind", NOTE, "weft does not read resources of this kind; they are skipped.", ""),
+    Code(
+        "WFT0011",
+        "UnknownKind",
+        NOTE,
+        "weft does not read resources of this kind; they are skipped.",
+        "Leave it to the tool that reads it; if it was meant for the mesh, correct kind and apiVersion.",
+    ),
     Code(
         "WFT0012",
         "UnknownVersion",

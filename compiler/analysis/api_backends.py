@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from compiler.api_references import backend_problem
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Related
 from compiler.mesh import Mesh
+from compiler.resources.gateway_api import ObjectRef
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
@@ -21,15 +22,24 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
                 problem = backend_problem(mesh, route, backend.target, backend.port)
                 if problem:
                     message = f"{problem.message}; its share of requests is answered 500"
-                    yield diagnostic("WFT0111", message, backend.target.span, resource=route.meta.id)
+                    related = _service(mesh, backend.target)
+                    yield diagnostic("WFT0111", message, backend.target.span, resource=route.meta.id, related=related)
             for mirror in rule.filters.mirrors:
                 problem = backend_problem(mesh, route, mirror.target, mirror.port)
                 if problem:
                     message = f"{problem.message}; nothing is mirrored there"
-                    yield diagnostic("WFT0111", message, mirror.target.span, resource=route.meta.id)
+                    related = _service(mesh, mirror.target)
+                    yield diagnostic("WFT0111", message, mirror.target.span, resource=route.meta.id, related=related)
     for connections in mesh.connection_routes:
         for backend in (backend for item in connections.rules for backend in item.backends):
             problem = backend_problem(mesh, connections, backend.target, backend.port)
             if problem:
                 message = f"{problem.message}; its share of connections is closed"
-                yield diagnostic("WFT0111", message, backend.target.span, resource=connections.meta.id)
+                related = _service(mesh, backend.target)
+                yield diagnostic("WFT0111", message, backend.target.span, resource=connections.meta.id, related=related)
+
+
+def _service(mesh: Mesh, target: ObjectRef) -> tuple[Related, ...]:
+    """The Service that a backend names, where there is one."""
+    service = mesh.kubernetes_service(target.namespace, target.name)
+    return () if service is None else (Related(service.meta.span, "the Service"),)

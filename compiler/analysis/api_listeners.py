@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compiler.attachment import standing_listeners
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Related
 from compiler.mesh import Mesh
 
 
@@ -20,4 +20,6 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             listener, owner = item.place.listener, item.place.owner
             if mesh.is_asked_about(owner.meta):
                 message = f"listener `{listener.name}` is not served: {item.reason}"
-                yield diagnostic("WFT0112", message, listener.span, resource=owner.meta.id)
+                held = ((ref.namespace, ref.name) for ref in listener.certificates)
+                named = tuple(Related(mesh.secrets[at].meta.span, "the Secret") for at in held if at in mesh.secrets)
+                yield diagnostic("WFT0112", message, listener.span, resource=owner.meta.id, related=named)

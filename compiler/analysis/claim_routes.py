@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compiler.analysis.partly_carried import CLAIM_PREFIX
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic
+from compiler.diagnostic import Diagnostic, Related
 from compiler.mesh import Mesh
 from compiler.resources.virtual_service import MESH, HttpMatch, VirtualService
 from compiler.resources.written import PodTemplate
@@ -26,7 +26,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             for pod in mesh.pods:
                 if pod.has_labels(gateway.selector) and not authenticates(mesh, pod):
                     message = f"`{key}` needs a RequestAuthentication for {pod.meta.id}, which serves {gateway.meta.id}"
-                    yield diagnostic("IST0149", message, match.span, resource=service.meta.id)
+                    related = (Related(pod.meta.span, "the workload"), Related(gateway.meta.span, "the Gateway"))
+                    yield diagnostic("IST0149", message, match.span, resource=service.meta.id, related=related)
 
 
 def authenticates(mesh: Mesh, pod: PodTemplate) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from compiler.analysis.gateway_references import GENERATED
 from compiler.catalog import diagnostic
-from compiler.diagnostic import Diagnostic, Severity
+from compiler.diagnostic import Diagnostic, Related, Severity
 from compiler.hosts import full_host, overlap
 from compiler.mesh import Mesh
 from compiler.resources.gateway import Gateway
@@ -29,7 +29,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
             if not any(_serves(gateway, full_host(host.value, namespace), namespace) for host in service.hosts):
                 names = ", ".join(f"`{host.value}`" for host in service.hosts)
                 message = f"{gateway.meta.id} serves none of {names}, so these routes answer no request there"
-                yield diagnostic("IST0132", message, service.hosts[0].span, resource=service.meta.id)
+                related = (Related(gateway.meta.span, "the Gateway"),)
+                yield diagnostic("IST0132", message, service.hosts[0].span, resource=service.meta.id, related=related)
 
 
 def _serves(gateway: Gateway, host: str, namespace: str) -> bool:

@@ -126,7 +126,7 @@ def test_json_has_the_same_keys_in_every_entry() -> None:
 
 
 def test_github_gets_one_command_per_finding_with_its_separators_escaped() -> None:
-    odd = diagnostic("WFT0011", "50% of a,b:\nc", Span("a,b:c.yaml", 1, 2, 1, 4))
+    odd = diagnostic("WFT0011", "50% of a,b:\nc", Span("a,b:c.yaml", 1, 2, 1, 4), help="")
     assert render_github([FULL, odd]) == (
         "::error file=mesh/a.yaml,line=4,endLine=4,col=5,endColumn=9,title=WFT0002 DuplicateKey::"
         "the key `rout` is here twice. Remove one.\n"
