@@ -132,7 +132,8 @@ def localities(section: Cluster, place: Placement) -> list[Message]:
     bootstrap = place.bootstrap
     labels = dict(bootstrap.selector.labels)
     levels = levels_of(endpoints_of(section, place.live), section.locality, bootstrap.standpoint, labels)
-    return [_group(part, number) for number, level in enumerate(levels) for part in _whole(level)]
+    named = section.locality is not None
+    return [_group(part, number, named=named) for number, level in enumerate(levels) for part in _whole(level)]
 
 
 def _whole(level: Level) -> list[Part]:
@@ -142,14 +143,15 @@ def _whole(level: Level) -> list[Part]:
     return [Part(math.ceil(part.weight * 1000), part.endpoints) for part in level]
 
 
-def _group(part: Part, priority: int) -> Message:
+def _group(part: Part, priority: int, *, named: bool) -> Message:
+    """One locality; without a name where localities do not matter, for then it is all of them."""
     group = endpoint_components_pb2.LocalityLbEndpoints(
         lb_endpoints=[member(endpoint) for endpoint in part.endpoints],
         load_balancing_weight={"value": int(part.weight)},
         priority=priority,
     )
     region, zone, sub_zone, *_ = (*part.endpoints[0].locality.split("/"), "", "", "")
-    if region:
+    if region and named:
         group.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
     return group
 

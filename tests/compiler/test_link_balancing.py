@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
-from snapshot.section import Cluster, ConsistentHash, PoolLimits, RegisteredEndpoints
+from snapshot.section import Cluster, ConsistentHash, OriginalDestination, PoolLimits, RegisteredEndpoints
 from tests.compiler.compiled import compiled
 
 SERVICE = """
@@ -74,6 +74,10 @@ def cluster(policy: str = "", subset: str = "", *, service: str = "", name: str 
 def test_the_balance_is_what_the_rule_says(balancer: str, balance: str, hashing: ConsistentHash | None) -> None:
     made = cluster(f"{{loadBalancer: {balancer}}}")
     assert (made.balance, made.hashing) == (balance, hashing)
+
+
+def test_passthrough_leaves_a_service_without_endpoints_of_its_own() -> None:
+    assert cluster("{loadBalancer: {simple: PASSTHROUGH}}").endpoints == OriginalDestination()
 
 
 def test_outlier_detection_has_istios_defaults() -> None:
