@@ -39,7 +39,7 @@ from runtime.envoy.translate import discovering, translate
 from runtime.ipc import LiveUpdate
 from runtime.supervisor.fleet import Outcome
 from runtime.supervisor.handover import HandedWorker, HandoverError
-from runtime.supervisor.sockets import Address
+from runtime.supervisor.sockets import Address, socket_name
 from snapshot.encode import FormatError
 from snapshot.index import Slice
 from snapshot.live import Credential, Svid
@@ -142,13 +142,21 @@ class EnvoyFleet:
         if live.leaving is not None:
             await self._order("/healthcheck/fail" if live.leaving else "/healthcheck/ok")
         if live.closed is not None:
-            await self._order("/drain_listeners")
+            # Envoy knows all listeners, or those that are inbound.
+            partly = {"inboundonly": ""} if self._addresses() - set(live.closed) else {}
+            await self._order("/drain_listeners", **partly)
 
-    async def _order(self, path: str) -> None:
+    def _addresses(self) -> set[str]:
+        """The sockets on which Envoy listens."""
+        listeners = self._serving.prepared.listeners.values() if self._serving is not None else ()
+        bound = (self._bootstrap.resolve(listener.bind) for listener in listeners)
+        return {socket_name(address) for address in bound if address is not None}
+
+    async def _order(self, path: str, **query: str) -> None:
         """Has Envoy act; one that is gone comes back as it was before."""
         if self._envoy is not None:
             with contextlib.suppress(EnvoyFailedError):
-                await self._envoy.page(path, method="POST")
+                await self._envoy.page(path, method="POST", **query)
 
     async def ask(self, page: str) -> list[bytes]:
         """Nothing: Envoy's pages are ``native``."""
