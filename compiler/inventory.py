@@ -104,12 +104,10 @@ class Inventory:
         """All documents, those of repeated definitions not."""
         return (self.document(number) for number in range(len(self.outlines)))
 
-    def resources(self, numbers: Sequence[int], documents: Numbers | None = None) -> Resources:
-        """The resources of some documents, with these documents, or others where given."""
+    def resources(self, numbers: Sequence[int]) -> Resources:
+        """Some documents, and the resources in them."""
         found = [self.resource(number) for number in numbers if self.outlines[number].digest]
-        opened = [self.document(number) for number in (numbers if documents is None else documents)]
-        digests = {self.outlines[number].id: self.outlines[number].digest for number in numbers}
-        return Resources(found, {}, opened, digests)
+        return Resources(found, [self.document(number) for number in numbers])
 
     def mesh(self, dates: Dates | None = None) -> Mesh:
         """The mesh of everything."""

@@ -12,7 +12,7 @@ from compiler.hosts import full_host, is_visible
 from compiler.resources.api_route import ROUTE_KINDS, ApiRoute, read_api_route
 from compiler.resources.backend_tls import BackendTls
 from compiler.resources.connection_route import ConnectionRoute
-from compiler.resources.cursor import Labels, Positions
+from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.endpoints import AddressGroup, ServiceEndpoints, WorkloadEntry
 from compiler.resources.gateway import Gateway
@@ -103,8 +103,6 @@ class Mesh:
         configs = resources.all(MeshConfig)
         self.config: MeshConfig = configs[0] if configs else MeshConfig()
         self.configs = configs
-        self.positions: Positions = resources.positions
-        self.digests = resources.digests
         own = {item.meta.name: item.meta.labels for item in resources.all(Namespace)}
         self.namespaces = own if outside is None else outside.namespaces
         """The namespaces by name, with their labels."""

@@ -42,7 +42,7 @@ class Scope:
     def mesh(self) -> Mesh:
         """The mesh of these resources alone."""
         found = [self._inventory.resource(number) for number in self._numbers]
-        return Mesh(Resources(found, {}), gateway_workloads=self._gateways)
+        return Mesh(Resources(found), gateway_workloads=self._gateways)
 
     @cached_property
     def _gateways(self) -> frozenset[Place]:

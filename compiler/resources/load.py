@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from compiler.diagnostic import ResourceId
 from compiler.node import Document
 from compiler.resources.backend_tls import BackendTls, read_backend_tls
 from compiler.resources.connection_route import ConnectionRoute, read_connection_route
@@ -124,21 +123,12 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
 
 
 class Resources:
-    """All resources of a tree. Owns the lists per kind, in the order between competitors, and the positions of all named parts.
+    """All resources of a tree, or of a part of one. Owns the lists per kind, in the order between competitors.
 
     ``documents`` are what the resources were read from, and the documents of kinds that have no resource, by kind as sources name it.
-    ``digests`` tell two states of a resource apart.
     """
 
-    def __init__(
-        self,
-        resources: Iterable[Resource],
-        positions: Positions,
-        documents: Iterable[Document] = (),
-        digests: dict[ResourceId, bytes] | None = None,
-    ) -> None:
-        self.positions = positions
-        self.digests = digests or {}
+    def __init__(self, resources: Iterable[Resource], documents: Iterable[Document] = ()) -> None:
         self.documents: dict[str, list[Document]] = {}
         for document in documents:
             self.documents.setdefault(kind_of(document), []).append(document)
