@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from compiler.compiler_cache import CompilerCache
 from compiler.diagnostic import Severity
+from compiler.memory import Memory
+from compiler.pipeline import compile_tree
+from compiler.tree import MemoryTree
 from snapshot.section import MeshTls, StaticEndpoints, TcpChain
 from tests.compiler.compiled import CompiledMesh, ask, clusters, compilation, compiled, request
 
@@ -415,3 +421,17 @@ def test_what_seems_missing_beside_a_document_that_is_no_yaml_is_not_called_miss
     codes = [item.code for item in compilation(SHOP, ELSEWHERE, NO_YAML, route).diagnostics]
     assert "IST0101" not in codes
     assert "IST0101" in [item.code for item in compilation(SHOP, ELSEWHERE, route).diagnostics]
+
+
+def test_a_closed_namespace_is_the_same_from_memory_from_a_cache_and_anew(tmp_path: Path) -> None:
+    files = {"shop.yaml": SHOP.encode(), "far.yaml": ELSEWHERE.encode(), "no.yaml": NO_YAML.encode()}
+    anew = compile_tree(MemoryTree(files), allow_partial=True)
+    assert anew.snapshot is not None
+    memory = Memory(CompilerCache.of(tmp_path))
+    healed = files | {"no.yaml": NO_YAML.replace("[cart", "[cart]").encode()}
+    for state, expected in ((files, anew), (healed, None), (files, anew)):
+        result = compile_tree(MemoryTree(state), allow_partial=True, memory=memory)
+        assert result.snapshot is not None
+        assert (result.snapshot.digest == anew.snapshot.digest) is (expected is not None)
+    again = compile_tree(MemoryTree(files), allow_partial=True, memory=Memory(CompilerCache.of(tmp_path)))
+    assert again == anew
