@@ -127,7 +127,9 @@ class Spread(NamedTuple):
     @classmethod
     def of(cls, shares: Sequence[tuple[float, tuple[Endpoint, ...]]], balance: str) -> Spread:
         """From shares, which together are 1."""
-        return cls(tuple(accumulate(share for share, _ in shares)), tuple(weighed(group) for _, group in shares), balance)
+        return cls(
+            tuple(accumulate(share for share, _ in shares)), tuple(weighed(group) for _, group in shares), balance
+        )
 
     def group(self, draw: float) -> tuple[Endpoint, ...]:
         """The group of a number in [0, 1)."""

@@ -34,7 +34,7 @@ Weighted = tuple[Endpoint, float]
 class Ring:
     """Endpoints by the keys that they own: those that fall between the point before theirs and theirs."""
 
-    __slots__ = ("_owners", "_places")
+    __slots__ = ("__weakref__", "_owners", "_places")
 
     def __init__(self, owners: dict[float, Endpoint]) -> None:
         self._places = sorted(owners)
@@ -51,7 +51,7 @@ class Ring:
 class Maglev:
     """A table whose every place has an endpoint; a key falls on its digest modulo the table's size."""
 
-    __slots__ = ("_endpoints", "_table")
+    __slots__ = ("__weakref__", "_endpoints", "_table")
 
     def __init__(self, endpoints: Sequence[Endpoint], table: Sequence[int]) -> None:
         self._endpoints = endpoints

@@ -164,7 +164,11 @@ class LiveCluster:
         for number in sorted({share.level for share in found}):
             here = [share for share in found if share.level == number]
             load = sum(share.share for share in here)
-            table = yield from table_of(self.section.balance, hashing, _weighted(here, load))
+            weighted = tuple(_weighted(here, load))
+            key = (self.section.balance, hashing, weighted)
+            table = self._plane.watches.tables.get(key)
+            if table is None:
+                table = self._plane.watches.tables[key] = yield from table_of(*key)
             tables.append((load, table))
         if len(tables) == 1:
             return tables[0][1]

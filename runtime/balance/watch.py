@@ -18,7 +18,8 @@ from runtime.lane.loop import Lane
 from runtime.lane.wheel import NEVER, Timer
 from runtime.telemetry import Failure
 from runtime.telemetry.instruments import Instruments
-from snapshot.section import Cluster, Endpoint
+from snapshot.ring import Table, Weighted
+from snapshot.section import Cluster, ConsistentHash, Endpoint
 
 if TYPE_CHECKING:
     from runtime.http.exchange import Exchange
@@ -203,12 +204,16 @@ def _warmth(age_s: float, warmup: Warmup) -> float:
     return max(math.pow(passed, 100 / warmup.aggression_percent), warmup.minimum_percent / 100)
 
 
+TableKey = tuple[str, ConsistentHash, tuple[Weighted, ...]]
+
+
 class Watches:
-    """All Watches of a worker, each as long as a generation uses it."""
+    """All Watches of a worker, each as long as a generation uses it; and as long the tables of keys, which cost much to build."""
 
     def __init__(self, lane: Lane, instruments: Instruments) -> None:
         self._lane = lane
         self._instruments = instruments
+        self.tables: WeakValueDictionary[TableKey, Table] = WeakValueDictionary()
         self._known: WeakValueDictionary[tuple[str, OutlierDetection | None, Warmup | None], Watch] = (
             WeakValueDictionary()
         )

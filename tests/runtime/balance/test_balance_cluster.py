@@ -208,3 +208,14 @@ def test_a_generation_that_is_only_prepared_makes_nobody_forgotten() -> None:
     world.register("a", "b")
     serving.refresh(world.live)
     assert used(serving) == ["b"], "a is still out"
+
+
+def test_a_new_generation_builds_no_table_that_the_old_one_has() -> None:
+    world = World("a", "b")
+    hashing = ConsistentHash("source_ip", table_size=251)
+    old = world.cluster(balance="maglev", hashing=hashing)
+    new = world.cluster(balance="maglev", hashing=hashing, protocol="http2")
+    assert new.table is old.table
+    world.register("a", "b", "c")
+    new.refresh(world.live)
+    assert new.table is not old.table
