@@ -267,7 +267,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
         spec.defaultConfig.gatewayTopology.proxyProtocol
-        spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|onEmptyEndpoints)
+        spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|enablePrometheusMerge|onEmptyEndpoints)
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
@@ -335,7 +335,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
-        spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName|enablePrometheusMerge)
+        spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName)
         spec.(verifyCertificateAtClient|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
         spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy)
         spec.(inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)

@@ -36,8 +36,8 @@ ACTIONS: dict[str, Page] = {
 
 METRICS: dict[str, Page] = {"/stats/prometheus": envoys.prometheus}
 MERGED: dict[str, Page] = {
-    "/stats/prometheus": envoys.prometheus,
-    "/metrics": envoys.prometheus,
+    "/stats/prometheus": envoys.merged,
+    "/metrics": envoys.merged,
     "/healthz/ready": envoys.ready,
 }
 READINESS: dict[str, Page] = {"/healthz/ready": envoys.ready}

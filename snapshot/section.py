@@ -443,6 +443,13 @@ class CredentialSlot(msgspec.Struct, frozen=True, omit_defaults=True):
     names: tuple[str, ...] = ()
 
 
+class Scrape(msgspec.Struct, frozen=True):
+    """Where the application behind a sidecar shows its metrics (Prometheus)."""
+
+    port: int
+    path: str = "/metrics"
+
+
 class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
     """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py).
     ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready."""
@@ -455,6 +462,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     credentials: tuple[CredentialSlot, ...] = ()
     path_normalization: str = "BASE"
     on_policy_change: str = "revalidate"
+    scrape: Scrape | None = None
     probe: Probe | None = None
 
 

@@ -55,6 +55,7 @@ THIRD_PARTY = {
     "runtime.discovery": {"msgspec", "trio", "httpx"},
     "runtime.envoy": {"msgspec", "trio", "envoy", "google", "httpx", "cryptography"},
     "runtime.pages": {"msgspec", "trio"},
+    "runtime.supervisor.scraping": {"httpx", "trio"},
     "runtime.pages.envoys": {"msgspec", "trio", "cryptography"},
     "runtime.pages.stats": {"msgspec", "re2"},
     "runtime.fetch": {"msgspec", "trio", "httpx", "watchfiles", "zstandard"},

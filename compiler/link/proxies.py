@@ -7,7 +7,7 @@ import msgspec
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload as GitWorkload
-from snapshot.section import AccessLog, Deadlines, Proxy, Workload
+from snapshot.section import AccessLog, Deadlines, Proxy, Scrape, Workload
 
 _NAME_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
 _REVISION_LABELS = ("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
@@ -22,7 +22,10 @@ def proxy_section(mesh: Mesh, workload: GitWorkload) -> Proxy:
         account=workload.service_account,
         labels=workload.labels,
     )
-    return made if workload.probe is None else msgspec.structs.replace(made, probe=workload.probe)
+    scrape = Scrape(*workload.scraped) if workload.scraped is not None and mesh.config.merges_metrics else None
+    if workload.probe is None and scrape is None:
+        return made
+    return msgspec.structs.replace(made, probe=workload.probe, scrape=scrape)
 
 
 def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labels: Labels) -> Proxy:

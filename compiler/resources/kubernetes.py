@@ -10,6 +10,7 @@ from compiler.resources.cursor import Cursor, Labels, Positions
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import detect_protocol
 from compiler.resources.proxy_config import is_proxied
+from compiler.resources.scraping import scraped_at
 from compiler.resources.written import Written, held_data
 from policies.probe import Probe
 from policies.source import SourceRef
@@ -84,6 +85,8 @@ class Workload(msgspec.Struct, frozen=True):
     fails: bool = False
     proxied: bool = False
     probe: Probe | None = None
+    scraped: tuple[int, str] | None = None
+    """Where its application shows its metrics: port and path."""
 
 
 def read_namespace(document: Document, positions: Positions) -> Namespace:
@@ -162,8 +165,7 @@ def _templated(meta: Meta, spec: Cursor | None) -> Workload:
     template_meta = template.at("metadata") if template else None
     labels = template_meta.labels("labels") if template_meta else ()
     made = _workload(meta, labels, template.at("spec") if template else None, "")
-    proxied = template_meta is not None and is_proxied(template_meta.labels("annotations"))
-    return msgspec.structs.replace(made, proxied=True) if proxied else made
+    return _annotated(made, template_meta.labels("annotations") if template_meta else ())
 
 
 def read_pod(document: Document, positions: Positions) -> Workload:
@@ -172,7 +174,14 @@ def read_pod(document: Document, positions: Positions) -> Workload:
     status = root.at("status")
     addresses = [status.text("podIP"), *(item.text("ip") for item in status.each("podIPs"))] if status else []
     made = _workload(meta, meta.labels, root.at("spec"), next((address for address in addresses if address), ""))
-    return msgspec.structs.replace(made, proxied=True) if is_proxied(meta.annotations) else made
+    return _annotated(made, meta.annotations)
+
+
+def _annotated(made: Workload, annotations: Labels) -> Workload:
+    """A workload with what the annotations of its pods say."""
+    if not annotations:
+        return made
+    return msgspec.structs.replace(made, proxied=is_proxied(annotations), scraped=scraped_at(annotations))
 
 
 def _workload(meta: Meta, labels: Labels, spec: Cursor | None, address: str) -> Workload:

@@ -46,6 +46,9 @@ class Asked(Protocol):
     async def native(self, path: str, query: dict[str, str]) -> bytes | None:
         """The engine's own page; None where it has none and ours is asked for."""
 
+    async def application_metrics(self) -> bytes:
+        """What the application behind the proxy measures, where it is to be shown with ours."""
+
     async def more_metrics(self) -> bytes:
         """Metrics that the engine has in the text format already."""
 

@@ -132,6 +132,13 @@ async def prometheus(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
     return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text + await asked.more_metrics())
 
 
+async def merged(asked: Asked, request: ServiceRequest) -> ServiceResponse:
+    """The same, and behind it what the application itself measures."""
+    application = await asked.application_metrics()
+    own = await prometheus(asked, request)
+    return ServiceResponse(headers=own.headers, body=own.body + application)
+
+
 async def memory(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
     """What the processes take."""
     return json_answer(processes.memory([processes.own(), *asked.workers().values()]))

@@ -39,6 +39,7 @@ from runtime.supervisor.pages import open_pages
 from runtime.supervisor.readiness import why_not_ready
 from runtime.supervisor.reports import registration_of, report_forever
 from runtime.supervisor.running import Running
+from runtime.supervisor.scraping import application_metrics
 from runtime.supervisor.sockets import Address, BindError, wanted_addresses, with_real_ports
 from runtime.supervisor.tasks import Task, keep_running
 from runtime.telemetry import Instruments
@@ -382,6 +383,14 @@ class Supervisor:
         """Sets the loggers' levels here and in every worker, also those to come."""
         set_levels(levels)
         await self.fleet.update(LiveUpdate(levels=levels))
+
+    async def application_metrics(self) -> bytes:
+        """What the application measures, where its pod's annotations ask for it to be shown here."""
+        deployed = self.running.deployed
+        scrape = deployed.facts.proxy.scrape if deployed is not None else None
+        if scrape is None:
+            return b""
+        return await application_metrics(self.bootstrap, scrape, self.running.instruments)
 
     async def more_metrics(self) -> bytes:
         """What the engine measures in words of its own."""

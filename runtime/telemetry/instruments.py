@@ -122,6 +122,13 @@ DECLARED: dict[str, Declaration] = {
             "sum",
         ),
         Declaration(
+            "weft_application_scrape_failed_total",
+            "counter",
+            "Times that the application's metrics could not be shown with the proxy's, by reason (unreachable, status, too_large).",
+            ("reason",),
+            "sum",
+        ),
+        Declaration(
             "weft_rate_limit_total",
             "counter",
             "Requests that a local rate limit counted, by limit (its place in Git) and result (ok, limited).",
