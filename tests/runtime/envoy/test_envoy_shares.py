@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from policies.match import PathSegments
 from policies.traffic import Destination, Forward, Redirect, Rewrite
+from runtime.envoy.actions import Marked
 from runtime.envoy.routes import virtual_host
 from runtime.envoy.shares import parted
 from snapshot.prepared import PreparedVirtualHost
 from tests.slices import cluster, gateway_listener, host_sections, prepared_of, route, table
+
+
+UNMARKED = Marked(frozenset(), frozenset())
 
 
 def host_of(*destinations: Destination, rewrite: Rewrite | None = None) -> PreparedVirtualHost:
@@ -28,7 +32,7 @@ def test_shares_run_and_the_last_takes_what_is_left() -> None:
         Destination("y", 1),
         Destination("y", 0, rewrite=Rewrite(prefix="/d")),
     )
-    made = virtual_host(host, ["*"], frozenset(), proxy=False)
+    made = virtual_host(host, ["*"], UNMARKED, proxy=False)
     shares = [one.match.runtime_fraction.default_value.numerator for one in made.routes]
     assert shares == [250_000, 750_000, 0]
     assert made.routes[0].route.regex_rewrite.substitution == r"/b\1"
@@ -38,9 +42,9 @@ def test_shares_run_and_the_last_takes_what_is_left() -> None:
 
 def test_an_authority_of_one_destination_needs_no_route_and_the_routes_own_wins() -> None:
     own = Destination("x", rewrite=Rewrite(authority="x.test"))
-    (made,) = virtual_host(host_of(own, Destination("y")), ["*"], frozenset(), proxy=False).routes
+    (made,) = virtual_host(host_of(own, Destination("y")), ["*"], UNMARKED, proxy=False).routes
     assert [one.host_rewrite_literal for one in made.route.weighted_clusters.clusters] == ["x.test", ""]
     host = host_of(own, Destination("y"), rewrite=Rewrite(authority="all.test"))
-    (made,) = virtual_host(host, ["*"], frozenset(), proxy=False).routes
+    (made,) = virtual_host(host, ["*"], UNMARKED, proxy=False).routes
     assert made.route.host_rewrite_literal == "all.test"
     assert [one.host_rewrite_literal for one in made.route.weighted_clusters.clusters] == ["", ""]
