@@ -27,6 +27,9 @@ from tests.compiler.catalog_cases import CODES, case, findings
 
 ABOUT = ResourceId("VirtualService", "shop", "reviews")
 
+SARIF_SCHEMA = os.environ.get("WEFT_SARIF_SCHEMA", "")
+"""A copy of the published schema, which is not ours to keep here (CONTRIBUTING says where to find one)."""
+
 
 def finding(
     *, line: int = 4, code: str = "IST0106", file: str = "mesh/a b.yaml", message: str = "unknown"
@@ -79,16 +82,14 @@ def test_sarif_of_every_code_is_what_the_standard_allows(everything: list[Diagno
         assert len(run["results"]) == len(found)
 
 
-def test_sarif_of_every_code_is_valid_by_its_published_schema(everything: list[Diagnostic]) -> None:
-    """The schema is not ours to keep here: WEFT_SARIF_SCHEMA names a copy (CONTRIBUTING says where to find one)."""
-    file = os.environ.get("WEFT_SARIF_SCHEMA")
-    if not file:
-        pytest.skip("WEFT_SARIF_SCHEMA names no copy of the SARIF schema")
-    schema = json.loads(Path(file).read_text())
-    judge = jsonschema.validators.validator_for(schema)(schema, format_checker=jsonschema.FormatChecker())
-    for found in ([], everything, *([item] for item in everything)):
-        errors = judge.iter_errors(json.loads(render_sarif(found)))
-        assert [f"{error.json_path}: {error.message}" for error in errors] == []
+if SARIF_SCHEMA:
+
+    def test_sarif_of_every_code_is_valid_by_its_published_schema(everything: list[Diagnostic]) -> None:
+        schema = json.loads(Path(SARIF_SCHEMA).read_text())
+        judge = jsonschema.validators.validator_for(schema)(schema, format_checker=jsonschema.FormatChecker())
+        for found in ([], everything, *([item] for item in everything)):
+            errors = judge.iter_errors(json.loads(render_sarif(found)))
+            assert [f"{error.json_path}: {error.message}" for error in errors] == []
 
 
 def test_gitlab_of_every_code_has_what_its_report_requires(everything: list[Diagnostic]) -> None:

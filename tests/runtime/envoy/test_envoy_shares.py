@@ -10,7 +10,6 @@ from runtime.envoy.shares import parted
 from snapshot.prepared import PreparedVirtualHost
 from tests.slices import cluster, gateway_listener, host_sections, prepared_of, route, table
 
-
 UNMARKED = Marked(frozenset(), frozenset())
 
 
