@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pygit2
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compiler.analysis import analyze
+from compiler.commit_tree import CommitTree
 from compiler.compiler_cache import CompilerCache
 from compiler.dates import Dates
 from compiler.encode import encode_slices
@@ -21,6 +23,7 @@ from compiler.link import Scope, Scopes, link
 from compiler.memory import Memory
 from compiler.mesh import Mesh
 from compiler.pipeline import Compilation, compile_tree
+from compiler.stamps import Stamps
 from compiler.surroundings import Neighbours
 from compiler.tree import MemoryTree
 from snapshot.encode import decode
@@ -68,6 +71,44 @@ def test_after_any_edits_memory_and_cache_give_what_a_full_compilation_gives(dat
             require_equal(compiled(files, memory), full)
             require_equal(compiled(files, cached(folder)), full)
             files = data.draw(edited(files))
+
+
+@settings(THOROUGHLY, max_examples=max(1, EXAMPLES // 3))
+@given(st.data())
+def test_commit_after_commit_is_compiled_as_its_files_are(data: st.DataObject) -> None:
+    files = data.draw(meshes())
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "mesh"
+        for _ in range(3):
+            put(folder, written(files))
+            commit(folder)
+            tree = CommitTree(folder, stamps=Stamps(Kept(Path(name) / "stamps", KEY), b"here"))
+            found = compile_tree(tree, allow_partial=True, memory=cached(name))
+            full = compiled(files)
+            assert found.diagnostics == full.diagnostics
+            assert (found.snapshot is None) == (full.snapshot is None)
+            if found.snapshot is not None and full.snapshot is not None:
+                assert found.snapshot.index.slices == full.snapshot.index.slices
+                assert found.snapshot.blobs == full.snapshot.blobs
+            files = data.draw(edited(files))
+
+
+def put(folder: Path, files: dict[str, bytes]) -> None:
+    """Makes a folder hold these files and no others."""
+    for path in folder.rglob("*.yaml"):
+        path.unlink()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def commit(folder: Path) -> None:
+    repository = pygit2.init_repository(str(folder))
+    repository.index.add_all()
+    repository.index.write()
+    author = pygit2.Signature("a", "a@example.com", 0, 0)
+    parents = [] if repository.head_is_unborn else [repository.head.target]
+    repository.create_commit("HEAD", author, author, "x", repository.index.write_tree(), parents)
 
 
 @THOROUGHLY
