@@ -110,10 +110,12 @@ def _host(authority: str) -> str:
 
 def _decision(prepared: PreparedSlice, decision: Decision) -> dict[str, Any]:
     reply = decision.reply
+    limits = [_place(prepared, one.limit.source) for one in decision.limits]
     shown: dict[str, Any] = {
         "route": decision.route_name,
         "virtual_host": decision.virtual_host,
         "sources": [_place(prepared, source) for source in decision.sources],
+        **({"limits": limits} if limits else {}),
     }
     if reply is not None:
         shown["reply"] = {"status": reply.status, "flag": reply.flag, "details": reply.details}

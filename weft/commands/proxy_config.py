@@ -69,9 +69,9 @@ def _asking(*filters: str, port: bool = False, output: bool = True) -> Callable[
     return decorate
 
 
-def _print(titles: tuple[str, ...], found: Iterable[Row], output: str) -> None:
+def _print(titles: tuple[str, ...], found: Iterable[Row], output: str, *, keep_order: bool = False) -> None:
     kept = list(found)
-    click.echo(table(titles, kept) if output == "table" else resources(kept, output), nl=False)
+    click.echo(table(titles, kept, keep_order=keep_order) if output == "table" else resources(kept, output), nl=False)
 
 
 @click.group()
@@ -105,7 +105,7 @@ def listeners(address: str, wanted: Wanted, output: str) -> None:
 @_asking("name", "fqdn")
 def routes(address: str, wanted: Wanted, output: str) -> None:
     """Routes, in the order in which they are asked, each with the resource in Git that made it."""
-    _print(rows.ROUTE_TITLES, rows.routes(dumped(address, *ROUTES), wanted), output)
+    _print(rows.ROUTE_TITLES, rows.routes(dumped(address, *ROUTES), wanted), output, keep_order=True)
 
 
 @command.command("endpoints", epilog=ending("weft proxy-config endpoints 127.0.0.1:15000 --status UNHEALTHY"))

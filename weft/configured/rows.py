@@ -134,7 +134,7 @@ def _route_match(route: Plain) -> str:
     match = route.get("match", {})
     for field, form in (("path", "{}"), ("prefix", "{}*"), ("path_separated_prefix", "{}/*")):
         if field in match:
-            path = form.format(match[field])
+            path = form.format(match[field].rstrip("/") if field == "path_separated_prefix" else match[field])
             break
     else:
         path = f"regex {match.get('safe_regex', {}).get('regex', '?')}"
@@ -168,8 +168,9 @@ def endpoints(statuses: Sequence[Plain], wanted: Wanted) -> Iterator[Row]:
         if wanted.cluster not in ("", cluster) or wanted.fqdn not in parse_cluster(cluster).fqdn:
             continue
         for host in one.get("host_statuses", ()):
-            where = host.get("address", {}).get("socket_address", {})
-            address, port = where.get("address", "-"), where.get("port_value", 0)
+            at = host.get("address", {})
+            where = at.get("socket_address") or {"address": at.get("pipe", {}).get("path", "-")}
+            address, port = where["address"], where.get("port_value", 0)
             health = host.get("health_status", {})
             status = health.get("eds_health_status", "HEALTHY")
             if (
@@ -182,7 +183,10 @@ def endpoints(statuses: Sequence[Plain], wanted: Wanted) -> Iterator[Row]:
             active = next(
                 (stat.get("value", "0") for stat in host.get("stats", ()) if stat["name"] == "rq_active"), "0"
             )
-            yield Row((f"{address}:{port}", status, outlier, str(active), cluster), {"cluster": cluster, **host})
+            yield Row(
+                (f"{address}:{port}" if port else address, status, outlier, str(active), cluster),
+                {"cluster": cluster, **host},
+            )
 
 
 SECRET_TITLES = ("RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE")

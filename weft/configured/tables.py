@@ -10,9 +10,13 @@ from weft.configured.rows import Plain, Row
 GAP = 5
 
 
-def table(titles: Sequence[str], rows: Sequence[Row]) -> str:
-    """The table; rows in the order of their cells, ports by number."""
-    ordered = sorted(rows, key=lambda row: [(int(cell) if cell.isdigit() else -1, cell) for cell in row.cells])
+def table(titles: Sequence[str], rows: Sequence[Row], *, keep_order: bool = False) -> str:
+    """The table; rows in the order of their cells, ports by number, or as they come."""
+    ordered = (
+        rows
+        if keep_order
+        else sorted(rows, key=lambda row: [(int(cell) if cell.isdigit() else -1, cell) for cell in row.cells])
+    )
     cells = [tuple(titles), *(row.cells for row in ordered)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
     lines = ((cell.ljust(width + GAP) for cell, width in zip(line, widths, strict=True)) for line in cells)
