@@ -95,18 +95,18 @@ class StorePages:
         known = _version(header(request.headers, b"if-none-match"))
         headers = (_content_type("ahead"), LONG_POLL, AHEAD)
         if not known:
-            return ServiceResponse(headers=headers, body=await self._pack(wanted))
+            # A proxy that begins, and comes by itself: what is there now.
+            return ServiceResponse(headers=headers, body=await self._pack(wanted, {}, None))
         found = await self._found_other(TIMESTAMP, known, wait_of(request))
         if found is None:
             return _unchanged(known)
-        body = await self._pack(wanted, {TIMESTAMP: found.content})
+        way = await self._way.get(wanted.channel, partial(self._library.way_to, wanted.channel))
+        body = await self._pack(wanted, {TIMESTAMP: found.content}, way)
         return ServiceResponse(headers=(*headers, _etag(found.version)), body=body)
 
-    async def _pack(self, wanted: Wanted, first: Files | None = None) -> bytes:
-        way = await self._way.get(wanted.channel, partial(self._library.way_to, wanted.channel))
-
+    async def _pack(self, wanted: Wanted, first: Files, way: Way | None) -> bytes:
         def pack() -> bytes:
-            return msgspec.msgpack.encode({**(first or {}), **self._library.files_for(wanted, way)})
+            return msgspec.msgpack.encode({**first, **self._library.files_for(wanted, way)})
 
         return await trio.to_thread.run_sync(pack)
 
