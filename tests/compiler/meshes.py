@@ -265,16 +265,38 @@ def settings(draw: Draw) -> Object:
 
 
 @st.composite
+def _egress_ports(draw: Draw, hosts: st.SearchStrategy[list[str]]) -> list[Object]:
+    """Egress listeners with a port each."""
+    ports = draw(st.lists(st.sampled_from((80, 81, 9000)), max_size=2, unique=True))
+    protocols, captures = st.sampled_from(("HTTP", "TCP", "HTTP_PROXY")), st.sampled_from(("NONE", "DEFAULT"))
+    return [
+        {
+            "port": {"number": number, "protocol": draw(protocols), "name": f"p{number}"},
+            "hosts": draw(hosts),
+            "captureMode": draw(captures),
+        }
+        for number in ports
+    ]
+
+
+@st.composite
 def sidecars(draw: Draw) -> Object:
     scopes = ("*", ".", "~", "~shop", *NAMESPACES)
     patterns = ("*", f"*.shop.{SUFFIX}", "*.example.com", "api.example.com", "a.shop")
     host = st.sampled_from(patterns) | st.builds("{}.{}.{}".format, names, namespaces, st.just(SUFFIX))
-    listed = draw(st.lists(st.builds("{}/{}".format, st.sampled_from(scopes), host), min_size=1, max_size=3))
-    spec: Object = {"egress": [{"hosts": listed}]}
+    listed = st.lists(st.builds("{}/{}".format, st.sampled_from(scopes), host), min_size=1, max_size=3)
+    spec: Object = {"egress": [*draw(_egress_ports(listed)), {"hosts": draw(listed)}]}
     if draw(st.integers(0, 2)) == 0:
         spec["workloadSelector"] = {"labels": draw(labels)}
     if draw(st.integers(0, 2)) == 0:
         spec["outboundTrafficPolicy"] = {"mode": draw(st.sampled_from(("REGISTRY_ONLY", "ALLOW_ANY")))}
+        if draw(st.booleans()):
+            proxy = {"host": f"{draw(names)}.{draw(namespaces)}.{SUFFIX}", "port": {"number": 80}}
+            spec["outboundTrafficPolicy"] = {"mode": "ALLOW_ANY", "egressProxy": proxy}
+    if draw(st.integers(0, 3)) == 0:
+        spec["ingress"] = [
+            {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:1"}
+        ]
     return _meta("Sidecar", ISTIO, **spec)
 
 
