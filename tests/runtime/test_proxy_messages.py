@@ -156,6 +156,19 @@ async def test_trailers_pass_both_ways(engine: str, downstream: str, upstream: s
         assert trailers == [("x-sum", "9")]
 
 
+@upstreams
+async def test_trailers_that_come_before_there_is_an_upstream_are_sent_when_there_is(
+    upstream: str, tmp_path: Path
+) -> None:
+    async with through("trio", upstream, tmp_path) as port, await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        head = b"POST / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        await stream.send_all(head + b"5\r\nhello\r\n0\r\nx-mine: 5\r\n\r\n")
+        reply = b""
+        async for data in stream:
+            reply += data
+        assert b'"trailers": [["x-mine", "5"]]' in reply
+
+
 @engines
 @upstreams
 async def test_a_client_that_waits_for_100_is_invited_and_the_upstream_not_asked(
