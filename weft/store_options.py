@@ -66,6 +66,7 @@ def asking(command: F) -> F:
         envvar="WEFT_CONTROL_CA",
         show_envvar=True,
         default="",
+        callback=_require_certificates,
         help="What its certificate must chain to (PEM); `weft ca bundle` prints it.",
     )
     admin = click.option(
@@ -128,6 +129,20 @@ def _unless_admins(context: click.Context, _: click.Parameter, url: str | None) 
     """What the environment says is a default: who names proxies on the command line means those."""
     by_default = context.get_parameter_source("control") is ParameterSource.ENVIRONMENT
     return None if by_default and context.params.get("admins") else url
+
+
+def _require_certificates(context: click.Context, _: click.Parameter, path: str) -> str:
+    """Tells a wrong file here, where its name can be said; who asks proxies needs none."""
+    if not path or context.params.get("admins"):
+        return path
+    advice = "`weft ca bundle` prints what belongs in it"
+    try:
+        text = Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}; {advice}") from None
+    if "-BEGIN CERTIFICATE-" not in text:
+        raise click.BadParameter(f"{path} holds no certificate in PEM; {advice}")
+    return path
 
 
 def _read_root(_: click.Context, __: click.Parameter, path: str) -> bytes:

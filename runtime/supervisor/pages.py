@@ -14,7 +14,7 @@ from runtime.bootstrap import Bootstrap
 from runtime.pages.asked import Asked, Page
 from runtime.service import ServiceListener
 from runtime.service_server import serve
-from runtime.supervisor.sockets import Address, BindError, listening_socket
+from runtime.supervisor.sockets import Address, BindError, explain_own, listening_socket
 
 MAX_BODY_BYTES = 1024
 
@@ -49,7 +49,7 @@ async def open_pages(
             if name not in held:
                 held[name] = listening_socket((host, port), shared=False)
         except OSError as error:
-            raise BindError(f"the {name} port {host}:{port} cannot be bound: {error.strerror}") from None
+            raise BindError(explain_own(f"the {name} port {host}:{port}", error)) from None
         listener = ServiceListener(held[name])
         answer = partial(serve, admin.pages(table, asked, actions), [listener], max_body_bytes=MAX_BODY_BYTES)
         (opened[name],) = await nursery.start(answer)

@@ -173,6 +173,13 @@ def _bind_all(address: Address, count: int) -> list[socket.socket]:
     return bound
 
 
+def explain_own(name: str, error: OSError) -> str:
+    """As for a listener of the mesh; a port of the proxy's own cannot be mapped, but the proxy can have another address."""
+    if error.errno == errno.EADDRINUSE:
+        return f"{name} is taken by another process: stop it, or give this proxy another address"
+    return _explain(name, error)
+
+
 def _explain(name: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{name} is taken by another process: stop it, or map the port in the bootstrap (port_map)"

@@ -77,7 +77,7 @@ def test_a_missing_bootstrap_and_a_taken_admin_port_are_told(tmp_path: Path) -> 
         port = taken.getsockname()[1]
         done = run("proxy", "ingress", "--bootstrap", str(bootstrap(tmp_path, admin=port)))
     assert done.returncode == 2
-    assert f"the admin port 127.0.0.1:{port} cannot be bound" in done.stderr
+    assert f"the admin port 127.0.0.1:{port} is taken by another process: stop it" in done.stderr
 
 
 async def until(condition: Callable[[], object]) -> None:

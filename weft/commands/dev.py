@@ -48,6 +48,7 @@ def command(home: Path, followed: tuple[str, ...], plain: bool) -> None:
     console = Console()
     with one_sentence(LocalError):
         file = load(home)
+        _require_named(followed, [*file.process])
         with session_folder() as folder:
             ended = trio.Event()
             live = console.is_terminal and not plain and not followed
@@ -55,6 +56,12 @@ def command(home: Path, followed: tuple[str, ...], plain: bool) -> None:
                 LiveScreen(console, ended.set) if live else PlainScreen(_line, followed=frozenset(followed))
             )
             trio.run(_until_ended, file, home.resolve(), folder, screen, ended)
+
+
+def _require_named(followed: tuple[str, ...], names: list[str]) -> None:
+    unknown = [name for name in followed if name not in ("all", *names)]
+    if unknown:
+        raise click.UsageError(f"weft-dev.toml names no process {unknown[0]!r}: --logs takes {', '.join(names)} or all")
 
 
 async def _until_ended(file: DevFile, home: Path, folder: Path, screen: Screen, ended: trio.Event) -> None:

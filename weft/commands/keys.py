@@ -11,7 +11,7 @@ from snapshot.store import Conflict, StoreError
 from snapshot.stores import open_store
 from snapshot.trust.failure import Untrusted
 from snapshot.trust.keys import KeyProblem, create_keys
-from snapshot.trust.layout import ROLES
+from snapshot.trust.layout import ROLES, TIMESTAMP
 from snapshot.trust.rotation import rotate as rotate_key
 from snapshot.trust.rotation import rotation_steps
 from weft.help_text import ending
@@ -98,6 +98,9 @@ def rotate(role: str, folder: Path, store: str, store_ca: str, token: str, dry_r
     try:
         opened = open_store(store, ca=store_ca, token=token)
         try:
+            if not opened.contains(TIMESTAMP):
+                advice = "look at --store; before the first publication make new keys instead (`weft keys init`)"
+                raise click.ClickException(f"nothing is published at {store}, and nothing was changed: {advice}")
             rotate_key(opened, folder, role, now=datetime.now(UTC), tell=lambda step: click.echo(step, err=True))
         finally:
             opened.close()
