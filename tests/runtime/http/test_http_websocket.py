@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ def frame(size: int, *, opcode: Opcode = Opcode.BINARY, mask: bool = False) -> b
 @pytest.mark.parametrize("mask", [False, True])
 def test_goodbye_is_said_between_two_frames_and_never_inside_one(size: int, *, mask: bool) -> None:
     wire = frame(size, mask=mask)
-    for cut in {1, 2, 3, len(wire) // 2, len(wire) - 1} - {0, len(wire)}:
+    for cut in {cut for cut in (1, 2, 3, len(wire) // 2, len(wire) - 1) if 0 < cut < len(wire)}:
         following = Farewell()
         assert following.passes(wire[:cut])
         assert following.say() == b""
@@ -33,7 +35,7 @@ def test_any_pieces_of_whole_frames_leave_room_for_a_goodbye(sizes: list[int], c
     wire = b"".join(frame(size) for size in sizes)
     edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
     following = Farewell()
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         following.passes(wire[start:end])
     assert following.say() == GOING_AWAY
 
