@@ -82,7 +82,7 @@ def test_help_ends_with_exit_codes_and_examples_that_the_command_takes(
     monkeypatch.chdir(tmp_path)
     for folder in ("keys", "examples/bookshop", "local"):
         (tmp_path / folder).mkdir(parents=True)
-    for file in ("root.json", "keys/root.json", "token", "ca.pem", "keys/token"):
+    for file in ("root.json", "keys/root.json", "token", "ca.pem", "control-ca.pem", "keys/token"):
         (tmp_path / file).write_text("-----BEGIN CERTIFICATE-----")
     text = help_of(*words)
     if "\nCommands:\n" in text:
