@@ -114,26 +114,33 @@ class Load:
 
     async def run(self, *, kept: bool) -> None:
         stream: trio.SocketStream | None = None
-        while not self.over:
-            begun = time.monotonic()
-            try:
-                with trio.fail_after(20):
-                    if stream is None:
-                        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
-                        begun = time.monotonic()
-                    close = "" if kept else "connection: close\r\n"
-                    await stream.send_all(f"GET / HTTP/1.1\r\nhost: a\r\n{close}\r\n".encode())
-                    reply = await _reply(stream)
-                self.answered += 1
-            except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
-                self.failed.append((begun, repr(error)))
-                reply = b"connection: close"
-            if b"connection: close" in reply and stream is not None:
-                await trio.aclose_forcefully(stream)
-                stream = None
-            await trio.sleep(PACE_S)
-        if stream is not None:
-            await trio.aclose_forcefully(stream)
+        try:
+            while not self.over:
+                begun = time.monotonic()
+                try:
+                    with trio.fail_after(20):
+                        if stream is None:
+                            stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+                            begun = time.monotonic()
+                        reply = await _ask(stream, kept=kept)
+                    self.answered += 1
+                except (OSError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                    self.failed.append((begun, repr(error)))
+                    reply = b"connection: close"
+                if b"connection: close" in reply and stream is not None:
+                    await trio.aclose_forcefully(stream)
+                    stream = None
+                await trio.sleep(PACE_S)
+        finally:
+            if stream is not None:
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(stream)
+
+
+async def _ask(stream: trio.SocketStream, *, kept: bool) -> bytes:
+    close = "" if kept else "connection: close\r\n"
+    await stream.send_all(f"GET / HTTP/1.1\r\nhost: a\r\n{close}\r\n".encode())
+    return await _reply(stream)
 
 
 async def _reply(stream: trio.SocketStream) -> bytes:
