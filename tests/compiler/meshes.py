@@ -308,6 +308,25 @@ def named_namespaces(draw: Draw) -> Object:
 
 
 @st.composite
+def rate_limits(draw: Draw) -> Object:
+    group, kind = draw(
+        st.sampled_from(
+            (
+                ("", "Service"),
+                (GATEWAY_API, "Gateway"),
+                (GATEWAY_API, "HTTPRoute"),
+                ("networking.istio.io", "VirtualService"),
+                ("networking.istio.io", "Gateway"),
+            )
+        )
+    )
+    limit = {"requests": draw(st.integers(1, 9)), "per": draw(st.sampled_from(("1s", "1m")))}
+    return _meta(
+        "RateLimit", "weft/v1", targetRefs=[{"group": group, "kind": kind, "name": draw(names)}], limits=[limit]
+    )
+
+
+@st.composite
 def listener_sets(draw: Draw) -> Object:
     listener = {"name": "more", "port": draw(st.sampled_from((80, 81))), "protocol": "HTTP"}
     return _meta("ListenerSet", f"{GATEWAY_API}/v1", parentRef={"name": draw(names)}, listeners=[listener])
@@ -344,6 +363,7 @@ KINDS = (
     gateways(),
     peer_authentications,
     authorization_policies,
+    rate_limits(),
     api_gateways(),
     http_routes(),
     http_routes(),
