@@ -26,7 +26,7 @@ from snapshot.authenticate import authenticate
 from snapshot.decide import decide, target_port
 from snapshot.decision import Decision, Spread
 from snapshot.prepared import PreparedChain, PreparedSlice
-from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint, OriginalDestination
+from snapshot.section import Cluster, ConsistentHash, Deadlines, Endpoint, OriginalDestination, ServerTls
 
 if TYPE_CHECKING:
     from runtime.plane import Plane
@@ -59,7 +59,9 @@ class Chain:
         self.key = key
         self.prepared = prepared
         self.direction = prepared.listener.direction
-        self.rules = Rules(direction=self.direction, edge=prepared.edge, identity=identity)
+        # A certificate that was named for clients says nothing of who this is.
+        by = "" if isinstance(prepared.chain.tls, ServerTls) else identity
+        self.rules = Rules(direction=self.direction, edge=prepared.edge, identity=by)
 
 
 class Generation:

@@ -23,7 +23,8 @@ def cross_origin(prepared: PreparedRoute, cors: Cors, decision: Decision, head: 
         if not allowed and cors.forward_unmatched:
             return decision
         wanted = (asked, fields.get(b"access-control-request-headers", b""))
-        answer = _preflight(cors, origin, *wanted) if allowed else ()
+        # Without the origin's own field a browser takes the rest for a no, as where Envoy answers.
+        answer = _preflight(cors, origin if allowed else b"", *wanted)
         return Decision(
             reply=LocalReply(200, headers=answer),
             route_name=decision.route_name,
@@ -42,15 +43,16 @@ def cross_origin(prepared: PreparedRoute, cors: Cors, decision: Decision, head: 
 
 
 def _preflight(cors: Cors, origin: bytes, method: bytes, headers: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    # With credentials a browser takes ``*`` for a name, so what it asked for is said back instead.
-    methods = method if cors.credentials and cors.methods == "*" else cors.methods.encode()
-    names = headers if cors.credentials and cors.headers == "*" else cors.headers.encode()
+    # What was asked for is said back for ``*``: with credentials a browser takes that for a name.
+    methods = method if cors.methods == "*" else cors.methods.encode()
+    names = headers if cors.headers == "*" else cors.headers.encode()
     answer = [
         (b"access-control-allow-origin", origin),
         (b"access-control-allow-credentials", b"true" if cors.credentials else b""),
         (b"access-control-allow-methods", methods),
         (b"access-control-allow-headers", names),
-        (b"access-control-expose-headers", cors.expose_headers.encode()),
+        (b"access-control-expose-headers", cors.expose_headers.encode() if origin else b""),
         (b"access-control-max-age", b"" if cors.max_age_s < 0 else str(cors.max_age_s).encode()),
     ]
-    return tuple((name, value) for name, value in answer if value)
+    everything = b"access-control-allow-headers" if cors.headers == "*" else b""
+    return tuple((name, value) for name, value in answer if value or name == everything)

@@ -119,7 +119,8 @@ def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> 
         if route.limits:
             decision = msgspec.structs.replace(decision, limits=route.limits)
     cors = route.route.cors
-    if cors is not None:
+    # As in Envoy, what is answered here is not another origin's to read.
+    if cors is not None and decision.reply is None and decision.total_weight:
         decision = cross_origin(route, cors, decision, head)
     return decision if plain else msgspec.structs.replace(decision, cacheable=False)
 

@@ -267,7 +267,7 @@ def _per_filter(section: Route) -> dict[str, object]:
 
 
 def cors_policy(cors: Cors) -> Message:
-    """What the CORS filter does on one route. Envoy says ``*`` as it is, also with credentials (docs/reference/envoy-differences.md)."""
+    """What the CORS filter does on one route."""
     return cors_pb2.CorsPolicy(
         allow_origin_string_match=[string_matcher(origin) for origin in cors.origins],
         allow_methods=cors.methods,

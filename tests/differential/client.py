@@ -7,6 +7,8 @@ import ssl
 import msgspec
 import trio
 
+from tests.differential.requests import Request
+
 REPLY_S = 10.0
 
 
@@ -30,8 +32,10 @@ class Client:
         self._server_name = server_name
         self._stream: trio.abc.Stream | None = None
 
-    async def send(self, data: bytes, *, head: bool = False) -> Answer:
+    async def send(self, request: Request | bytes) -> Answer:
         """Sends one request and reads its reply. A kept connection that turns out to be closed is replaced once."""
+        data = request if isinstance(request, bytes) else request.encode()
+        head = data.startswith(b"HEAD ")
         with trio.move_on_after(REPLY_S):
             for kept in (self._stream is not None, False):
                 try:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tests.differential.client import Answer
-from tests.differential.requests import METHODS, Request
+from tests.differential.requests import ENGINE, KEY, METHODS, Request
 
 HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "te", "date", "x-seen"})
 """Framing, and what cannot be equal."""
@@ -44,7 +44,7 @@ def outcome(request: Request, answer: Answer, clusters: dict[str, str], attempts
     saw = None
     if answer.body:
         record: dict[str, Any] = json.loads(answer.body)
-        saw = _grouped(tuple((name, value) for name, value in record["headers"]))
+        saw = _grouped(tuple((name, value) for name, value in record["headers"] if name not in (KEY, ENGINE)))
         if "x-request-id" in saw and ("x-request-id", saw["x-request-id"][0]) not in request.headers:
             saw["x-request-id"] = ["made here"]
         if "x-forwarded-for" in saw:
@@ -115,7 +115,9 @@ KNOWN: dict[str, Known] = {
     "Expected timeout": _part("seen x-envoy-expected-rq-timeout-ms: None"),
     "Original host": _part("seen x-envoy-original-host: None"),
     "Headers of a refusal": lambda _request, ours, one: (
-        ours.status == 403 and not ours.cluster and one.startswith("reply ")
+        (ours.status == 403 or ours.headers.get("grpc-status") == ["7"])
+        and not ours.cluster
+        and one.startswith("reply ")
     ),
 }
 """Heading of a section of the page -> whether a difference is that one."""

@@ -56,7 +56,7 @@ class Engines(msgspec.Struct):
 
 
 def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[str, str]]:
-    """The slice with a backend of its own behind each cluster, spoken to in plain HTTP/1.1, and the cluster of each backend.
+    """The slice with a backend of its own behind each cluster, spoken to in plain HTTP, and the cluster of each backend.
 
     What is compared is how requests are judged and changed; how clusters find and reach endpoints has tests of its own.
     """
@@ -71,7 +71,9 @@ def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[s
                 for number, one in enumerate(_balanced(section))
             )
             clusters |= {one.address: section.name for one in endpoints}
-            section = msgspec.structs.replace(section, endpoints=StaticEndpoints(endpoints), tls=None, protocol="http1")
+            protocol = section.protocol if section.protocol in ("http2", "same") else "http1"
+            source = StaticEndpoints(endpoints)
+            section = msgspec.structs.replace(section, endpoints=source, tls=None, protocol=protocol)
         if isinstance(section, Proxy):
             section = msgspec.structs.replace(section, access_log=AccessLog())
         sections.append(section)
@@ -95,7 +97,7 @@ async def both(
     grounded_prepared = prepare(slice_)
     listeners = list(grounded_prepared.listeners.values())
     ours, sockets = _placed(listeners, locality)
-    theirs, reserved = _placed(listeners, locality)
+    theirs, reserved = _placed(listeners, locality, reserved=True)
     svid = authority.svid(prepared.proxy.workload.identity)
     credentials = [authority.credential(name, *hosts) for name, hosts in _slots(listeners).items()]
     addresses = {
@@ -105,11 +107,11 @@ async def both(
     secrets = [*of_svid(svid), *(one for credential in credentials for one in of_credential(credential))]
     wanted = [one for one in secrets if one.name in translated.secrets]
     configuration = json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy)))
-    for sock in reserved.values():
-        sock.close()
     async with _trio(slice_, ours, sockets, svid, credentials), _envoy(configuration, folder) as envoy:
         for _, port in addresses.values():
             await _wait_open(port, envoy, folder / "envoy.log")
+        for sock in reserved.values():
+            sock.close()
         yield Engines(grounded_prepared, addresses, clusters, authority)
 
 
@@ -130,14 +132,21 @@ def _slots(listeners: Sequence[Listener]) -> dict[str, list[str]]:
     return found
 
 
-def _placed(listeners: Sequence[Listener], locality: str) -> tuple[Bootstrap, dict[str, socket.socket]]:
-    """A bootstrap with a free port for each listener, and the sockets that hold the ports."""
+def _placed(
+    listeners: Sequence[Listener], locality: str, *, reserved: bool = False
+) -> tuple[Bootstrap, dict[str, socket.socket]]:
+    """A bootstrap with a free port for each listener, and the sockets that hold the ports: listening, or so that Envoy may bind them, too."""
     sockets: dict[str, socket.socket] = {}
     port_map: dict[str, int] = {}
     services: dict[str, str] = {}
     outbound = -1
     for listener in listeners:
-        sock = socket.create_server(("127.0.0.1", 0), backlog=128)
+        if reserved:
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind(("127.0.0.1", 0))
+        else:
+            sock = socket.create_server(("127.0.0.1", 0), backlog=128)
         port = sock.getsockname()[1]
         match listener.bind:
             case GatewayPort(number) | WorkloadPort(number):

@@ -25,12 +25,15 @@ from policies.match import (
 from policies.source import SourceRef
 from policies.traffic import (
     NO_EDITS,
+    PER_MILLION,
+    Cors,
     Destination,
     DirectResponse,
     Fault,
     FaultAbort,
     Forward,
     HeaderEdits,
+    Mirror,
     Redirect,
     Retry,
     Rewrite,
@@ -52,6 +55,7 @@ from snapshot.section import (
     RouteTable,
     Section,
     StaticEndpoints,
+    TcpChain,
     VirtualHost,
 )
 from tests.differential.backends import KEY
@@ -97,9 +101,30 @@ destinations = st.lists(
     max_size=2,
     unique_by=lambda one: one.cluster,
 ).map(tuple)
+mirrors = st.one_of(
+    st.just(()),
+    st.just(()),
+    st.lists(st.builds(Mirror, st.sampled_from(CLUSTERS), st.sampled_from([PER_MILLION, 0])), max_size=2).map(tuple),
+)
+origins = st.sampled_from([Exact("https://a.test"), Prefix("https://b"), Regex("https://[a-z]+\\.test"), Present()])
+cors = st.one_of(
+    st.none(),
+    st.none(),
+    st.none(),
+    st.builds(
+        Cors,
+        st.lists(origins, min_size=1, max_size=2).map(tuple),
+        st.sampled_from(["", "GET,PUT"]),
+        st.sampled_from(["", "x-one"]),
+        st.sampled_from(["", "x-two"]),
+        st.sampled_from([-1, 0, 60]),
+        st.booleans(),
+        st.booleans(),
+    ),
+)
 actions = st.one_of(
-    st.builds(Forward, destinations, rewrites),
-    st.builds(Forward, destinations, rewrites),
+    st.builds(Forward, destinations, rewrites, mirrors),
+    st.builds(Forward, destinations, rewrites, mirrors),
     st.builds(
         Redirect,
         status=st.sampled_from([301, 302, 307, 308]),
@@ -163,7 +188,8 @@ def clusters(draw: st.DrawFn, name: str) -> Section:
         {"limits": PoolLimits(max_retries=3, max_duration_ms=60_000, keep_alive=KeepAlive(3, 60, 10))},
         {"limits": PoolLimits(retry_budget=RetryBudget(500_000, 5))},
     ]
-    fields = draw(st.sampled_from(kinds))
+    spoken = draw(st.sampled_from(["http1", "http1", "http2", "same"]))
+    fields = {"protocol": spoken, **draw(st.sampled_from(kinds))}
     return msgspec.structs.replace(cluster(name, **fields), endpoints=StaticEndpoints(tuple(found)))
 
 
@@ -183,6 +209,7 @@ def meshes(draw: st.DrawFn) -> list[Section]:
                 fault=draw(faults) if _plain(action) else None,
                 timeout_ms=draw(st.sampled_from([0, 0, 5000])),
                 retry=draw(st.sampled_from([None, Retry(base_backoff_ms=1, max_backoff_ms=2)])),
+                cors=draw(cors),
             )
             for number in range(draw(st.integers(1, 6)))
         )
@@ -194,7 +221,20 @@ def meshes(draw: st.DrawFn) -> list[Section]:
     inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies"), tls=MeshTls())
     direction = draw(st.sampled_from(["gateway", "inbound"]))
     sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", (plain, inside)))
+    named = st.lists(st.sampled_from(["a.test", "*.test", "*.deep.test"]), unique=True, max_size=3)
+    passing = tuple(
+        FilterChain(name, SOURCE, _bytes_to(draw(st.sampled_from(("", *CLUSTERS)))), (name,), passthrough=True)
+        for name in draw(named)
+    )
+    if passing:
+        sections.append(Listener("tls", SOURCE, "gateway", GatewayPort(443), "tcp", passing))
+    raw = FilterChain("raw", SOURCE, _bytes_to(draw(st.sampled_from(CLUSTERS))))
+    sections.append(Listener("tcp", SOURCE, "gateway", GatewayPort(9000), "tcp", (raw,)))
     return sections
+
+
+def _bytes_to(name: str) -> TcpChain:
+    return TcpChain((Destination(name),) if name else (), SOURCE)
 
 
 def _plain(action: RouteAction) -> bool:

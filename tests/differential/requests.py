@@ -20,9 +20,11 @@ from policies.match import (
     Suffix,
 )
 from snapshot.prepared import PreparedChain, PreparedSlice
-from snapshot.section import HttpChain
-from tests.differential.backends import KEY, STATUS
+from snapshot.section import HttpChain, Route
 
+STATUS = "x-reply-status"
+KEY = "x-differential-key"
+ENGINE = "x-differential-engine"
 METHODS = ("GET", "GET", "GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 TURNS = (
     lambda path: path,
@@ -93,8 +95,8 @@ class Generator:
         ]
         self._number = 0
 
-    def draw(self) -> Request:
-        """Another one."""
+    def draw(self, *, http2: bool = False) -> Request:
+        """Another one; some are calls of gRPC where the connection can carry them."""
         random = self._random
         place = random.choice(self._places) if self._places and random.random() < 0.93 else None
         host = self._host(place[0] if place else "nobody.test", place[1] if place else 0)
@@ -103,6 +105,9 @@ class Generator:
             route = place[2].routes[random.choice(sorted(place[2].routes))].route
         match = route.match if route is not None else None
         path = self._path(match.path if match else None)
+        if http2 and not path.startswith("/"):
+            # No path at all is an error of the connection in HTTP/2, which ends after a pause.
+            path = f"/{path}"
         method = random.choice(METHODS)
         if match and match.method is not None and random.random() < 0.8:
             method = self.text(match.method)
@@ -121,13 +126,35 @@ class Generator:
         headers += [pair for pair in self._edited(route) if pair[0] not in sent or random.random() < 0.02]
         if random.random() < 0.01:
             headers.append((STATUS, "503"))
+        headers += self._cross_origin(route) if route is not None else ()
+        called = http2 and random.random() < 0.2
+        if called:
+            method = "POST"
+            headers += [("content-type", "application/grpc"), ("te", "trailers")]
+        if not called and route is not None and route.cors is not None and random.random() < 0.3:
+            method = "OPTIONS"
         self._number += 1
         headers.append((KEY, f"{self._number}"))
         target = f"{path}?{'&'.join(query)}" if query else path
         if self._proxy:
             target = f"http://{host}{target}"
+        if called:
+            return Request(method, target, tuple(headers), b"\0\0\0\0\5hello")
         body = b"hello" if method in ("POST", "PUT", "PATCH") and random.random() < 0.7 else b""
         return Request(method, target, tuple(headers), body)
+
+    def _cross_origin(self, route: Route) -> list[tuple[str, str]]:
+        """What a browser says of the page that asks, where the route has an opinion on it."""
+        random = self._random
+        if route.cors is None or random.random() < 0.2:
+            return []
+        known = [self.text(one) for one in route.cors.origins]
+        headers = [("origin", random.choice([*known, "https://other.test"]))]
+        if random.random() < 0.5:
+            headers.append(("access-control-request-method", random.choice(["GET", "PUT"])))
+        if random.random() < 0.3:
+            headers.append(("access-control-request-headers", "x-one,x-two"))
+        return headers
 
     def _edited(self, route: object) -> list[tuple[str, str]]:
         """Headers that the route itself edits, so that removing, replacing and appending have something to do."""

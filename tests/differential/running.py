@@ -9,20 +9,25 @@ from pathlib import Path
 from random import Random
 
 import msgspec
+from cryptography import x509
 
 from policies.match import Exact
-from policies.traffic import Forward
+from policies.traffic import PER_MILLION, Forward
 from runtime.envoy.failure import UntranslatableError
 from runtime.envoy.listeners import fits
 from snapshot.prepared import PreparedSlice
 from snapshot.section import FilterChain, HttpChain, MeshTls, PolicySet, ServerTls
-from tests.differential.backends import KEY, Backends, serving
+from tests.differential.backends import ENGINE, KEY, Backends, serving
 from tests.differential.client import Client
 from tests.differential.comparing import Outcome, differences, outcome, unexplained
 from tests.differential.engines import Engines, both
+from tests.differential.http2 import Http2Client
 from tests.differential.requests import Generator, Request
 from tests.differential.worlds import World
 from tests.runtime.authority import Authority
+
+COPIES_S = 2.0
+"""How long copies of mirrored requests may come after the last answer."""
 
 
 class Tally(msgspec.Struct):
@@ -38,8 +43,8 @@ async def run(worlds: Sequence[World], requests: int, seed: int, folder: Path) -
     """Shares the requests out among the worlds."""
     tally = Tally()
     authority = Authority()
-    async with serving() as backends:
-        speaking = [world for world in worlds if any(_http(world.prepared))]
+    async with serving(_backend_context(authority)) as backends:
+        speaking = [world for world in worlds if any(_compared(world.prepared))]
         for number, world in enumerate(speaking):
             begin, end = requests * number // len(speaking), requests * (number + 1) // len(speaking)
             try:
@@ -50,41 +55,95 @@ async def run(worlds: Sequence[World], requests: int, seed: int, folder: Path) -
     return tally
 
 
-def _http(prepared: PreparedSlice) -> Iterator[FilterChain]:
-    """The chains of a slice that speak HTTP."""
-    chains = [chain for listener in prepared.listeners.values() for chain in listener.chains]
-    return (chain for chain in chains if isinstance(chain.network, HttpChain))
+def _compared(prepared: PreparedSlice) -> Iterator[FilterChain]:
+    """The chains of a slice that can be compared: those that speak HTTP, and those that pass bytes to at most one cluster."""
+    for listener in prepared.listeners.values():
+        for chain in listener.chains:
+            network = chain.network
+            if isinstance(network, HttpChain) or (len(network.destinations) < 2 and listener.protocol == "tcp"):
+                yield chain
+
+
+def _backend_context(authority: Authority) -> ssl.SSLContext:
+    """What the origin shows behind chains that pass TLS through; nobody looks at the names."""
+    chain, key = authority.issue(x509.DNSName("backend.test"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(chain + key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 async def _world(name: str, engines: Engines, backends: Backends, share: int, random: Random, tally: Tally) -> None:
-    ways = [
-        Way(engines, listener, chain, caller)
-        for listener in engines.addresses
-        for chain, _ in fits(engines.prepared.listeners[listener].chains, engines.prepared.listeners[listener].protocol)
-        if isinstance(chain.network, HttpChain)
-        for caller in _callers(engines.prepared, chain)
-    ]
+    ways: list[Way | BytesWay] = []
+    for listener in engines.addresses:
+        section = engines.prepared.listeners[listener]
+        for chain, _ in fits(section.chains, section.protocol):
+            network = chain.network
+            if isinstance(network, HttpChain):
+                spoken = (False,) if network.proxy else (False, True)
+                callers = _callers(engines.prepared, chain)
+                ways += [Way(engines, listener, chain, caller, http2) for caller in callers for http2 in spoken]
+            elif len(network.destinations) < 2 and section.protocol == "tcp":
+                ways.append(BytesWay(engines, listener, chain))
+    backends.copies.clear()
     for number in range(share):
         way = ways[number % len(ways)]
-        request = way.generator(random).draw()
-        found = await way.compare(request, backends, tally)
+        request, found = await way.compare(random, backends, tally)
         tally.requests += 1
-        line = f"{name} {way.listener}/{way.chain.name} {request.method} {request.target} {request.headers}"
+        line = f"{name} {way.listener}/{way.chain.name} {request}"
         tally.unexplained += [(one, line) for one in found]
     for way in ways:
         await way.close()
+    tally.unexplained += await _copies(name, engines, backends)
+
+
+async def _copies(name: str, engines: Engines, backends: Backends) -> list[tuple[str, str]]:
+    """Mirrored requests of which the two engines did not send copies to the same clusters, but for mirrors of some requests only."""
+    some = {
+        mirror.cluster
+        for host in engines.prepared.hosts.values()
+        for one in host.routes.values()
+        if isinstance(one.route.action, Forward)
+        for mirror in one.route.action.mirrors
+        if 0 < mirror.per_million < PER_MILLION
+    }
+
+    def went(key: str) -> list[str]:
+        clusters = (engines.clusters.get(one, one) for one in backends.copies.get(key, ()))
+        return sorted(one for one in clusters if one not in some)
+
+    def differing() -> list[tuple[str, str]]:
+        keys = {key.rpartition("/")[0] for key in backends.copies}
+        found = []
+        for key in sorted(keys):
+            ours, theirs = went(f"{key}/0"), went(f"{key}/1")
+            if ours != theirs:
+                found.append((f"copies: {ours} -> {theirs}", f"{name} request {key}"))
+        return found
+
+    await backends.wait_copies(lambda: not differing(), COPIES_S)
+    return differing()
 
 
 class Way:
-    """One chain of a slice as one caller uses it, on both engines."""
+    """One chain of a slice as one caller uses it, in one version of HTTP, on both engines."""
 
-    def __init__(self, engines: Engines, listener: str, chain: FilterChain, caller: str) -> None:
+    def __init__(self, engines: Engines, listener: str, chain: FilterChain, caller: str, http2: bool) -> None:
         self.listener = listener
         self.chain = chain
         self._engines = engines
         self._generator: Generator | None = None
-        context, name = _context(engines, chain, caller)
-        self._clients = [Client(port, context, name) for port in engines.addresses[listener]]
+        self._caller = caller
+        self._http2 = http2
+        context, name = _context(engines, chain, caller, http2=http2)
+        # A sidecar says what the application said, before the mesh encrypted it.
+        scheme = "http" if context is None or isinstance(chain.tls, MeshTls) else "https"
+        self._clients: list[Client | Http2Client] = [
+            Http2Client(port, context, name, scheme=scheme) if http2 else Client(port, context, name)
+            for port in engines.addresses[listener]
+        ]
 
     def generator(self, random: Random) -> Generator:
         """The source of this chain's requests."""
@@ -93,23 +152,54 @@ class Way:
             self._generator = Generator(prepared, prepared.chains[self.listener, self.chain.name], random)
         return self._generator
 
-    async def compare(self, request: Request, backends: Backends, tally: Tally) -> list[str]:
-        """The differences that nothing explains."""
+    async def compare(self, random: Random, backends: Backends, tally: Tally) -> tuple[str, list[str]]:
+        """The next request, and the differences that nothing explains."""
+        drawn = self.generator(random).draw(http2=self._http2)
         outcomes: list[Outcome] = []
-        key = dict(request.headers)[KEY]
-        for client in self._clients:
+        key = f"{self.listener}|{self.chain.name}|{self._caller}|{int(self._http2)}|{dict(drawn.headers)[KEY]}"
+        for number, client in enumerate(self._clients):
+            # Clusters may hash the key, so what tells the engines apart stands beside it.
+            headers = tuple((name, key if name == KEY else value) for name, value in drawn.headers)
+            request = msgspec.structs.replace(drawn, headers=(*headers, (ENGINE, str(number))))
             backends.attempts.clear()
-            answer = await client.send(request.encode(), head=request.method == "HEAD")
+            answer = await client.send(request)
             outcomes.append(outcome(request, answer, self._engines.clusters, backends.attempts[key]))
         ours, theirs = outcomes
         prepared = self._engines.prepared
         found = differences(ours, theirs, weighted=_drawn(prepared, ours, theirs), keyed=_keyed(prepared, ours))
-        return unexplained(request, ours, found, tally.explained)
+        shown = f"{'HTTP/2 ' if self._http2 else ''}{drawn.method} {drawn.target} {drawn.headers}"
+        return shown, unexplained(drawn, ours, found, tally.explained)
 
     async def close(self) -> None:
         """Ends its connections."""
         for client in self._clients:
             await client.close()
+
+
+class BytesWay:
+    """One chain of a slice that passes bytes. What is sent through it is a request that the back end answers, on a connection of its own."""
+
+    def __init__(self, engines: Engines, listener: str, chain: FilterChain) -> None:
+        self.listener = listener
+        self.chain = chain
+        self._engines = engines
+
+    async def compare(self, random: Random, backends: Backends, tally: Tally) -> tuple[str, list[str]]:
+        """The server name that was asked for, and the differences."""
+        context, name = _context(self._engines, self.chain, "", http2=False)
+        if name is not None and random.random() < 0.3:
+            name = random.choice([f"x.{name}", "nobody.test"])
+        request = Request("GET", "/", (("host", "bytes.test"),))
+        found = []
+        for port in self._engines.addresses[self.listener]:
+            client = Client(port, context, name)
+            found.append(outcome(request, await client.send(request), self._engines.clusters, 0))
+            await client.close()
+        ours, theirs = ((one.status, one.cluster) for one in found)
+        return f"server name {name}", [] if ours == theirs else [f"bytes: {ours} -> {theirs}"]
+
+    async def close(self) -> None:
+        """Nothing is kept."""
 
 
 def _drawn(prepared: PreparedSlice, ours: Outcome, theirs: Outcome) -> bool:
@@ -152,14 +242,22 @@ def _callers(prepared: PreparedSlice, chain: FilterChain) -> list[str]:
     return [f"spiffe://{domain}/ns/elsewhere/sa/nobody", *sorted(set(named))[:2]]
 
 
-def _context(engines: Engines, chain: FilterChain, caller: str) -> tuple[ssl.SSLContext | None, str | None]:
+def _context(
+    engines: Engines, chain: FilterChain, caller: str, *, http2: bool
+) -> tuple[ssl.SSLContext | None, str | None]:
     """How a connection to a chain is made: TLS with this caller's certificate, and the server name that leads there."""
-    if chain.tls is None:
+    if chain.tls is None and not chain.passthrough:
         return None, None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["istio-http/1.1"] if isinstance(chain.tls, MeshTls) else ["http/1.1"])
+    mesh = isinstance(chain.tls, MeshTls)
+    if not isinstance(chain.network, HttpChain):
+        spoken = "istio" if mesh else ""
+    else:
+        spoken = ("istio-h2" if http2 else "istio-http/1.1") if mesh else "h2" if http2 else "http/1.1"
+    if spoken:
+        context.set_alpn_protocols([spoken])
     wants = isinstance(chain.tls, ServerTls) and chain.tls.client != "none"
     if caller or wants:
         svid = engines.authority.svid(caller or "spiffe://cluster.local/ns/out/sa/side")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 import trio
@@ -126,6 +127,21 @@ async def test_a_clients_certificate_must_be_one_of_those_that_are_listed(
         edge = authority.credential("default/edge", "a.test")
         async with serving(engine, tmp_path, ending(origin.port, tls), [edge]) as port:
             assert await answer(port, authority.client_context(shown)) == expected
+
+
+@engines
+async def test_a_gateway_that_shows_a_named_certificate_does_not_say_who_it_is(engine: str, tmp_path: Path) -> None:
+    authority = Authority()
+    caller = "spiffe://cluster.local/ns/shop/sa/caller"
+    edge = authority.credential("default/edge", "a.test")
+    context = authority.client_context(authority.svid(caller))
+    async with running(Echo("app")) as (origin,):
+        sections = ending(origin.port, ServerTls(("default/edge",), client="require"))
+        async with serving(engine, tmp_path, sections, [edge]) as port, httpx.AsyncClient(verify=context) as user:
+            reply = await user.get(f"https://127.0.0.1:{port}/", extensions={"sni_hostname": "a.test"})
+    (certificate,) = reply.json()["headers"]["x-forwarded-client-cert"]
+    assert certificate.startswith("Hash=")
+    assert certificate.endswith(f";URI={caller}")
 
 
 @engines

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from policies.head import Principal
 from policies.match import Exact, Regex
-from policies.traffic import Cors, Fault, FaultAbort
+from policies.traffic import Cors, DirectResponse, Fault, FaultAbort, Forward, Redirect, RouteAction
 from snapshot.decide import decide
 from snapshot.decision import Decision
 from snapshot.section import Route
@@ -41,8 +42,9 @@ def test_a_preflight_of_an_allowed_origin_is_answered_without_a_fault() -> None:
     }
 
 
-def test_with_credentials_what_was_asked_for_stands_for_everything() -> None:
-    decision = decided(Cors((Exact(GOOD),), "*", "*", credentials=True), "OPTIONS", origin=GOOD, **ASKED)
+@pytest.mark.parametrize("credentials", [True, False])
+def test_what_was_asked_for_stands_for_everything(*, credentials: bool) -> None:
+    decision = decided(Cors((Exact(GOOD),), "*", "*", credentials=credentials), "OPTIONS", origin=GOOD, **ASKED)
     assert decision.reply is not None
     answer = dict(decision.reply.headers)
     assert (answer[b"access-control-allow-methods"], answer[b"access-control-allow-headers"]) == (b"PUT", b"x-a")
@@ -55,7 +57,7 @@ def test_a_preflight_of_another_origin_is_forwarded_or_answered_without_a_mark(
 ) -> None:
     decision = decided(Cors((Exact(GOOD),), "GET", forward_unmatched=forwarded), "OPTIONS", origin=OTHER, **ASKED)
     assert (decision.reply.status if decision.reply else None) == status
-    assert decision.reply is None or decision.reply.headers == ()
+    assert decision.reply is None or decision.reply.headers == ((b"access-control-allow-methods", b"GET"),)
     assert decision.response_edits == ()
 
 
@@ -75,3 +77,15 @@ def test_a_response_to_an_allowed_origin_is_marked(origin: str, *, marked: bool)
 def test_a_route_with_a_policy_is_never_answered_from_a_cache() -> None:
     assert not decided(CORS, "GET").cacheable
     assert not decided(CORS, "GET", origin=GOOD).cacheable
+
+
+@pytest.mark.parametrize("action", [DirectResponse(404), Redirect(host="other.test"), Forward(())])
+def test_what_is_answered_here_is_not_for_other_origins(action: RouteAction) -> None:
+    one = msgspec.structs.replace(route(None), action=action, cors=CORS)
+    prepared = prepared_of(gateway_listener(), table(), *host_sections("all", ["*"], [one]))
+    for method in ("GET", "OPTIONS"):
+        head = request(host="x", method=method, headers={"origin": GOOD, **ASKED})
+        decision = decide(prepared, prepared.chains["http", "http"], head, PEER, Principal(""))
+        marks = [pair for edit in decision.response_edits for pair in edit.set]
+        assert marks == []
+        assert decision.reply is None or (decision.reply.status != 200 and not decision.total_weight)
