@@ -56,7 +56,11 @@ class Client:
         if self._context is None:
             return plain
         stream = trio.SSLStream(plain, self._context, server_hostname=self._server_name, https_compatible=True)
-        await stream.do_handshake()
+        try:
+            await stream.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(plain)
+            raise
         return stream
 
     async def close(self) -> None:

@@ -87,9 +87,10 @@ class Http2Client:
         plain = await trio.open_tcp_stream("127.0.0.1", self._port)
         self._stream = plain
         if self._context is not None:
-            secure = trio.SSLStream(plain, self._context, server_hostname=self._server_name, https_compatible=True)
-            await secure.do_handshake()
-            self._stream = secure
+            self._stream = trio.SSLStream(
+                plain, self._context, server_hostname=self._server_name, https_compatible=True
+            )
+            await self._stream.do_handshake()
         self._h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(
                 client_side=True,
