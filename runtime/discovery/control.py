@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
@@ -109,7 +109,9 @@ class ControlClient:
         """One request; a client that was replaced meanwhile is closed by the last call that used it."""
         self._calls[client] = self._calls.get(client, 0) + 1
         try:
-            request = client.build_request(method, self._url + path, content=body, timeout=limit_s)
+            request = client.build_request(
+                method, self._url + path, content=body, timeout=limit_s, extensions={"trace": _Handshake()}
+            )
             request.stream = _Body(body)
             return await client.send(request)
         finally:
@@ -131,6 +133,21 @@ class ControlClient:
             context.load_cert_chain(self._certificate)
         # The environment's proxies are for the application: the mesh's own calls go straight.
         return httpx.AsyncClient(verify=context, trust_env=False)
+
+
+class _Handshake:
+    """Closes a connection whose TLS handshake did not end. httpcore does so after an error, but leaves it to the collector where the call
+    was cancelled. Told by httpcore's ``trace`` extension."""
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._stream = info["return_value"]
+        elif event == "connection.start_tls.failed":
+            with trio.CancelScope(shield=True):
+                await self._stream.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
