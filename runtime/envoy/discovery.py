@@ -18,6 +18,9 @@ from runtime.http2 import ProtocolError
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 VERDICT_S = 20.0
+OFFER_S = 2.0
+"""How long new live data wait for Envoy to have them; it answers within milliseconds, unless it is starting or warming."""
+
 
 log = logging.getLogger("weft.proxy")
 
@@ -64,16 +67,24 @@ class Discovery:
             if answer is not None:
                 await call.ask(answer)
 
-    def offer(self, available: Resources, kinds: Iterable[str]) -> None:
-        """As ``push``, without waiting for Envoy's word, which is logged where it is a rejection; resources of other types stay as they are."""
+    async def offer(self, available: Resources, kinds: Iterable[str]) -> None:
+        """As ``push``, but resources of other types stay as they are, a rejection is logged, and who is late is not waited for longer
+        than ``OFFER_S``: what was offered stays available."""
         kinds = tuple(kinds)
         self.available = available = self.available.replacing(available, kinds)
         call = self._call
-        for kind in kinds if call is not None else ():
-            assert call is not None
-            answer = call.stream.changes(kind, available)
-            if answer is not None:
-                call.send(answer)
+        if call is None:
+            return
+        # All are sent before any is waited for: the stream counts what it made as sent.
+        answers = {kind: call.stream.changes(kind, available) for kind in kinds}
+        verdicts = {kind: call.tell(answer) for kind, answer in answers.items() if answer is not None}
+        with trio.move_on_after(OFFER_S):
+            for kind, verdict in verdicts.items():
+                async for error in verdict:
+                    if error:
+                        self._reject(kind, error)
+        for verdict in verdicts.values():
+            verdict.close()  # A word that comes later is logged when it comes.
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         grpc = GrpcServer(METHOD)
@@ -117,10 +128,13 @@ class Discovery:
         request = discovery_pb2.DeltaDiscoveryRequest.FromString(body)
         verdict, answer = call.stream.receive(request, self.available)
         if verdict is not None and not call.judge(verdict) and verdict.error:
-            self.rejected = verdict.error
-            log.error("Envoy rejects %s: %s", request.type_url.rpartition(".")[2], verdict.error)
+            self._reject(request.type_url, verdict.error)
         if answer is not None:
             call.send(answer)
+
+    def _reject(self, kind: str, error: str) -> None:
+        self.rejected = error
+        log.error("Envoy rejects %s: %s", kind.rpartition(".")[2], error)
 
     def _lose(self, call: _Call) -> None:
         call.lose()
@@ -143,14 +157,18 @@ class _Call:
         self._grpc.send_message(self._number, answer.SerializeToString())
         self._wake()
 
-    async def ask(self, answer: Message) -> None:
-        """Sends an answer and waits for the verdict; raises RejectedError, StreamLostError."""
+    def tell(self, answer: Message) -> trio.MemoryReceiveChannel[str]:
+        """Sends an answer; what is returned gives Envoy's objection, "" for none, and ends then or with the stream."""
         send, receive = trio.open_memory_channel[str](1)
         self._waiting[answer.nonce] = send
         self.send(answer)
+        return receive
+
+    async def ask(self, answer: Message) -> None:
+        """Sends an answer and waits for the verdict; raises RejectedError, StreamLostError."""
         try:
-            with trio.fail_after(VERDICT_S):
-                error = await receive.receive()
+            with self.tell(answer) as verdict, trio.fail_after(VERDICT_S):
+                error = await verdict.receive()
         except trio.EndOfChannel:
             raise StreamLostError("Envoy ended while it was told of the new slice") from None
         except trio.TooSlowError:
@@ -162,10 +180,15 @@ class _Call:
 
     def judge(self, verdict: Verdict) -> bool:
         """Passes Envoy's word to who waits for it; False where nobody does."""
-        waiter = self._waiting.get(verdict.nonce)
-        if waiter is not None:
-            waiter.send_nowait(verdict.error)
-        return waiter is not None
+        waiter = self._waiting.pop(verdict.nonce, None)
+        if waiter is None:
+            return False
+        with waiter:
+            try:
+                waiter.send_nowait(verdict.error)
+            except trio.BrokenResourceError:
+                return False
+        return True
 
     def lose(self) -> None:
         """The stream is over."""

@@ -123,13 +123,14 @@ class EnvoyFleet:
                 await (self._begin() if before is None else self._change())
             except (RejectedError, StreamLostError, EnvoyFailedError) as error:
                 self._serving = before
-                self._return()
+                await self._return()
                 reason = "engine" if isinstance(error, RejectedError) else "worker"
                 return Outcome(reason, f"Envoy refuses the slice: {error}")
             return Outcome(prepare_ms=prepare_ms)
 
     async def update(self, live: LiveUpdate) -> None:
-        """Takes live data: new keys and endpoints go to Envoy at once. Names are resolved by Envoy itself."""
+        """Takes live data: new keys and endpoints go to Envoy at once, and are in use when this returns, unless Envoy is starting.
+        Names are resolved by Envoy itself."""
         # Not in turn with deployments: a deployment may be waiting for just these keys.
         if live.registry is not None:
             self._live.with_registry(live.registry)
@@ -138,7 +139,7 @@ class EnvoyFleet:
         if live.credentials is not None:
             self._credentials = live.credentials
         if live.registry is not None or live.svid is not None or live.credentials is not None:
-            self._discovery.offer(resources(self._live_messages()), (SECRET, ENDPOINTS))
+            await self._discovery.offer(resources(self._live_messages()), (SECRET, ENDPOINTS))
         if live.leaving is not None:
             await self._order("/healthcheck/fail" if live.leaving else "/healthcheck/ok")
         if live.closed is not None:
@@ -238,10 +239,10 @@ class EnvoyFleet:
         if self._discovery.rejected:
             raise RejectedError(self._discovery.rejected)
 
-    def _return(self) -> None:
+    async def _return(self) -> None:
         """After a failed deployment: Envoy is told the slice of before again, or, where there is none, ended."""
         if self._serving is not None:
-            self._discovery.offer(self._resources(), ORDER)
+            await self._discovery.offer(self._resources(), ORDER)
             return
         self._wanted = trio.Event()
         if self._envoy is not None:

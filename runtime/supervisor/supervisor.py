@@ -256,8 +256,8 @@ class Supervisor:
         self._on_change()
 
     async def _take_registry(self, registry: Registry) -> None:
-        self.running.instruments.set("weft_registry_version", registry.version)
         await self.fleet.update(LiveUpdate(registry=registry))
+        self.running.instruments.set("weft_registry_version", registry.version)
 
     async def _take_resolved(self, resolved: tuple[Resolved, ...]) -> None:
         await self.fleet.update(LiveUpdate(resolved=resolved))

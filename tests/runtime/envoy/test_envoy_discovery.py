@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 import trio
+import trio.testing
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
@@ -124,6 +125,24 @@ async def test_a_rejection_that_nobody_waits_for_is_kept(tmp_path: Path) -> None
             while not discovery.rejected:  # noqa: ASYNC110  what a thread of grpcio's sends
                 await trio.sleep(0.01)
         assert discovery.rejected == "cannot be"
+
+
+async def test_what_is_offered_is_in_use_when_the_offer_returns(tmp_path: Path) -> None:
+    async with served(tmp_path) as (discovery, caller):
+        caller.accept(await caller.hear())
+        returned = trio.Event()
+
+        async def offer() -> None:
+            await discovery.offer(resources(clusters(a=2, b=1)), (CLUSTER,))
+            returned.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(offer)
+            answer = await caller.hear()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert not returned.is_set()
+            caller.accept(answer, "too late")
+        assert discovery.rejected == "too late"
 
 
 async def test_names_that_do_not_exist_are_told_as_removed_so_that_nobody_waits(tmp_path: Path) -> None:
