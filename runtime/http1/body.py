@@ -11,7 +11,7 @@ from typing import Protocol
 
 from policies.head import Headers
 from runtime.http1.error import ProtocolError, Reason
-from runtime.http1.grammar import TOKEN, split_fields
+from runtime.http1.grammar import TOKEN, check_early, split_fields
 
 _QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t -~\x80-\xff])*"'
 # No possessive groups: Python 3.11.2 (Debian 12) forgets to go back when one fails half-way, and takes ``5;`` for a chunk line. Nothing here can
@@ -140,14 +140,13 @@ class ChunkedBody:
         if data.startswith(b"\r\n"):
             return data[2:]
         end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) > _MAX_TRAILERS:
-                raise ProtocolError(Reason.TRAILER, "too large")
-            self._held = data
-            return None
-        if end > _MAX_TRAILERS:
+        if end > _MAX_TRAILERS or (end < 0 and len(data) > _MAX_TRAILERS):
             raise ProtocolError(Reason.TRAILER, "too large")
         try:
+            if end < 0:
+                check_early(data, 0, _MAX_TRAILER_FIELDS)
+                self._held = data
+                return None
             trailers = split_fields(data, 0, end + 2, _MAX_TRAILER_FIELDS)
         except ProtocolError:
             raise ProtocolError(Reason.TRAILER) from None

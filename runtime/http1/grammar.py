@@ -64,6 +64,22 @@ def _read_field(line: bytes) -> tuple[bytes, bytes]:
     return field
 
 
+def check_early(data: bytes, start: int, max_fields: int) -> int:
+    """Where the finished field lines end of a head that has not ended, those from ``start`` on being new; raises ProtocolError.
+
+    A line that no continuation can mend is refused at once, rather than when the head's deadline comes: what is wrong is then also said.
+    """
+    last = data.rfind(b"\r\n")
+    end = max(last + 2, start) if last >= 0 else start
+    rest = data[end:]
+    if b"\n" in rest or b"\r" in rest[:-1]:
+        raise ProtocolError(Reason.FIELD)
+    for name, value in split_fields(data, start, end, max_fields):
+        if name == b"content-length":
+            parse_length(value)
+    return end
+
+
 def split_authority(raw: bytes) -> tuple[str, str]:
     """``raw`` as text, and its host part lower-cased without port and trailing dot; raises ProtocolError.
 

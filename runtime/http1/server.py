@@ -16,7 +16,14 @@ from runtime.http1.body import Body, ChunkedBody, LengthBody
 from runtime.http1.error import ProtocolError, Reason
 from runtime.http1.events import DEFAULT_LIMITS, END, NEED_DATA, PAUSED, EndOfMessage, Limits, RequestEvent, Waiting
 from runtime.http1.framing import CONNECTION_FIELDS, read_framing
-from runtime.http1.grammar import REQUEST_LINE, may_start_request, refuse_line, split_authority, split_fields
+from runtime.http1.grammar import (
+    REQUEST_LINE,
+    check_early,
+    may_start_request,
+    refuse_line,
+    split_authority,
+    split_fields,
+)
 from runtime.http1.target import split_absolute, split_connect
 from runtime.http1.writer import CHUNKED, CLOSE, KEEP_ALIVE, chunk, field_lines, last_chunk, status_line
 
@@ -53,6 +60,7 @@ class Http1Server:
     __slots__ = (
         "_body",
         "_buffer",
+        "_checked",
         "_limits",
         "_lines",
         "_path_profile",
@@ -86,6 +94,7 @@ class Http1Server:
         self._state = _IDLE
         self._plain = True  # Nothing but state and complete differs from a new connection's: resetting the rest costs as much as a parse.
         self._body: Body | None = None
+        self._checked = 0  # How far an unfinished head's lines have been looked at.
         self._skipped_line = False
         self._to_head = False
         self._reply_bodiless = False
@@ -183,10 +192,18 @@ class Http1Server:
         self._skip_empty_line()
         data = self._buffer
         line_ended = b"\n" in data
-        if not may_start_request(data) or (line_ended and REQUEST_LINE.match(data) is None):
+        line = REQUEST_LINE.match(data) if line_ended else None
+        if not may_start_request(data) or (line_ended and line is None):
             raise self._fail(refuse_line(data))
         if len(data) > self._limits.max_head_bytes:
             raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE if line_ended else Reason.TARGET_TOO_LONG))
+        if line is not None:
+            try:
+                self._checked = check_early(data, max(self._checked, line.end()), self._limits.max_headers)
+            except ProtocolError as error:
+                self._fail(error)
+                raise
+            self._plain = False
         return NEED_DATA
 
     def _read_head(self, data: bytes, end: int) -> RequestEvent:

@@ -25,6 +25,7 @@ CORPORA = (
     "matching",
     "llhttp",
     "http11probe",
+    "h1spec",
     "gadgets",
     "paths",
     "spiffe",

@@ -16,9 +16,6 @@ PURE = (
     "schemas",
     "validation",
     "warnings",
-    "llhttp",
-    "http11probe",
-    "gadgets",
     "paths",
     "samples",
     "bookinfo",
@@ -27,7 +24,7 @@ PURE = (
 )
 
 
-SERVING = ("gateway", "traffic")
+SERVING = ("llhttp", "http11probe", "h1spec", "gadgets", "gateway", "traffic")
 """Those that run data planes and send them requests."""
 
 

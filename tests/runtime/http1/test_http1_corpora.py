@@ -13,7 +13,7 @@ import pytest
 from policies.head import Headers, RequestHead
 from runtime.http1 import NEED_DATA, PAUSED, EndOfMessage, Http1Server, ProtocolError
 from tests.conformance.corpus import read
-from tests.conformance.gadgets import BODY
+from tests.conformance.gadgets import wire_of
 from tests.conformance.llhttp import with_host
 
 CHUNKINGS = 4
@@ -35,14 +35,7 @@ def corpora() -> Iterator[tuple[str, bytes]]:
     for case in read("http1/h1spec_cases.json"):
         yield case["description"], case["request"].encode("latin-1")
     for gadget in read("http1/smuggler_gadgets.json"):
-        head = (
-            gadget["header_latin1"]
-            .replace("__METHOD__", "POST")
-            .replace("__ENDPOINT__", "/")
-            .replace("__HOST__", "a.test")
-        )
-        head = head.replace("__RANDOM__", "1").replace("__REPLACE_CL__", str(len(BODY)))
-        yield gadget["id"], head.encode("latin-1") + b"\r\n" + BODY
+        yield gadget["id"], wire_of(gadget)
 
 
 @pytest.fixture(scope="module")

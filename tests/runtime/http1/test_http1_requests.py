@@ -161,6 +161,38 @@ def test_a_bad_request_is_refused_byte_by_byte_too(wire: bytes, reason: Reason, 
     assert status >= 400
 
 
+@pytest.mark.parametrize(
+    "unfinished",
+    [
+        b"bad field\r\n",
+        b" folded\r\n",
+        b"x: y\nz: 1",
+        b"x: \ry",
+        b"\rGET",
+        b"content-length: 1000000000000000000000\r\n",
+        b"content-length: a\r\nx",
+    ],
+)
+def test_what_no_rest_of_a_head_can_mend_is_refused_before_the_head_ends(unfinished: bytes) -> None:
+    start = b"GET / HTTP/1.1\r\nHost: a\r\n"
+    for pieces in ([start + unfinished], [start, unfinished], [bytes([byte]) for byte in start + unfinished]):
+        server = Http1Server()
+        with pytest.raises(ProtocolError):  # noqa: PT012  Which piece shows it differs.
+            for piece in pieces:
+                assert server.receive_data(piece) is NEED_DATA
+
+
+def test_a_head_in_small_pieces_is_the_same_head_also_after_another() -> None:
+    wire = b"GET /%d HTTP/1.1\r\nHost: a\r\nX-Long: 12345\r\nX: y\r\n\r\n"
+    server = Http1Server()
+    for number in range(3):
+        events = [server.receive_data(bytes([byte])) for byte in wire % number]
+        assert all(event is NEED_DATA for event in events[:-1])
+        assert isinstance(head := events[-1], RequestHead)
+        assert (head.path, head.headers) == (f"/{number}", [(b"x-long", b"12345"), (b"x", b"y")])
+        server.start_next()
+
+
 def test_fields_are_lower_case_trimmed_in_order_and_without_the_connections_own() -> None:
     server = Http1Server()
     head = server.receive_data(
@@ -282,6 +314,8 @@ BAD_CHUNKS = [
     b"0\r\nX : a\r\n\r\n",
     b"0\r\nContent-Length: 5\r\n\r\n",
     b"0\r\nX: a\nY: b\r\n\r\n",
+    b"0\r\n\n",
+    b"0\r\nX: a\n",
     b"0\r\n" + b"X: a\r\n" * 60 + b"\r\n",
     b"0\r\nX: " + b"a" * 9000,
 ]
