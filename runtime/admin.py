@@ -23,9 +23,10 @@ ADMIN: dict[str, Page] = {
     "/stats": envoys.stats,
     "/stats/prometheus": envoys.prometheus,
     "/memory": envoys.memory,
+    "/logging": envoys.levels,
 }
 ACTIONS: dict[str, Page] = {
-    "/logging": envoys.logging,
+    "/logging": draining.guarded(envoys.set_levels),
     "/healthcheck/fail": draining.guarded(draining.fail_health),
     "/healthcheck/ok": draining.guarded(draining.restore_health),
     "/drain_listeners": draining.guarded(draining.drain_listeners),
@@ -52,8 +53,10 @@ def pages(table: dict[str, Page], asked: Asked, actions: dict[str, Page] | None 
             if _from_a_browser(request):
                 return text_answer("a page of another site may not act on this proxy\n", status=403)
             return await acting[request.path](asked, request)
-        if request.method not in ("GET", "HEAD") or (request.path in acting and request.path not in table):
-            return text_answer("these pages are read with GET, and act with POST\n", status=405)
+        if request.method not in ("GET", "HEAD"):
+            return text_answer(f"Method {request.method} not allowed, GET required.\n", status=405)
+        if request.path in acting and request.path not in table:
+            return text_answer(f"Method {request.method} not allowed, POST required.\n", status=405)
         page = table.get(request.path)
         if page is not None:
             return await page(asked, request)

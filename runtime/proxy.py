@@ -305,7 +305,9 @@ class Proxy:
             case "status":
                 return msgspec.json.encode(self.status())
             case "clusters":
-                return msgspec.json.encode(of_generation(generation) if generation is not None else [])
+                return msgspec.json.encode(
+                    of_generation(generation, self.plane.pools) if generation is not None else []
+                )
             case "connections":
                 return msgspec.json.encode(of_plane(self.plane.connections))
             case _:

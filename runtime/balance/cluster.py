@@ -97,6 +97,16 @@ class LiveCluster:
         return self.watch is None or self.watch.is_up(endpoint)
 
     def beyond(self, tried: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    def priorities(self) -> dict[tuple[str, int], int]:
+        """The endpoints that are only asked where others are not up, by how many groups come before theirs."""
+        return {
+            (endpoint.address, endpoint.port): number
+            for number, level in enumerate(self._levels)
+            for part in level
+            for endpoint in part.endpoints
+            if number
+        }
+
         """See Live."""
         for level in self._levels:
             endpoints = tuple(endpoint for part in level for endpoint in part.endpoints)
@@ -193,7 +203,13 @@ class LiveCluster:
         if not version:
             return pools.get(self.section, endpoint, protocol)
         # It takes a Pool's orders, and has one for each client.
-        proxied = ProxiedPools(version, partial(pools.get, self.section, endpoint, protocol), pools.let_go)
+        proxied = ProxiedPools(
+            version,
+            partial(pools.get, self.section, endpoint, protocol),
+            pools.let_go,
+            load=pools.load_of(self.section.name),
+            tally=pools.tally_of(self.section.name, endpoint),
+        )
         return cast("Pool", proxied)
 
     def _protocol(self, downstream_protocol: str, key: tuple[str, int, str, bool]) -> str:

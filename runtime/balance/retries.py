@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from policies.traffic import PER_MILLION
 
 if TYPE_CHECKING:
-    from runtime.http.pool import ClusterLoad
+    from runtime.http.tally import ClusterLoad
     from runtime.plane import Plane
     from snapshot.section import Cluster
 

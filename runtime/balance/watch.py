@@ -50,6 +50,11 @@ _HTTP_OF_GRPC = {
 """What a gRPC status counts as (Envoy); 500 for the others."""
 
 
+def http_of_grpc(status: str) -> int:
+    """The HTTP status that a gRPC status counts as."""
+    return _HTTP_OF_GRPC.get(status, 500)
+
+
 class Watched(Protocol):
     """A generation's cluster, which is told when an endpoint goes or comes back, or weighs more than before."""
 
@@ -118,7 +123,7 @@ class Watch:
         if outliers is None or endpoint is None:
             return
         if exchange.grpc_status is not None and grpc_status is not None:
-            status = _HTTP_OF_GRPC.get(grpc_status.decode("ascii", "replace"), 500)
+            status = http_of_grpc(grpc_status.decode("ascii", "replace"))
         if outliers.on_response((endpoint.address, endpoint.port), status, self._lane.now):
             self._changed()
 
@@ -192,6 +197,13 @@ class Watch:
             msgspec.structs.replace(one, weight=max(round(one.weight * share * 100), 1))
             for one, share in zip(endpoints, warmth, strict=True)
         )
+
+    def warmth_percent(self, endpoint: Endpoint) -> int:
+        """How much of its weight an endpoint has so far: 100 where it is warm, or nothing warms up here."""
+        if self._warmup is None:
+            return 100
+        now = self._lane.now
+        return round(100 * _warmth(now - self._seen.get((endpoint.address, endpoint.port), now), self._warmup))
 
     def _warmer(self) -> None:
         for watched in list(self._watched):

@@ -24,7 +24,7 @@ from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields, count_attempt
 from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, UpstreamStream
-from runtime.http.trying import IDEMPOTENT, ask, attempt_failed, tell_watch
+from runtime.http.trying import IDEMPOTENT, ask, attempt_failed, exhausted, judge_grpc, note_failure
 from runtime.http1 import ProtocolError
 from runtime.limits.enforcing import enforce
 from runtime.policy_change import request_allowed
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from snapshot.section import Endpoint
 
 _BODILESS = frozenset({204, 304})
+_SERVER_ERROR = 500
 
 
 class Exchange:
@@ -225,7 +226,7 @@ class Exchange:
         if self.code:
             # Part of the response is out: it must be cut off, never ended (security.md, truncated bodies).
             self.transport_failure = reason
-            tell_watch(self, failure)
+            note_failure(self, failure)
             self._cut_off(REPLIES[failure])
             return
         stale = stream is not None and stream.reused and not self._fresh_try
@@ -345,18 +346,27 @@ class Exchange:
         if self.number > 1:
             self.release_retry()
             retry = self.plan.decision.retry
-            if retry is not None and self.number > retry.attempts and status in retry.statuses:
-                self.flags = (*self.flags, "URX")
-        headers = self._response_headers(head.headers, fields)
+            if retry is not None and status in retry.statuses:
+                if self.number > retry.attempts:
+                    exhausted(self)
+            elif self.pool is not None:
+                self.pool.load.recovered += 1
+        headers = self._response_headers(head.headers, fields, status)
         for level in edits:
             headers = compiled(level).apply(headers)
         return headers
 
-    def _response_headers(self, headers: Headers, fields: Fields) -> Headers:
+    def _response_headers(self, headers: Headers, fields: Fields, status: int) -> Headers:
         now = self.plane.lane.now
         self.service_time_ms = int((now - self.started) * 1000)
         if self.grpc_status is not None:
             self.grpc_status = fields.get(b"grpc-status", b"").decode("ascii", "replace")
+            if self.grpc_status or status >= _SERVER_ERROR:
+                judge_grpc(self)
+        elif status < _SERVER_ERROR:
+            self.pool.tally.succeeded += 1  # type: ignore[union-attr]  # who answers came from a pool
+        else:
+            self.pool.tally.erred += 1  # type: ignore[union-attr]
         headers = self.chain.rules.response(
             headers, fields, service_time_ms=self.service_time_ms, stamp=self.plane.stamp
         )
@@ -386,6 +396,8 @@ class Exchange:
         self._upstream = None
         if self.grpc_status == "":
             self.grpc_status = dict(trailers).get(b"grpc-status", b"").decode("ascii", "replace")
+            if self.code < _SERVER_ERROR:
+                judge_grpc(self)
         self.downstream.send_end(trailers)
         self._finish()
 
@@ -408,6 +420,8 @@ class Exchange:
         self._held = None
         self.code = head.status
         self.details = "via_upstream"
+        if self.pool is not None:
+            self.pool.tally.succeeded += 1
         if self._deadlines is not None:
             self._deadlines.unset("route")
         headers = head.headers
@@ -508,7 +522,7 @@ class Exchange:
             self._cut_off(REPLIES[Failure.UPSTREAM_TIMEOUT])
         else:
             # An upstream that has begun to answer is not silent (Envoy).
-            tell_watch(self, Failure.UPSTREAM_TIMEOUT)
+            note_failure(self, Failure.UPSTREAM_TIMEOUT)
             self.reply(REPLIES[Failure.UPSTREAM_TIMEOUT])
 
     def _on_try_timeout(self) -> None:

@@ -11,12 +11,13 @@ import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from policies.balancing import KeepAlive
 from runtime.http.racing import Race
 from runtime.http.stream import Waiter
+from runtime.http.tally import ClusterLoad, EndpointTally
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
 from runtime.lane.wheel import NEVER, Timer, slack
@@ -30,6 +31,9 @@ from snapshot.section import Cluster, Endpoint, MeshUpstream, PoolLimits, Upstre
 MAX_PENDING = 16_384
 """The bound of a pool's queue where the configuration gives none."""
 _IP_BIND_ADDRESS_NO_PORT = 24
+
+Place = tuple[str, str, int]
+"""An endpoint of a cluster: the cluster's name, the address, the port."""
 
 
 class PoolKey(NamedTuple):
@@ -53,10 +57,14 @@ class ClusterLoad:
         self.pending = 0
         self.requests = 0
         self.retries = 0
+    requests: int
 
 
 class UpstreamConnection(Sink, Protocol):
-    """A connection in a pool, of any version. It tells its pool: ``on_ready``, ``on_connect_failed``, ``on_closed``, ``on_stream_done``."""
+    """A connection in a pool, of any version. It tells its pool: ``on_ready``, ``on_connect_failed``, ``on_closed``, ``on_stream_done``.
+
+    ``requests`` is how many it was ever given.
+    """
 
     channel: Channel
     capacity: int
@@ -82,6 +90,7 @@ class Pool:
         "_races",
         "_retired",
         "active",
+        "tally",
         "cluster",
         "connections",
         "endpoint",
@@ -94,7 +103,17 @@ class Pool:
         "plane",
     )
 
-    def __init__(self, plane: Plane, key: PoolKey, cluster: Cluster, endpoint: Endpoint, load: ClusterLoad) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        key: PoolKey,
+        cluster: Cluster,
+        self.tally = tally
+        endpoint: Endpoint,
+        *,
+        load: ClusterLoad,
+        tally: EndpointTally,
+    ) -> None:
         self.plane = plane
         self.key = key
         self.use(cluster)
@@ -112,6 +131,11 @@ class Pool:
 
     def use(self, cluster: Cluster) -> None:
         """Takes the cluster's settings of another generation: limits and idle time may differ, what the key holds does not."""
+    @property
+    def pending(self) -> int:
+        """How many wait for a stream."""
+        return len(self._pending)
+
         self.cluster = cluster
         self.limits: PoolLimits = cluster.limits
         self.idle_s = cluster.limits.idle_timeout_ms / 1000 or NEVER
@@ -137,7 +161,7 @@ class Pool:
                 if connection.capacity > 1:
                     free[connection] = None
                 self.active += 1
-                self.load.requests += 1
+                self.load.granted += 1
                 connection.open(waiter)
                 return
         self._enqueue(waiter)
@@ -148,7 +172,7 @@ class Pool:
 
     def _grant(self, connection: UpstreamConnection, waiter: Waiter) -> None:
         self.active += 1
-        self.load.requests += 1
+        self.load.granted += 1
         connection.open(waiter)
 
     def _enqueue(self, waiter: Waiter) -> None:
@@ -158,6 +182,7 @@ class Pool:
         if full and self.key.protocol == "tcp":
             # A tunnel never gives its connection back, so there is nothing to wait for.
             self._overflow(waiter, "upstream_cx_overflow")
+        load.queued += 1
             return
         may_connect = not full or not self.connections
         # Envoy counts a request that a new connection will carry as pending, too.
@@ -184,6 +209,8 @@ class Pool:
         return bool(self._pending) and self._connecting < enough
 
     def abandon(self, waiter: Waiter) -> None:
+        self.load.opened += 1
+        self.tally.opened += 1
         """The waiter waits no more."""
         try:
             self._pending.remove(waiter)
@@ -260,6 +287,10 @@ class Pool:
             sock.close()
             raise MaterialError("malformed", str(error)) from None
 
+        if self.key.protocol == "http2":
+            self.load.http2_opened += 1
+        elif self.key.protocol == "http1":
+            self.load.http1_opened += 1
     def on_ready(self, connection: UpstreamConnection) -> None:
         """A connection is open (and, with TLS, vetted), or has capacity again."""
         if self._races and (race := self._races.pop(connection, None)) is not None:
@@ -274,11 +305,14 @@ class Pool:
     def on_connect_failed(self, connection: UpstreamConnection, error: OSError) -> None:
         """A connection attempt has failed: the oldest waiter hears of it."""
         self._connecting -= 1
+            self.load.connect_timed_out += failure is Failure.CONNECT_TIMEOUT
         self._forget(connection)
         if self._races and (race := self._races.pop(connection, None)) is not None and race.failed(connection):
             return
         if isinstance(error, UpstreamRefusedError):
             failure = Failure.UPSTREAM_IDENTITY
+        self.load.connect_failed += 1
+        self.tally.connect_failed += 1
         elif isinstance(error, TlsFailedError):
             failure = Failure.UPSTREAM_TLS
         else:
@@ -298,7 +332,7 @@ class Pool:
     def on_stream_done(self, connection: UpstreamConnection) -> None:
         """A stream has ended; its connection may carry another where it says so by ``capacity``."""
         self.active -= 1
-        self.load.requests -= 1
+        self.load.ended += 1
         if connection.capacity > 0 and not connection.channel.closed:
             if self._pending or self._retired:
                 self._offer(connection)
@@ -307,6 +341,7 @@ class Pool:
 
     def on_closed(self, connection: UpstreamConnection) -> None:
         """An open connection is gone; its streams have been told and counted off."""
+            self.tally.past += connection.requests
         self._forget(connection)
         self._free.pop(connection, None)
         if self._lacks_connections():
@@ -341,7 +376,9 @@ class Pool:
         self._retired = True
         self._free.clear()
         for connection in list(self.connections):
+        self._retired: list[Pool] = []
             connection.retire()
+        self._tallies: dict[Place, EndpointTally] = {}
 
 
 class Pools:
@@ -360,7 +397,25 @@ class Pools:
         key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls, preface)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, self.load_of(cluster.name))
+            load, tally = self.load_of(cluster.name), self.tally_of(cluster.name, endpoint)
+    def tally_of(self, cluster: str, endpoint: Endpoint) -> EndpointTally:
+        """What a cluster counts of one endpoint."""
+        return self._tallies.setdefault((cluster, endpoint.address, endpoint.port), EndpointTally())
+
+    @property
+    def loads(self) -> Mapping[str, ClusterLoad]:
+        """What the clusters use that have been asked for so far, by name."""
+        return self._loads
+
+    def by_place(self) -> dict[Place, list[Pool]]:
+        """All pools by where they lead, also those that no generation uses and that finish what they have."""
+        found: dict[Place, list[Pool]] = {}
+        self._retired = [pool for pool in self._retired if pool.connections]
+        for pool in (*self._pools.values(), *self._retired):
+            found.setdefault((pool.key.cluster, pool.key.address, pool.key.port), []).append(pool)
+        return found
+
+            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load=load, tally=tally)
         pool.endpoint = endpoint
         pool.use(cluster)
         return pool
@@ -372,12 +427,19 @@ class Pools:
     def keep(self, uses: Callable[[PoolKey], bool]) -> None:
         """Retires every pool that is not used any more."""
         for key in [key for key, pool in self._pools.items() if not uses(key) or (key.preface and pool.unused)]:
-            self._pools.pop(key).retire()
+            self._retire(self._pools.pop(key))
+        here = self.by_place()
+        self._tallies = {place: tally for place, tally in self._tallies.items() if place in here}
+
+    def _retire(self, pool: Pool) -> None:
+        pool.retire()
+        if pool.connections:
+            self._retired.append(pool)
 
     def let_go(self, pool: Pool) -> None:
         """Retires a pool that nobody uses."""
         self._pools.pop(pool.key, None)
-        pool.retire()
+        self._retire(pool)
 
     @property
     def active(self) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 from policies.head import Peer
 from runtime.http.pool import Pool
 from runtime.http.stream import Waiter
+from runtime.http.tally import ClusterLoad, EndpointTally
 from runtime.proxy_protocol import Ends, write
 
 SWEEP_AT = 64
@@ -29,9 +30,19 @@ class FromClient(Waiter, Protocol):
 class ProxiedPools:
     """The pools to one endpoint, by the header with which their connections begin. Owns them, with ``let_go`` for those not used any more."""
 
-    __slots__ = ("_let_go", "_make", "_pools", "_sweep_at", "_version")
+    __slots__ = ("_let_go", "_make", "_pools", "_sweep_at", "_version", "load", "tally")
 
-    def __init__(self, version: str, make: Callable[[bytes], Pool], let_go: Callable[[Pool], None]) -> None:
+    def __init__(
+        self,
+        version: str,
+        make: Callable[[bytes], Pool],
+        let_go: Callable[[Pool], None],
+        *,
+        load: ClusterLoad,
+        tally: EndpointTally,
+    ) -> None:
+        self.load = load
+        self.tally = tally
         self._version = version
         self._make = make
         self._let_go = let_go

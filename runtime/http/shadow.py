@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from runtime.http.pool import Pool
     from runtime.http.rules import Fields
 
+_SERVER_ERROR = 500
 MAX_HELD = 65_536
 """How far a shadow's upstream may fall behind the request's body."""
 
@@ -175,14 +176,23 @@ class Shadow:
 
     def on_response(self, head: ResponseHead, fields: Fields, content_length: int | None, body: bytes) -> None:
         """See ExchangeSide: thrown away."""
-        del head, fields, content_length, body
+        del fields, content_length, body
+        self._judge(head)
         self._end()
 
     def on_response_head(self, head: ResponseHead, fields: Fields, *, content_length: int | None, end: bool) -> None:
         """See ExchangeSide: thrown away."""
-        del head, fields, content_length
+        del fields, content_length
+        self._judge(head)
         if end:
             self._end()
+
+    def _judge(self, head: ResponseHead) -> None:
+        """Whatever asks an endpoint counts there."""
+        if head.status < _SERVER_ERROR:
+            self._pool.tally.succeeded += 1
+        else:
+            self._pool.tally.erred += 1
 
     def on_response_data(self, data: bytes) -> None:
         """See ExchangeSide: thrown away."""

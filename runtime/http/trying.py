@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from policies.head import ResponseHead
 from policies.traffic import HeaderEdits
 from runtime.balance.retries import UNCOUNTED, grant_retry
+from runtime.balance.watch import http_of_grpc
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Attempt, RetryAfter
 from snapshot.resolve import choose_endpoint
@@ -15,6 +16,7 @@ from snapshot.response import on_response, passed_on
 if TYPE_CHECKING:
     from runtime.http.exchange import Exchange
 
+_SERVER_ERROR = 500
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _KINDS = {
     Failure.CONNECT_FAILED: "connect-failure",
@@ -26,6 +28,9 @@ _KINDS = {
 }
 
 
+_TIMED_OUT = frozenset({Failure.UPSTREAM_TIMEOUT, Failure.PER_TRY_TIMEOUT})
+
+
 def ask(exchange: Exchange, failure: str, head: ResponseHead | None) -> tuple[HeaderEdits, ...] | None:
     """The edits of the response; None where the answer was to try again, which is then under way."""
     attempt = Attempt(exchange.number, failure, exchange.replayable, exchange.tried, exchange.destination)
@@ -33,11 +38,15 @@ def ask(exchange: Exchange, failure: str, head: ResponseHead | None) -> tuple[He
     if not isinstance(verdict, RetryAfter):
         return verdict.edits
     exchange.release_retry()
-    cluster = exchange.cluster
+    cluster, pool = exchange.cluster, exchange.pool
     grant = grant_retry(exchange.plane, cluster.section) if cluster is not None else UNCOUNTED
     if grant is None:
         exchange.flags = (*exchange.flags, "UO")
         return passed_on(exchange.plan.decision, exchange.destination).edits
+    if pool is not None:
+        pool.load.retried += 1
+        # An answer that is asked for again was no good one, whatever its status; a failure has been counted.
+        pool.tally.erred += head is not None
     if exchange.endpoint is not None:
         exchange.tried = (*exchange.tried, exchange.endpoint)
     exchange.give_up_attempt()
@@ -52,7 +61,7 @@ def ask(exchange: Exchange, failure: str, head: ResponseHead | None) -> tuple[He
 def attempt_failed(exchange: Exchange, failure: Failure, reason: str) -> None:
     """An attempt brought no response: the request is tried again, or answered by us."""
     exchange.transport_failure = reason
-    tell_watch(exchange, failure)
+    note_failure(exchange, failure)
     if failure is Failure.OVERFLOW:
         exchange.reply(REPLIES[failure])
         return
@@ -60,13 +69,40 @@ def attempt_failed(exchange: Exchange, failure: Failure, reason: str) -> None:
         return
     retry = exchange.plan.decision.retry
     if exchange.number > 1 and retry is not None and exchange.number > retry.attempts:
-        exchange.flags = (*exchange.flags, "URX")
+        exhausted(exchange)
     exchange.reply(REPLIES[failure])
 
 
-def tell_watch(exchange: Exchange, failure: Failure) -> None:
-    """Outlier detection hears of an attempt's failure, where the cluster has it."""
-    cluster = exchange.cluster
+def exhausted(exchange: Exchange) -> None:
+    """The last attempt that the route allows came to nothing, too."""
+    exchange.flags = (*exchange.flags, "URX")
+    if exchange.pool is not None:
+        exchange.pool.load.exhausted += 1
+
+
+def judge_grpc(exchange: Exchange) -> None:
+    """The answer to a gRPC request has its status: by that it counts as a success or an error (Envoy)."""
+    assert exchange.pool is not None
+    if http_of_grpc(exchange.grpc_status or "") < _SERVER_ERROR:
+        exchange.pool.tally.succeeded += 1
+    else:
+        exchange.pool.tally.erred += 1
+
+
+def note_failure(exchange: Exchange, failure: Failure) -> None:
+    """An attempt has failed: its endpoint's counts hear of it, and outlier detection where the cluster has it.
+
+    An answer that had begun has been counted already, but for gRPC's, which are judged by what comes last.
+    """
+    cluster, pool = exchange.cluster, exchange.pool
+    if pool is not None:
+        pool.tally.erred += not exchange.code or exchange.grpc_status == ""
+        if failure in _TIMED_OUT:
+            pool.tally.timed_out += 1
+            if failure is Failure.PER_TRY_TIMEOUT:
+                pool.load.try_timed_out += 1
+            else:
+                pool.load.timed_out += 1
     if cluster is not None and cluster.watch is not None:
         cluster.watch.on_failure(exchange.endpoint, failure)
 

@@ -28,7 +28,6 @@ class Http1Upstream:
         "_connecting",
         "_idle",
         "_out",
-        "_requests",
         "_retired",
         "_tunnel",
         "capacity",
@@ -36,6 +35,7 @@ class Http1Upstream:
         "host",
         "local",
         "pool",
+        "requests",
         "reused",
         "waiter",
     )
@@ -54,7 +54,7 @@ class Http1Upstream:
             limits=Limits(max_head_bytes=deadlines.max_head_bytes, max_headers=deadlines.max_headers)
         )
         self._out: list[bytes] = []
-        self._requests = 0
+        self.requests = 0
         self._retired = False
         self._tunnel = False
         self._idle = Timer(self._idle_expired)
@@ -66,8 +66,8 @@ class Http1Upstream:
         """See UpstreamConnection."""
         self.capacity = 0
         self._idle.due = NEVER
-        self.reused = self._requests > 0
-        self._requests += 1
+        self.reused = self.requests > 0
+        self.requests += 1
         self.waiter = waiter
         waiter.on_stream(self)
 
@@ -91,7 +91,7 @@ class Http1Upstream:
         pool = self.pool
         self.waiter = None
         most = pool.limits.max_requests_per_connection
-        reusable = self._codec.reusable and not self._retired and not (most and self._requests >= most)
+        reusable = self._codec.reusable and not self._retired and not (most and self.requests >= most)
         if reusable and not self._out and not self.channel.queued:
             self.capacity = 1
             lane = pool.plane.lane

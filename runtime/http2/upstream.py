@@ -230,7 +230,6 @@ class Http2Upstream:
         "_connecting",
         "_idle",
         "_most_requests",
-        "_requests",
         "_retired",
         "_writing",
         "capacity",
@@ -238,6 +237,7 @@ class Http2Upstream:
         "codec",
         "local",
         "pool",
+        "requests",
         "streams",
     )
 
@@ -252,7 +252,7 @@ class Http2Upstream:
             self.codec.most_streams = pool.limits.max_streams
         self.streams: dict[int, Http2Stream] = {}
         self._most_requests = pool.limits.max_requests_per_connection
-        self._requests = 0
+        self.requests = 0
         self._retired = False
         self._writing = False
         self._idle = Timer(self._idle_expired)
@@ -263,10 +263,10 @@ class Http2Upstream:
     def open(self, waiter: Waiter) -> None:
         """See UpstreamConnection."""
         self._idle.due = NEVER
-        stream = Http2Stream(self, waiter, reused=self._requests > 0)
-        self._requests += 1
+        stream = Http2Stream(self, waiter, reused=self.requests > 0)
+        self.requests += 1
         self.capacity -= 1
-        if self._requests == self._most_requests:
+        if self.requests == self._most_requests:
             self._retired = True
             self.capacity = 0
         waiter.on_stream(stream)
@@ -280,7 +280,7 @@ class Http2Upstream:
 
     def defer(self, stream: Http2Stream) -> None:
         """Keeps a stream whose head waits for the peer's settings."""
-        stream.stream_id = -self._requests
+        stream.stream_id = -self.requests
         self.streams[stream.stream_id] = stream
 
     def _begin_deferred(self) -> None:

@@ -5,33 +5,39 @@ Numbers that Envoy writes as 64-bit integers are strings in JSON (protobuf's rul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from runtime.balance.cluster import LiveCluster
 from runtime.generation import Generation
-from snapshot.section import Endpoint
+from runtime.http.pool import Place, Pool, Pools
+from runtime.http.tally import ClusterLoad
+from runtime.socket_address import is_path, shown
+from snapshot.section import Endpoint, OriginalDestination, PoolLimits
 
 UNLIMITED = 4_294_967_295
 """What Envoy shows of a circuit breaker that never breaks."""
 
-GAUGES = frozenset({"cx_active", "rq_active"})
-HOST_STATS = (
-    "cx_active",
-    "cx_connect_fail",
-    "cx_total",
-    "rq_active",
-    "rq_error",
-    "rq_success",
-    "rq_timeout",
-    "rq_total",
+GAUGES = ("cx_active", "rq_active", "rq_pending_active")
+COUNTERS = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
+EJECTED = "failed_outlier_check"
+UNKNOWN_RATE = -1
+"""What Envoy shows of a success rate that it does not compute: weft ejects by failures in a row alone."""
+
+_RATES = (
+    "success_rate_average",
+    "success_rate_ejection_threshold",
+    "local_origin_success_rate_average",
+    "local_origin_success_rate_ejection_threshold",
 )
 
 
 class HostStatus(msgspec.Struct, omit_defaults=True):
-    """One endpoint as a worker has it. ``stats`` are Envoy's names."""
+    """One endpoint as a worker has it. ``stats`` are Envoy's names, ``flags`` its names of what speaks against the endpoint.
+
+    ``warmth`` is the percentage of its weight that an endpoint which warms up has so far."""
 
     address: str
     port: int
@@ -40,50 +46,128 @@ class HostStatus(msgspec.Struct, omit_defaults=True):
     locality: str = ""
     hostname: str = ""
     identity: str = ""
-    healthy: bool = True
+    flags: list[str] = []
+    priority: int = 0
+    warmth: int = 100
 
 
 class ClusterStatus(msgspec.Struct, omit_defaults=True):
-    """One cluster as a worker has it; ``limits`` are its circuit breaker's bounds by Envoy's names."""
+    """One cluster as a worker has it; ``limits`` are its circuit breaker's bounds and ``stats`` its own numbers, both by Envoy's names.
+
+    ``ejects`` says that outlier detection is on."""
 
     name: str
     limits: dict[str, int]
     hosts: list[HostStatus]
+    stats: dict[str, int] = {}
+    ejects: bool = False
 
 
-def of_generation(generation: Generation) -> list[ClusterStatus]:
+def of_generation(generation: Generation, pools: Pools) -> list[ClusterStatus]:
     """What one worker knows."""
-    return [_status(name, cluster) for name, cluster in sorted(generation.clusters.items())]
+    places = pools.by_place()
+    found = []
+    for name, cluster in sorted(generation.clusters.items()):
+        load = pools.loads.get(name)
+        priorities = cluster.priorities()
+        hosts = [
+            _host(cluster, one, places.get((name, one.address, one.port), ()), priorities)
+            for one in _endpoints(cluster, places)
+        ]
+        limits = cluster.section.limits
+        stats = _stats(load, limits) if load is not None else {}
+        found.append(ClusterStatus(name, _limits(limits), hosts, stats, cluster.section.outlier is not None))
+    return found
 
 
-def _status(name: str, cluster: LiveCluster) -> ClusterStatus:
-    limits = cluster.section.limits
-    return ClusterStatus(
-        name,
-        {
-            "max_connections": limits.max_connections or UNLIMITED,
-            "max_pending_requests": limits.max_pending_requests or UNLIMITED,
-            "max_requests": limits.max_requests or UNLIMITED,
+def _endpoints(cluster: LiveCluster, places: dict[Place, list[Pool]]) -> Iterable[Endpoint]:
+    """The endpoints of a cluster; of one that goes where requests say, those that it has gone to."""
+    if not isinstance(cluster.section.endpoints, OriginalDestination):
+        return cluster.known
+    return [pools[0].endpoint for (name, _, _), pools in places.items() if name == cluster.section.name]
+
+
+def _limits(limits: PoolLimits) -> dict[str, int]:
+    return {
+        "max_connections": limits.max_connections or UNLIMITED,
+        "max_pending_requests": limits.max_pending_requests or UNLIMITED,
+        "max_requests": limits.max_requests or UNLIMITED,
+        "max_retries": limits.max_retries or UNLIMITED,
+    }
+
+
+def _stats(load: ClusterLoad, limits: PoolLimits) -> dict[str, int]:
+    """A cluster's own numbers; those that are 0 are left out."""
+    used = {
+        "cx": (load.connections, limits.max_connections),
+        "rq_pending": (load.pending, limits.max_pending_requests),
+        "rq": (load.requests, limits.max_requests),
+        "rq_retry": (load.retries, limits.max_retries),
+    }
+    every = {
+        "upstream_cx_total": load.opened,
+        "upstream_cx_active": load.connections,
+        "upstream_cx_http1_total": load.http1_opened,
+        "upstream_cx_http2_total": load.http2_opened,
+        "upstream_cx_connect_fail": load.connect_failed,
+        "upstream_cx_connect_timeout": load.connect_timed_out,
+        "upstream_rq_total": load.granted,
+        "upstream_rq_active": load.requests,
+        "upstream_rq_pending_total": load.queued,
+        "upstream_rq_pending_active": load.pending,
+        "upstream_rq_retry": load.retried,
+        "upstream_rq_retry_success": load.recovered,
+        "upstream_rq_retry_limit_exceeded": load.exhausted,
+        "upstream_rq_timeout": load.timed_out,
+        "upstream_rq_per_try_timeout": load.try_timed_out,
+        **{
+            f"circuit_breakers.default.{name}_open": int(bool(most) and now >= most)
+            for name, (now, most) in used.items()
         },
-        [_host(cluster, endpoint) for endpoint in cluster.known],
-    )
+    }
+    return {name: value for name, value in every.items() if value}
 
 
-def _host(cluster: LiveCluster, endpoint: Endpoint) -> HostStatus:
+def _host(
+    cluster: LiveCluster, endpoint: Endpoint, here: Sequence[Pool], priorities: Mapping[tuple[str, int], int]
+) -> HostStatus:
     return HostStatus(
         endpoint.address,
         endpoint.port,
-        {"rq_active": cluster.active(endpoint)},
+        _host_stats(here),
         endpoint.weight,
         endpoint.locality,
         endpoint.workload,
         endpoint.identity,
-        cluster.is_up(endpoint),
+        [] if cluster.is_up(endpoint) else [EJECTED],
+        priorities.get((endpoint.address, endpoint.port), 0),
+        cluster.watch.warmth_percent(endpoint) if cluster.watch is not None else 100,
     )
 
 
+def _host_stats(here: Sequence[Pool]) -> dict[str, int]:
+    if not here:
+        return {}
+    tally = here[0].tally
+    every = {
+        "cx_active": sum(len(pool.connections) for pool in here),
+        "cx_connect_fail": tally.connect_failed,
+        "cx_total": tally.opened,
+        "rq_active": sum(pool.active for pool in here),
+        "rq_error": tally.erred,
+        "rq_pending_active": sum(pool.pending for pool in here),
+        "rq_success": tally.succeeded,
+        "rq_timeout": tally.timed_out,
+        "rq_total": tally.past + sum(one.requests for pool in here for one in pool.connections),
+    }
+    return {name: value for name, value in every.items() if value}
+
+
+# --- from several workers to one answer --------------------------------------------------------------------------------------
+
+
 def added(parts: Iterable[Sequence[ClusterStatus]]) -> list[ClusterStatus]:
-    """One answer from those of several workers: their endpoints are the same, their counts are added."""
+    """One answer from those of several workers: their endpoints are the same, their counts are added, their flags joined."""
     clusters: dict[str, ClusterStatus] = {}
     for part in parts:
         for status in part:
@@ -94,6 +178,10 @@ def added(parts: Iterable[Sequence[ClusterStatus]]) -> list[ClusterStatus]:
 
 
 def _add(known: ClusterStatus, other: ClusterStatus) -> None:
+    for name, value in other.stats.items():
+        before = known.stats.get(name, 0)
+        # A breaker is open where it is in any worker.
+        known.stats[name] = max(before, value) if name.endswith("_open") else before + value
     hosts = {(one.address, one.port): one for one in known.hosts}
     for host in other.hosts:
         same = hosts.get((host.address, host.port))
@@ -102,6 +190,10 @@ def _add(known: ClusterStatus, other: ClusterStatus) -> None:
             continue
         for name, value in host.stats.items():
             same.stats[name] = same.stats.get(name, 0) + value
+        same.flags = sorted({*same.flags, *host.flags})
+
+
+# --- the two forms -----------------------------------------------------------------------------------------------------------
 
 
 def as_json(statuses: Sequence[ClusterStatus]) -> dict[str, Any]:
@@ -120,23 +212,31 @@ def _cluster_json(status: ClusterStatus) -> dict[str, Any]:
 
 
 def _host_json(host: HostStatus) -> dict[str, Any]:
+    address = {"pipe": {"path": host.address}} if is_path(host.address) else None
     shown: dict[str, Any] = {
-        "address": {"socket_address": {"address": host.address, "port_value": host.port}},
-        "stats": [_stat(name, host.stats.get(name, 0)) for name in HOST_STATS],
-        "health_status": {"eds_health_status": "HEALTHY"} if host.healthy else {"failed_outlier_check": True},
+        "address": address or {"socket_address": {"address": host.address, "port_value": host.port}},
+        "stats": [
+            *(_stat(name, host.stats.get(name, 0)) for name in COUNTERS),
+            *({"type": "GAUGE", **_stat(name, host.stats.get(name, 0))} for name in GAUGES),
+        ],
+        "health_status": {**dict.fromkeys(host.flags, True), "eds_health_status": "HEALTHY"},
         "weight": host.weight,
         "locality": _locality(host.locality),
     }
+    if host.priority:
+        shown["priority"] = host.priority
     if host.hostname:
         shown["hostname"] = host.hostname
-    if host.identity:
-        shown["metadata"] = {"filter_metadata": {"weft": {"identity": host.identity}}}
+    ours: dict[str, object] = {"identity": host.identity} if host.identity else {}
+    if host.warmth < 100:
+        ours["warmup_percent"] = host.warmth
+    if ours:
+        shown["metadata"] = {"filter_metadata": {"weft": ours}}
     return shown
 
 
 def _stat(name: str, value: int) -> dict[str, str]:
-    shown = {"type": "GAUGE"} if name in GAUGES else {}
-    return {**shown, **({"value": str(value)} if value else {}), "name": name}
+    return {"value": str(value), "name": name} if value else {"name": name}
 
 
 def _locality(text: str) -> dict[str, str]:
@@ -152,19 +252,28 @@ def as_text(statuses: Sequence[ClusterStatus]) -> str:
 def _lines(status: ClusterStatus) -> Iterator[str]:
     name = status.name
     yield f"{name}::observability_name::{name}"
+    for rate in _RATES if status.ejects else ():
+        yield f"{name}::outlier::{rate}::{UNKNOWN_RATE}"
     for limit, value in status.limits.items():
         yield f"{name}::default_priority::{limit}::{value}"
     yield f"{name}::added_via_api::true"
     for host in status.hosts:
-        locality = _locality(host.locality)
-        facts = {
-            **{stat: host.stats.get(stat, 0) for stat in HOST_STATS},
-            "hostname": host.hostname,
-            "health_flags": "healthy" if host.healthy else "/failed_outlier_check",
-            "weight": host.weight,
-            **{part: locality.get(part, "") for part in ("region", "zone", "sub_zone")},
-            "canary": "false",
-            "priority": 0,
-        }
-        for fact, shown in facts.items():
-            yield f"{name}::{host.address}:{host.port}::{fact}::{shown}"
+        where = shown(host.address, host.port)
+        for fact, value in _facts(host).items():
+            yield f"{name}::{where}::{fact}::{value}"
+
+
+def _facts(host: HostStatus) -> dict[str, object]:
+    locality = _locality(host.locality)
+    return {
+        **{stat: host.stats.get(stat, 0) for stat in sorted((*COUNTERS, *GAUGES))},
+        "hostname": host.hostname,
+        "health_flags": "".join(f"/{flag}" for flag in host.flags) or "healthy",
+        "weight": host.weight,
+        **{part: locality.get(part, "") for part in ("region", "zone", "sub_zone")},
+        "canary": "false",
+        "priority": host.priority,
+        "success_rate": UNKNOWN_RATE,
+        "local_origin_success_rate": UNKNOWN_RATE,
+        **({"warmup_percent": host.warmth} if host.warmth < 100 else {}),
+    }

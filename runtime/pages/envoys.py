@@ -144,8 +144,15 @@ async def memory(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
     return json_answer(processes.memory([processes.own(), *asked.workers().values()]))
 
 
-async def logging(asked: Asked, request: ServiceRequest) -> ServiceResponse:
-    """Shows the loggers' levels; with parameters, sets them first, in all processes."""
+async def levels(_asked: Asked, request: ServiceRequest) -> ServiceResponse:
+    """The loggers' levels. Who wants to set them must ask with POST."""
+    if request.query:
+        return text_answer("levels are set with POST\n", status=405)
+    return text_answer(processes.as_text())
+
+
+async def set_levels(asked: Asked, request: ServiceRequest) -> ServiceResponse:
+    """Sets the loggers' levels as the parameters say, in all processes, and shows what they now are."""
     try:
         wanted = processes.wanted_levels(request.query)
     except processes.LevelError as error:

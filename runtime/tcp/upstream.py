@@ -13,7 +13,7 @@ from runtime.telemetry import Failure
 class TcpUpstream:
     """One connection, which is also its one stream. Owns its connect deadline and the bytes gathered since the last flush."""
 
-    __slots__ = ("_connecting", "_out", "capacity", "channel", "host", "local", "pool", "reused", "waiter")
+    __slots__ = ("_connecting", "_out", "capacity", "channel", "host", "local", "pool", "requests", "reused", "waiter")
 
     channel: Channel
 
@@ -22,6 +22,7 @@ class TcpUpstream:
         self.host = pool.host
         self.local = ""
         self.capacity = 0
+        self.requests = 0
         self.reused = False
         self.waiter: ExchangeSide | None = None
         self._out: list[bytes] = []
@@ -30,6 +31,7 @@ class TcpUpstream:
     def open(self, waiter: Waiter) -> None:
         """See UpstreamConnection."""
         self.capacity = 0
+        self.requests = 1
         self.waiter = waiter
         waiter.on_stream(self)
 

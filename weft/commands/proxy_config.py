@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -33,9 +34,11 @@ _FILTERS = {
 
 def _address(address: str | None, admin: str | None) -> str:
     if (address is None) == (admin is None):
-        raise click.UsageError("name one proxy's admin port: ADDRESS:PORT, as argument or with --admin")
+        raise click.UsageError(
+            "name one proxy's admin port: ADDRESS:PORT or a socket's path, as argument or with --admin"
+        )
     found = address or admin or ""
-    if ":" not in found:
+    if ":" not in found and not found.startswith("/"):
         return f"{found}:15000"
     return found
 
@@ -136,15 +139,20 @@ def bootstrap(address: str, wanted: Wanted, output: str) -> None:
 @command.command(
     "log",
     short_help="How much each part of the proxy says.",
-    epilog=ending("weft proxy-config log 127.0.0.1:15000 --level weft.proxy:debug"),
+    epilog=ending("weft proxy-config log /run/weft/admin.sock --level weft.proxy:debug"),
 )
 @_asking(output=False)
 @click.option("--level", metavar="LEVEL|NAME:LEVEL", multiple=True, help="Sets the level of all loggers, or of one.")
-def log(address: str, wanted: Wanted, level: tuple[str, ...]) -> None:
-    """How much each part of the proxy says; --level changes it, until the proxy ends."""
+@click.option("--token-file", type=click.Path(exists=True, dir_okay=False), help="The file that `admin_token` names.")
+def log(address: str, wanted: Wanted, level: tuple[str, ...], token_file: str | None) -> None:
+    """How much each part of the proxy says; --level changes it, until the proxy ends: over its Unix socket, or with its token."""
     del wanted
+    if not level:
+        click.echo(read_text(address, "/logging"), nl=False)
+        return
     query: dict[str, str] = {}
     for one in level:
         name, colon, value = one.rpartition(":")
         query[name if colon else "level"] = value
-    click.echo(read_text(address, "/logging", query, method="POST"), nl=False)
+    token = Path(token_file).read_text().strip() if token_file else ""
+    click.echo(read_text(address, "/logging", query, method="POST", token=token), nl=False)

@@ -21,12 +21,18 @@ def read_page(address: str, path: str, query: Mapping[str, str] | None = None) -
         raise click.ClickException(f"{address}{path} is not JSON: is this a proxy's admin port?") from None
 
 
-def read_text(address: str, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET") -> str:
-    """A page as text; raises ClickException with the proxy's own sentence where it refuses."""
+def read_text(
+    address: str, path: str, query: Mapping[str, str] | None = None, *, method: str = "GET", token: str = ""
+) -> str:
+    """A page as text; raises ClickException with the proxy's own sentence where it refuses. An address that begins with a slash is a Unix
+    socket's path; ``token`` is what pages that act want of who comes over a port."""
+    over_socket = address.startswith("/")
+    transport = httpx.HTTPTransport(uds=address if over_socket else None)
+    url = f"http://{'admin' if over_socket else address}{path}"
+    headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        reply = httpx.request(
-            method, f"http://{address}{path}", params=query, timeout=LIMIT_S, trust_env=False, follow_redirects=False
-        )
+        with httpx.Client(transport=transport, timeout=LIMIT_S, trust_env=False, follow_redirects=False) as client:
+            reply = client.request(method, url, params=query, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise click.ClickException(
             f"{address} does not answer ({error or type(error).__name__}); the admin port is `ports.admin` of the "

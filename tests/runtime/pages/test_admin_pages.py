@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from policies.head import Peer
 from policies.match import PathExact, PathPrefix
 from policies.traffic import DirectResponse
 from runtime.admin import ACTIONS, ADMIN, pages
@@ -23,7 +24,7 @@ from runtime.service import ServiceRequest
 from runtime.telemetry import MetricsSnapshot
 from runtime.telemetry.metrics import OwnSample
 from snapshot.index import Selector
-from tests.slices import PEER, cluster, gateway_listener, host_sections, route, slice_of, table
+from tests.slices import cluster, gateway_listener, host_sections, route, slice_of, table
 
 BOOTSTRAP = Bootstrap(Selector(), "", "", "", port_map={"80": 8080})
 
@@ -131,10 +132,12 @@ async def test_only_post_acts_and_never_for_another_site() -> None:
     handler = pages(ADMIN, None, ACTIONS)  # type: ignore[arg-type]
 
     async def ask(method: str, path: str, *headers: tuple[bytes, bytes]) -> int:
-        request = ServiceRequest(method, path, {}, list(headers), b"", PEER)
+        over_the_socket = Peer("", 0, "", 0)
+        request = ServiceRequest(method, path, {}, list(headers), b"", over_the_socket)
         return (await handler(request)).status
 
-    assert await ask("GET", "/logging") == 405
+    assert await ask("GET", "/logging") == 200
+    assert await ask("GET", "/quitquitquit") == 405
     assert await ask("POST", "/ready") == 405
     assert await ask("POST", "/logging", (b"origin", b"http://elsewhere.test")) == 403
     assert await ask("POST", "/logging") == 200
