@@ -1,86 +1,95 @@
 """``python -m benchmarks.hotswap``: 200 random edits of a mesh, compiled beforehand, published under load at 70 % of the machine's peak.
 
-Every reply is looked at: its status, the snapshot that it names, and two marks which that snapshot sets at different levels. A reply whose marks
-are not those of the snapshot that it names was made from two. WebSockets and gRPC streams on hosts that no edit touches stay open meanwhile.
+Three rows: one hop (a gateway), two (the gateway, mutual TLS, a sidecar), and two with Envoy as both engines. The peak is what wrk, which looks at
+nothing, gets on the same connections of the same way just before. Then every reply of an open loop is looked at: its status, the snapshots that
+its hops name, and the marks which those set (``judging``). WebSockets and gRPC streams on hosts that no edit touches stay open meanwhile.
+With trio the two hops are then upgraded in place and have their workers killed, each under the same load.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from benchmarks.certificates import make_certificates
-from benchmarks.edits import CALLS, CHAT, LOADED, NAME, Edited
-from benchmarks.hop import Hop
-from benchmarks.processes import LOAD_CORE, PROXY_CORE, Server, free_port
+from benchmarks.edits import APP, EDGE, FAR, NEAR, Edited
+from benchmarks.judging import Marks
+from benchmarks.load import wrk_result
+from benchmarks.mesh import RunningMesh, free_ports
+from benchmarks.paced import Seen
+from benchmarks.processes import LOAD_CORE
 from benchmarks.report import machine
-from benchmarks.slices import Publisher
-from benchmarks.streams import Origins, Streams
-from benchmarks.targets.nginx import start_origin
 from snapshot.index import Snapshot
 
-WEFT = (sys.executable, "-c", "from weft.cli import main; main()")
 CONNECTIONS = 64
 STREAMS = 10
 SHARE = 0.7
-PEAK_S = 4.0
+PEAK_S = 4
 PACE_S = 0.25
-
-SCRIPT = """
-local marks = {{ {marks} }}
-local threads = {{}}
-wrk.headers["Host"] = "{host}"
-function setup(thread) table.insert(threads, thread) end
-function init() refused = 0; mixed = 0; unknown = 0; seen = 0; last = "" end
-{delay}
-function response(status, headers)
-  if status ~= 200 then refused = refused + 1 return end
-  local stamp = headers["x-weft-snapshot"] or ""
-  local mark = marks[string.sub(stamp, -12)]
-  if mark == nil then unknown = unknown + 1
-  elseif headers["x-mark-route"] ~= mark or headers["x-mark-destination"] ~= mark then mixed = mixed + 1 end
-  if stamp ~= last then seen = seen + 1; last = stamp end
-end
-function done(summary)
-  local said = {{ refused = 0, mixed = 0, unknown = 0, seen = 0 }}
-  for _, thread in ipairs(threads) do for name, value in pairs(said) do said[name] = value + thread:get(name) end end
-  for name, value in pairs(said) do io.write(string.format("count %s %d\\n", name, value)) end
-end
-"""
+AROUND_S = 1.0
+"""How long the load runs before the first event and after the last."""
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """What the load saw: ``refused`` replies were not 200, ``mixed`` came from two snapshots, ``unknown`` named one that was never published."""
+Happened = TypeVar("Happened")
 
+
+class Way(msgspec.Struct, frozen=True):
+    """What is loaded: a host, the hops that its replies pass, and what serves them."""
+
+    name: str
+    host: str
+    hops: tuple[str, ...]
+    engine: str = "trio"
+
+
+WAYS = (
+    Way("one", NEAR, (EDGE,)),
+    Way("two", FAR, (APP, EDGE)),
+    Way("envoy", FAR, (APP, EDGE), "envoy"),
+)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An upgrade or a kill under load. ``failed`` requests got no reply or none of 200; ``late`` of them had been sent when the worker was gone
+    and another connection had to be made anyway. ``seconds`` until the next worker served."""
+
+    what: str
     requests: int
-    requests_per_s: float
-    broken: int
-    refused: int
-    mixed: int
-    unknown: int
-    changes: int
-    p99_ms: float
+    failed: int
+    late: int
+    wrong: int
+    seconds: float
+    longest_ms: float
 
 
-class Result(msgspec.Struct, frozen=True):
-    """A whole run."""
+class Row(msgspec.Struct, frozen=True):
+    """One way, measured. ``broken_streams`` are those that ended while releases were published."""
 
+    way: str
     publishes: int
     peak_per_s: float
     load: Seen
     streams: int
     messages: int
     broken_streams: list[str]
-    machine: str
+    events: list[Event]
+
+    @property
+    def faults(self) -> int:
+        """What may not be: while releases are published nothing, in an event what had been sent after a worker was gone."""
+        load = self.load
+        published = len(load.failed) + sum(map(len, load.refused.values())) + sum(load.wrong.values())
+        late = sum(event.late + event.wrong for event in self.events)
+        return published + len(self.broken_streams) + late
 
 
 def main() -> int:
@@ -88,157 +97,137 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hotswap", description=__doc__)
     parser.add_argument("--publishes", type=int, default=200, help="how many edits are published (200)")
     parser.add_argument("--seed", type=int, default=1, help="of the edits (1)")
+    parser.add_argument("--way", default="one,two,envoy", help="the rows, by commas (one,two,envoy)")
     parser.add_argument("--output", type=Path, default=Path("build") / "hotswap.json", help="the JSON file")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="weft-hotswap-") as name:
-        result = measure(Path(name), options.publishes, options.seed)
-    print(_table(result))
+    rows = [measure(way, options.publishes, options.seed) for way in WAYS if way.name in options.way.split(",")]
+    print(table(rows))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(msgspec.to_builtins(result), indent=2) + "\n")
-    load = result.load
-    return 1 if load.broken or load.refused or load.mixed or load.unknown or result.broken_streams else 0
+    written = {"rows": msgspec.to_builtins(rows), "machine": machine()}
+    options.output.write_text(json.dumps(written, indent=2) + "\n")
+    return 1 if any(row.faults for row in rows) else 0
 
 
-def measure(folder: Path, publishes: int, seed: int) -> Result:
+def measure(way: Way, publishes: int, seed: int, *, events: bool = True) -> Row:
     """Runs everything on loopback; raises RuntimeError where something does not start."""
-    ports = {name: free_port() for name in ("gateway", "load", "chat", "calls", "admin")}
-    edited = Edited(ports, seed)
-    print(f"compiling {publishes} edits", file=sys.stderr)
+    ports = free_ports()
+    edited = Edited(ports, seed, limits=way.engine == "trio")
     snapshots = [edited.snapshot(mark) for mark in range(publishes + 1)]
-    marks = {snapshot.digest[:12]: str(mark) for mark, snapshot in enumerate(snapshots)}
-    publisher = Publisher(folder)
-    publisher.publish(snapshots[0])
-    origins = Origins(ports["chat"], ports["calls"], streams=STREAMS)
-    origin = start_origin(Hop("origin", ports["load"], 0, make_certificates(folder)), folder)
-    proxy = _proxy(folder, ports, publisher)
-    try:
-        origin.wait_port(ports["load"])
-        proxy.wait_port(ports["gateway"])
-        _give_cores(proxy)
-        peak = _wrk(folder, ports["gateway"], marks, duration_s=PEAK_S, delay_ms=0).requests_per_s
-        wanted = peak * SHARE
-        delay_ms = _paced(folder, ports["gateway"], marks, wanted)
-        streams = Streams(ports["gateway"], CHAT, CALLS, each=STREAMS)
-        print(f"publishing under {wanted:.0f} requests/s, {SHARE:.0%} of {peak:.0f}", file=sys.stderr)
-        load = _publish(folder, ports["gateway"], marks, delay_ms, publisher, snapshots[1:])
+    marks = Marks(way.hops, tuple((one.digest, edited.marks(mark)) for mark, one in enumerate(snapshots)))
+    with (
+        tempfile.TemporaryDirectory(prefix="weft-hotswap-") as folder,
+        RunningMesh(Path(folder), ports, snapshots[0], engine=way.engine, streams=STREAMS) as mesh,
+    ):
+        peak = _peak(mesh.port, way.host)
+        load = Loading(mesh.port, way.host, peak * SHARE, marks)
+        streams = mesh.streams()
+        print(f"{way.name}: publishing under {peak * SHARE:.0f} requests/s, {SHARE:.0%} of {peak:.0f}", file=sys.stderr)
+        seen, _ = load.during(partial(_publish, mesh, snapshots[1:]))
         streams.close()
-    finally:
-        for server in (proxy, origin):
-            server.stop()
-        origins.close()
-    broken = streams.broken
-    return Result(publishes, round(peak), load, 2 * STREAMS, streams.messages, broken, machine())
+        happened = _events(mesh, way.hops, load) if events and len(way.hops) > 1 and way.engine == "trio" else []
+    return Row(way.name, publishes, round(peak), seen, 2 * STREAMS, streams.messages, streams.broken, happened)
 
 
-def _proxy(folder: Path, ports: dict[str, int], publisher: Publisher) -> Server:
-    bootstrap = folder / "gateway.toml"
-    bootstrap.write_text(
-        f'store = "{publisher.path}"\nroot = "{publisher.root}"\nstate = "state"\nstamp = true\nworkers = 1\n'
-        f'selector = {{name = "{NAME}", proxy = "ingress"}}\npoll_s = 0.05\n'
-        f"ports = {{admin = {ports['admin']}, outbound = -1, metrics = -1, merged_metrics = -1, readiness = -1}}\n"
-    )
-    command = [*WEFT, "proxy", "ingress", "--bootstrap", str(bootstrap)]
-    return Server(command, folder=folder, name="gateway", core=PROXY_CORE)
+def _peak(port: int, host: str) -> float:
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{PEAK_S}s", "--latency"]
+    command += ["-H", f"Host: {host}", f"http://127.0.0.1:{port}/"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    result = wrk_result(done.stdout)
+    if result.failed:
+        raise RuntimeError(f"requests failed while the peak was looked for:\n{done.stdout}")
+    return result.requests_per_s
 
 
-def _give_cores(proxy: Server) -> None:
-    """The worker on the proxies' core alone, the supervisor wherever there is room."""
-    supervisor, *workers = proxy.pids()
-    os.sched_setaffinity(supervisor, {PROXY_CORE, LOAD_CORE})
-    for worker in workers:
-        os.sched_setaffinity(worker, {PROXY_CORE})
+class Loading:
+    """The same load again and again: so many requests a second on as many connections as the peak had."""
+
+    def __init__(self, port: int, host: str, rate: float, marks: Marks) -> None:
+        self._command = ["taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "benchmarks.paced"]
+        self._command += [str(port), host, f"{rate:.1f}", "--connections", str(CONNECTIONS)]
+        self._marks = msgspec.json.encode(marks) + b"\n"
+
+    def during(self, what: Callable[[], Happened]) -> tuple[Seen, Happened]:
+        """Loads while something happens, and a second before and after; raises RuntimeError where the load itself ends."""
+        with subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdin is not None
+            process.stdin.write(self._marks)
+            process.stdin.flush()
+            try:
+                time.sleep(AROUND_S)
+                happened = what()
+                time.sleep(AROUND_S)
+                said, _ = process.communicate()
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise RuntimeError(f"the load ended with {process.returncode}")
+        return msgspec.json.decode(said, type=Seen), happened
 
 
-def _paced(folder: Path, port: int, marks: dict[str, str], wanted: float) -> float:
-    """The pause between a connection's requests at which about ``wanted`` come in a second; found by trying twice."""
-    delay_ms = CONNECTIONS / wanted * 1000
-    for _ in range(2):
-        found = _wrk(folder, port, marks, duration_s=2.0, delay_ms=delay_ms).requests_per_s
-        delay_ms = max(0.0, delay_ms + (CONNECTIONS / wanted - CONNECTIONS / found) * 1000)
-    return delay_ms
-
-
-def _publish(
-    folder: Path, port: int, marks: dict[str, str], delay_ms: float, publisher: Publisher, snapshots: list[Snapshot]
-) -> Seen:
-    """Publishes everything while the load runs, which then runs on for a second."""
-    duration_s = len(snapshots) * PACE_S + 3
-    load = _start_wrk(folder, port, marks, duration_s=duration_s, delay_ms=delay_ms)
-    begin = time.monotonic() + 1
+def _publish(mesh: RunningMesh, snapshots: Sequence[Snapshot]) -> None:
+    begin = time.monotonic()
     for number, snapshot in enumerate(snapshots):
         time.sleep(max(0.0, begin + number * PACE_S - time.monotonic()))
-        publisher.publish(snapshot)
-    if load.poll() is not None:
-        raise RuntimeError("the load ended before everything was published: the machine is too busy")
-    return _seen(load.communicate()[0])
+        mesh.publish(snapshot)
 
 
-def _wrk(folder: Path, port: int, marks: dict[str, str], *, duration_s: float, delay_ms: float) -> Seen:
-    return _seen(_start_wrk(folder, port, marks, duration_s=duration_s, delay_ms=delay_ms).communicate()[0])
+def _events(mesh: RunningMesh, hops: Sequence[str], load: Loading) -> list[Event]:
+    found = []
+    for hop in hops:
+        seen, took = load.during(partial(mesh.upgrade, hop))
+        found.append(_event(f"upgrade of {hop}", seen, 0.0, took))
+    for hop in hops:
+        seen, (gone, again) = load.during(partial(mesh.kill_worker, hop))
+        found.append(_event(f"worker of {hop} killed", seen, gone, again - gone))
+    return found
 
 
-def _start_wrk(
-    folder: Path, port: int, marks: dict[str, str], *, duration_s: float, delay_ms: float
-) -> subprocess.Popen[str]:
-    script = folder / "look.lua"
-    known = ", ".join(f'["{digest}"] = "{mark}"' for digest, mark in marks.items())
-    # wrk waits whole milliseconds; what is between two of them is a share of requests that wait the longer one.
-    whole, share = int(delay_ms), delay_ms - int(delay_ms)
-    pause = f"function delay() return math.random() < {share:.3f} and {whole + 1} or {whole} end" if delay_ms else ""
-    script.write_text(SCRIPT.format(marks=known, host=LOADED, delay=pause))
-    command = [
-        "taskset",
-        "-c",
-        str(LOAD_CORE),
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{round(duration_s)}s",
-        "--latency",
+def _event(what: str, seen: Seen, gone: float, seconds: float) -> Event:
+    sent = [at for at, _ in seen.failed] + [at for times in seen.refused.values() for at in times]
+    late = sum(at > gone for at in sent)
+    return Event(what, seen.requests, len(sent), late, sum(seen.wrong.values()), round(seconds, 2), seen.longest_ms)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as columns, and the events below."""
+    lines: list[tuple[str, list[str]]] = [
+        ("", [row.way for row in rows]),
+        ("publishes", [f"{row.publishes}" for row in rows]),
+        ("peak, requests/s", [f"{row.peak_per_s:.0f}" for row in rows]),
+        ("load, requests/s", [f"{row.load.rate:.0f} ({row.load.rate / row.peak_per_s:.1%})" for row in rows]),
+        ("requests, all looked at", [f"{row.load.requests}" for row in rows]),
+        ("times that a hop named another", ["+".join(map(str, row.load.changes)) for row in rows]),
+        ("without a whole reply", [f"{len(row.load.failed)}" for row in rows]),
+        ("not answered 200", [f"{sum(map(len, row.load.refused.values()))}" for row in rows]),
+        ("mixed, unknown or stale", [f"{sum(row.load.wrong.values())}" for row in rows]),
+        ("p50, p99, longest in ms", [_times(row.load) for row in rows]),
+        ("streams, messages", [f"{row.streams}, {row.messages}" for row in rows]),
+        ("streams broken", [f"{len(row.broken_streams)}" for row in rows]),
     ]
-    command += ["-s", str(script), f"http://127.0.0.1:{port}/"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    width = max(len(name) for name, _ in lines)
+    shown = [f"{name:<{width}}" + "".join(f"{value:>20}" for value in values) for name, values in lines]
+    shown += [f"{row.way}: {event.what}: {_told(event)}" for row in rows for event in row.events]
+    shown += [f"{row.way}: {problem}" for row in rows for problem in _problems(row)]
+    return "\n".join([*shown, f"machine: {machine()}"])
 
 
-def _seen(output: str) -> Seen:
-    counts = {name: int(count) for name, count in re.findall(r"^count (\w+) (\d+)$", output, re.MULTILINE)}
-    requests = re.search(r"(\d+) requests in ", output)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    slow = re.search(r"^\s+99%\s+([\d.]+)(us|ms|s)\s*$", output, re.MULTILINE)
-    if not requests or not rate or not slow or not counts:
-        raise RuntimeError(f"wrk said nothing useful:\n{output}")
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
-    return Seen(
-        requests=int(requests.group(1)),
-        requests_per_s=float(rate.group(1)),
-        broken=sum(int(one) for one in errors.groups()) if errors else 0,
-        refused=counts["refused"],
-        mixed=counts["mixed"],
-        unknown=counts["unknown"],
-        changes=counts["seen"],
-        p99_ms=float(slow.group(1)) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[slow.group(2)],
+def _times(seen: Seen) -> str:
+    return f"{seen.p50_ms:.1f} {seen.p99_ms:.1f} {seen.longest_ms:.0f}"
+
+
+def _told(event: Event) -> str:
+    return (
+        f"{event.failed} of {event.requests} requests failed, {event.late} of them sent afterwards, {event.wrong} wrong;"
+        f" the next worker served after {event.seconds:.2f} s, longest answer {event.longest_ms:.0f} ms"
     )
 
 
-def _table(result: Result) -> str:
-    load = result.load
-    rows = (
-        ("publishes", f"{result.publishes}"),
-        ("peak of this machine", f"{result.peak_per_s:.0f} requests/s"),
-        ("load", f"{load.requests_per_s:.0f} requests/s ({load.requests_per_s / result.peak_per_s:.0%})"),
-        ("requests, all looked at", f"{load.requests}"),
-        ("times that the named snapshot changed", f"{load.changes}"),
-        ("connections broken", f"{load.broken}"),
-        ("not answered 200", f"{load.refused}"),
-        ("from two snapshots", f"{load.mixed}"),
-        ("from none that was published", f"{load.unknown}"),
-        ("p99", f"{load.p99_ms:.1f} ms"),
-        ("streams, messages", f"{result.streams}, {result.messages}"),
-        ("streams broken", f"{len(result.broken_streams)} {'; '.join(result.broken_streams[:3])}".rstrip()),
-        ("machine", result.machine),
-    )
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+def _problems(row: Row) -> list[str]:
+    """What went wrong, in words; a few of each kind."""
+    found = [*row.broken_streams[:3], *(why for _, why in row.load.failed[:3])]
+    found += [f"{len(times)} answered {status}" for status, times in row.load.refused.items()]
+    return found + [f"{count} {verdict}" for verdict, count in row.load.wrong.items()]
 
 
 if __name__ == "__main__":

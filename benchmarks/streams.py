@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+# Read when it is imported: else it says on the standard error stream that it looks on while other processes are started.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import grpc
 

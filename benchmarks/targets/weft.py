@@ -5,19 +5,14 @@ The CPU that counts is the supervisor's and the worker's together. The control p
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 from benchmarks.certificates import IDENTITY, TRUST_DOMAIN
+from benchmarks.control import WEFT, Control
 from benchmarks.hop import Hop
-from benchmarks.processes import LOAD_CORE, PROXY_CORE, Server, free_port
+from benchmarks.processes import PROXY_CORE, Server, free_port
 from benchmarks.slices import SLOT, Publisher, sections_of, snapshot_of
 from benchmarks.works import HOST
-from runtime.control import state
-
-WEFT = (sys.executable, "-c", "from weft.cli import main; main()")
-CONTROL_START_S = 20.0
 
 
 class Weft:
@@ -26,7 +21,7 @@ class Weft:
     def __init__(self, engine: str = "trio") -> None:
         self.name = "weft" if engine == "trio" else f"weft-{engine}"
         self._engine = engine
-        self._control: tuple[Server, int, Path] | None = None
+        self._control: Control | None = None
         self.publishers: dict[str, Publisher] = {}
         self.admin: dict[str, int] = {}
 
@@ -58,7 +53,7 @@ class Weft:
     def close(self) -> None:
         """Stops the control plane, where one was started."""
         if self._control:
-            self._control[0].stop()
+            self._control.stop()
             self._control = None
 
     def _bootstrap(self, hop: Hop, home: Path, folder: Path) -> str:
@@ -71,13 +66,9 @@ class Weft:
             f'engine = "{self._engine}"',
         ]
         if hop.tls_in or (hop.tls_out and not hop.origin):
-            _, port, ledger = self._started(folder)
-            token = home / "token"
-            opened = state.open_existing(ledger, now=time.time())
-            token.write_text(opened.ledger.create_token(IDENTITY, now=time.time(), ttl_s=300, uses=1))
-            (home / "control-ca.pem").write_bytes(opened.authority.bundle)
-            opened.ledger.close()
-            lines += [f'control = "https://127.0.0.1:{port}"', 'control_ca = "control-ca.pem"', 'join_token = "token"']
+            if self._control is None:
+                self._control = Control(folder, TRUST_DOMAIN)
+            lines += self._control.admit(IDENTITY, home)
         lines += ["[selector]", 'name = "bench"', "[ports]"]
         self.admin[hop.name] = free_port()
         lines += [
@@ -89,13 +80,3 @@ class Weft:
         ]
         lines += ["[services]", f'"{HOST}:80" = "127.0.0.1:{hop.port}"']
         return "\n".join(lines) + "\n"
-
-    def _started(self, folder: Path) -> tuple[Server, int, Path]:
-        if self._control is None:
-            port, home = free_port(), folder / "control"
-            command = [*WEFT, "control", "--state", str(home), "--store", str(folder / "unused-store")]
-            command += ["--listen", f"127.0.0.1:{port}", "--monitoring", "127.0.0.1:0", "--trust-domain", TRUST_DOMAIN]
-            server = Server(command, folder=folder, name="control", core=LOAD_CORE)
-            server.wait_port(port)
-            self._control = (server, port, home)
-        return self._control
