@@ -47,19 +47,6 @@ class PoolKey(NamedTuple):
     preface: bytes = b""
 
 
-class ClusterLoad:
-    """What a cluster's pools use together."""
-
-    __slots__ = ("connections", "pending", "requests", "retries")
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.pending = 0
-        self.requests = 0
-        self.retries = 0
-    requests: int
-
-
 class UpstreamConnection(Sink, Protocol):
     """A connection in a pool, of any version. It tells its pool: ``on_ready``, ``on_connect_failed``, ``on_closed``, ``on_stream_done``.
 
