@@ -96,7 +96,6 @@ class LiveCluster:
         """Whether an endpoint is healthy, as far as anybody knows."""
         return self.watch is None or self.watch.is_up(endpoint)
 
-    def beyond(self, tried: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     def priorities(self) -> dict[tuple[str, int], int]:
         """The endpoints that are only asked where others are not up, by how many groups come before theirs."""
         return {
@@ -107,6 +106,7 @@ class LiveCluster:
             if number
         }
 
+    def beyond(self, tried: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
         """See Live."""
         for level in self._levels:
             endpoints = tuple(endpoint for part in level for endpoint in part.endpoints)

@@ -55,6 +55,7 @@ class UpstreamConnection(Sink, Protocol):
 
     channel: Channel
     capacity: int
+    requests: int
 
     def open(self, waiter: Waiter) -> None:
         """Gives the waiter a stream, by ``Waiter.on_stream``. Only called where ``capacity`` is positive."""
@@ -77,7 +78,6 @@ class Pool:
         "_races",
         "_retired",
         "active",
-        "tally",
         "cluster",
         "connections",
         "endpoint",
@@ -88,6 +88,7 @@ class Pool:
         "limits",
         "load",
         "plane",
+        "tally",
     )
 
     def __init__(
@@ -95,7 +96,6 @@ class Pool:
         plane: Plane,
         key: PoolKey,
         cluster: Cluster,
-        self.tally = tally
         endpoint: Endpoint,
         *,
         load: ClusterLoad,
@@ -106,6 +106,7 @@ class Pool:
         self.use(cluster)
         self.endpoint = endpoint
         self.load = load
+        self.tally = tally
         self.host = shown(key.address, key.port)
         self.active = 0
         self.connections: set[UpstreamConnection] = set()
@@ -118,11 +119,6 @@ class Pool:
 
     def use(self, cluster: Cluster) -> None:
         """Takes the cluster's settings of another generation: limits and idle time may differ, what the key holds does not."""
-    @property
-    def pending(self) -> int:
-        """How many wait for a stream."""
-        return len(self._pending)
-
         self.cluster = cluster
         self.limits: PoolLimits = cluster.limits
         self.idle_s = cluster.limits.idle_timeout_ms / 1000 or NEVER
@@ -132,6 +128,11 @@ class Pool:
     def unused(self) -> bool:
         """Whether nobody has a stream of it, or waits for one."""
         return not self.active and not self._pending
+
+    @property
+    def pending(self) -> int:
+        """How many wait for a stream."""
+        return len(self._pending)
 
     # --- asking --------------------------------------------------------------------------------------------------------------
 
@@ -169,7 +170,6 @@ class Pool:
         if full and self.key.protocol == "tcp":
             # A tunnel never gives its connection back, so there is nothing to wait for.
             self._overflow(waiter, "upstream_cx_overflow")
-        load.queued += 1
             return
         may_connect = not full or not self.connections
         # Envoy counts a request that a new connection will carry as pending, too.
@@ -180,6 +180,7 @@ class Pool:
             self._count("upstream_cx_overflow")
         self._pending.append(waiter)
         load.pending += 1
+        load.queued += 1
         if may_connect and self._lacks_connections():
             self._connect()
 
@@ -196,8 +197,6 @@ class Pool:
         return bool(self._pending) and self._connecting < enough
 
     def abandon(self, waiter: Waiter) -> None:
-        self.load.opened += 1
-        self.tally.opened += 1
         """The waiter waits no more."""
         try:
             self._pending.remove(waiter)
@@ -208,6 +207,8 @@ class Pool:
     # --- connecting ----------------------------------------------------------------------------------------------------------
 
     def _connect(self) -> None:
+        self.load.opened += 1
+        self.tally.opened += 1
         if self.endpoint.others:
             if not Race(self, (self.key.address, *self.endpoint.others)).start():
                 self._fail_one(Failure.CONNECT_FAILED, "no address can be reached")
@@ -274,10 +275,6 @@ class Pool:
             sock.close()
             raise MaterialError("malformed", str(error)) from None
 
-        if self.key.protocol == "http2":
-            self.load.http2_opened += 1
-        elif self.key.protocol == "http1":
-            self.load.http1_opened += 1
     def on_ready(self, connection: UpstreamConnection) -> None:
         """A connection is open (and, with TLS, vetted), or has capacity again."""
         if self._races and (race := self._races.pop(connection, None)) is not None:
@@ -287,28 +284,32 @@ class Pool:
     def on_connected(self) -> None:
         """A connection attempt has succeeded; ``on_ready`` follows."""
         self._connecting -= 1
+        if self.key.protocol == "http2":
+            self.load.http2_opened += 1
+        elif self.key.protocol == "http1":
+            self.load.http1_opened += 1
         self.plane.instruments.add("weft_connections_total", "upstream")
 
     def on_connect_failed(self, connection: UpstreamConnection, error: OSError) -> None:
         """A connection attempt has failed: the oldest waiter hears of it."""
         self._connecting -= 1
-            self.load.connect_timed_out += failure is Failure.CONNECT_TIMEOUT
         self._forget(connection)
         if self._races and (race := self._races.pop(connection, None)) is not None and race.failed(connection):
             return
         if isinstance(error, UpstreamRefusedError):
             failure = Failure.UPSTREAM_IDENTITY
-        self.load.connect_failed += 1
-        self.tally.connect_failed += 1
         elif isinstance(error, TlsFailedError):
             failure = Failure.UPSTREAM_TLS
         else:
             failure = Failure.CONNECT_TIMEOUT if error.errno == errno.ETIMEDOUT else Failure.CONNECT_FAILED
+            self.load.connect_timed_out += failure is Failure.CONNECT_TIMEOUT
         if failure in (Failure.UPSTREAM_IDENTITY, Failure.UPSTREAM_TLS):
             self.plane.instruments.add("weft_handshake_failed_total", "upstream", failure.value)
         self._fail_one(failure, error.strerror or str(error))
 
     def _fail_one(self, failure: Failure, reason: str) -> None:
+        self.load.connect_failed += 1
+        self.tally.connect_failed += 1
         if self._pending:
             waiter = self._pending.popleft()
             self.load.pending -= 1
@@ -328,7 +329,6 @@ class Pool:
 
     def on_closed(self, connection: UpstreamConnection) -> None:
         """An open connection is gone; its streams have been told and counted off."""
-            self.tally.past += connection.requests
         self._forget(connection)
         self._free.pop(connection, None)
         if self._lacks_connections():
@@ -338,6 +338,7 @@ class Pool:
         if connection in self.connections:
             self.connections.remove(connection)
             self.load.connections -= 1
+            self.tally.past += connection.requests
             if self._ages and connection in self._ages:
                 self._ages.pop(connection).end()
 
@@ -363,9 +364,7 @@ class Pool:
         self._retired = True
         self._free.clear()
         for connection in list(self.connections):
-        self._retired: list[Pool] = []
             connection.retire()
-        self._tallies: dict[Place, EndpointTally] = {}
 
 
 class Pools:
@@ -374,7 +373,9 @@ class Pools:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._pools: dict[PoolKey, Pool] = {}
+        self._retired: list[Pool] = []
         self._loads: dict[str, ClusterLoad] = {}
+        self._tallies: dict[Place, EndpointTally] = {}
 
     def get(self, cluster: Cluster, endpoint: Endpoint, protocol: str, preface: bytes = b"") -> Pool:
         """The pool to an endpoint of a cluster, as that cluster now is."""
@@ -385,6 +386,15 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             load, tally = self.load_of(cluster.name), self.tally_of(cluster.name, endpoint)
+            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load=load, tally=tally)
+        pool.endpoint = endpoint
+        pool.use(cluster)
+        return pool
+
+    def load_of(self, cluster: str) -> ClusterLoad:
+        """What a cluster's pools use together."""
+        return self._loads.setdefault(cluster, ClusterLoad())
+
     def tally_of(self, cluster: str, endpoint: Endpoint) -> EndpointTally:
         """What a cluster counts of one endpoint."""
         return self._tallies.setdefault((cluster, endpoint.address, endpoint.port), EndpointTally())
@@ -401,15 +411,6 @@ class Pools:
         for pool in (*self._pools.values(), *self._retired):
             found.setdefault((pool.key.cluster, pool.key.address, pool.key.port), []).append(pool)
         return found
-
-            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load=load, tally=tally)
-        pool.endpoint = endpoint
-        pool.use(cluster)
-        return pool
-
-    def load_of(self, cluster: str) -> ClusterLoad:
-        """What a cluster's pools use together."""
-        return self._loads.setdefault(cluster, ClusterLoad())
 
     def keep(self, uses: Callable[[PoolKey], bool]) -> None:
         """Retires every pool that is not used any more."""
