@@ -150,7 +150,7 @@ class Exchange:
         if reply is not None:
             self.reply(reply)
             return
-        self.forwarded = forwarded_head(self.head, self.plan, self.destination, tells_path=self.chain.rules.tells_path)
+        self.forwarded = forwarded_head(self.head, self.plan, self.destination)
         if self.forwarded is not self.head:
             self.endpoint = rehashed(self)
         if self.downstream.complete:
