@@ -38,6 +38,7 @@ from snapshot.section import (
     ServerTls,
     ServicePort,
     TcpChain,
+    UndeclaredPort,
     UnixSocket,
 )
 
@@ -208,7 +209,7 @@ class Acceptor:
 def _logical_port(listener: Listener, real: int) -> int:
     """Policies name the port of the slice; the bootstrap may have mapped it to another."""
     bind = listener.bind
-    return real if isinstance(bind, ProxyPort | ServicePort | UnixSocket) else bind.port
+    return real if isinstance(bind, ProxyPort | ServicePort | UndeclaredPort | UnixSocket) else bind.port
 
 
 def _speaks_first(listener: Listener) -> bool:

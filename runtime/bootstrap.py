@@ -15,7 +15,16 @@ import msgspec
 from policies.balancing import labelled_locality
 from runtime.toml_file import keys_of, sentence
 from snapshot.index import Selector
-from snapshot.section import AddressPort, Bind, GatewayPort, ProxyPort, ServicePort, UnixSocket, WorkloadPort
+from snapshot.section import (
+    AddressPort,
+    Bind,
+    GatewayPort,
+    ProxyPort,
+    ServicePort,
+    UndeclaredPort,
+    UnixSocket,
+    WorkloadPort,
+)
 
 
 class BootstrapError(Exception):
@@ -98,6 +107,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return _split(given) if given else (where, port)
             case UnixSocket(path):
                 return path, 0
+            case UndeclaredPort():
+                return None
 
 
 def load(path: Path) -> Bootstrap:

@@ -88,7 +88,7 @@ class Generation:
         self._by_address: dict[tuple[str, int], str] = {}
         self._plans: dict[tuple[object, ...], Plan] = {}
         self._plane = plane
-        self.interception = Interception(prepared) if live.bootstrap.interception != "none" else None
+        self.interception = Interception(prepared, live.bootstrap) if live.bootstrap.interception != "none" else None
 
     @property
     def serves_http2(self) -> bool:

@@ -1,10 +1,12 @@
 """Transparent interception: the kernel redirects connections to two ports of ours, and still knows where each was going.
 
-    15006, inbound   by the port that was asked for: the workload's listener for it; no other port is served
+    15006, inbound   by the port that was asked for: the workload's listener for it, else the one for undeclared ports; then on to the address
+                     that the client meant
     15001, outbound  by address and port: the service with this address; else by port: HTTP by its Host; else where it was going anyway
 
 Rules of nftables (or iptables) with ``redirect`` do the first part; they must leave alone what the proxy itself sends, for example by its group.
-A connection that nobody redirected has no such destination: on 15001 it is the explicit proxy's, on 15006 it is refused.
+A connection that nobody redirected has no such destination: on 15001 it is the explicit proxy's, on 15006 it is refused. So is one that was
+redirected on its way to one of these ports: it could only come back.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -20,13 +23,27 @@ from policies.source import SourceRef
 from policies.traffic import Destination
 from runtime.bootstrap import Bootstrap
 from snapshot.prepared import PreparedSlice, prepare_chain
-from snapshot.section import FilterChain, HttpChain, Listener, ServicePort, TcpChain, WorkloadPort
+from snapshot.section import (
+    ApplicationEndpoint,
+    Cluster,
+    FilterChain,
+    HttpChain,
+    Listener,
+    OriginalDestination,
+    ServicePort,
+    TcpChain,
+    UndeclaredPort,
+    WorkloadPort,
+)
 
 _SO_ORIGINAL_DST = 80
 """Of netfilter, for both families; sockets' own constants do not have it."""
 
 OUTBOUND = "virtualOutbound"
 PASSTHROUGH = "PassthroughCluster"
+INBOUND_SOURCES = ("127.0.0.6", "::6")
+"""From where the application is called that a client meant; rules leave such connections alone (Istio's addresses)."""
+
 Target = tuple[str, int]
 
 
@@ -64,24 +81,45 @@ def _has_ipv6() -> bool:
         return False
 
 
+@cache
+def inbound_sources() -> tuple[str, ...]:
+    """Those of INBOUND_SOURCES that this machine can call from: ``::6`` only where somebody gave it to an interface."""
+    four, six = INBOUND_SOURCES
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind((six, 0))
+    except OSError:
+        return (four,)
+    return (four, six)
+
+
+def inbound_source(address: str) -> str:
+    """From where an application at this address is called; "" leaves it to the kernel."""
+    six = ":" in address
+    return next((one for one in inbound_sources() if (":" in one) == six), "")
+
+
 class Interception:
     """Who takes a redirected connection, by where it was going. Made once per generation."""
 
-    def __init__(self, prepared: PreparedSlice) -> None:
+    def __init__(self, prepared: PreparedSlice, bootstrap: Bootstrap) -> None:
+        self._own = (bootstrap.ports.inbound, bootstrap.ports.outbound)
         self._inbound: dict[int, str] = {}
         self._outbound: dict[Target, str] = {}
         self._networks: list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int, str]] = []
         self._by_port: dict[int, str] = {}
         for listener in prepared.listeners.values():
             match listener.bind:
-                case WorkloadPort(port):
-                    self._inbound[port] = listener.name
+                case WorkloadPort(port) | UndeclaredPort(port):
+                    self._inbound.setdefault(port, listener.name)
                 case ServicePort("", port):
                     self._by_port[port] = listener.name
                 case ServicePort(_, port):
                     self._add(listener, port)
                 case _:
                     pass
+        # The smallest block that an address is in decides, as routes do.
+        self._networks.sort(key=lambda one: -one[0].prefixlen)
 
     def _add(self, listener: Listener, port: int) -> None:
         for address in listener.addresses:
@@ -94,7 +132,9 @@ class Interception:
         """The name of the listener, "" where nobody takes it."""
         address, port = target
         if direction == "inbound":
-            return self._inbound.get(port, "")
+            return "" if port in self._own else self._inbound.get(port) or self._inbound.get(0, "")
+        if port == self._own[1]:
+            return ""
         found = self._outbound.get(target)
         if found is None and self._networks:
             going = ipaddress.ip_address(address)
@@ -104,7 +144,10 @@ class Interception:
 
 def intercepting(prepared: PreparedSlice) -> PreparedSlice:
     """The slice with a listener for each port that only the kernel's redirection leads to: HTTP finds its way by Host, other bytes go where
-    they were going, or nowhere, as the slice's policy for unknown destinations has it. The one for port 0 takes all other ports."""
+    they were going, or nowhere, as the slice's policy for unknown destinations has it. The one for port 0 takes all other ports.
+
+    An application of which no Sidecar says where it listens is called where the client meant.
+    """
     own = prepared.tables.get(OUTBOUND)
     if own is None:
         return prepared
@@ -117,7 +160,16 @@ def intercepting(prepared: PreparedSlice) -> PreparedSlice:
     for listener in made:
         for chain in listener.chains:
             chains[listener.name, chain.name] = prepare_chain(listener, chain, prepared.tables, prepared.policies)
-    return msgspec.structs.replace(prepared, listeners=listeners, chains=chains)
+    redirected = {f"{one.name}||" for one in prepared.listeners.values() if isinstance(one.bind, WorkloadPort)}
+    clusters = {name: _meant(one) if name in redirected else one for name, one in prepared.clusters.items()}
+    return msgspec.structs.replace(prepared, listeners=listeners, chains=chains, clusters=clusters)
+
+
+def _meant(cluster: Cluster) -> Cluster:
+    source = cluster.endpoints
+    if not isinstance(source, ApplicationEndpoint) or source != ApplicationEndpoint(source.port):
+        return cluster
+    return msgspec.structs.replace(cluster, endpoints=OriginalDestination(inbound=True))
 
 
 def _listener(port: int, table: str, source: SourceRef, *, anywhere: bool) -> Listener:

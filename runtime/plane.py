@@ -60,7 +60,8 @@ class Plane:
     """The shared state. Owns the set of open downstream connections and the parked tasks' nursery; ``generation`` is replaced by swap alone.
 
     The machines are what speaks each protocol (``http1``, ``http2``, ``tcp``) on each side; runtime/machines.py names them all. ``stamp`` adds
-    x-weft-snapshot to every reply. ``source_ip`` is what outgoing loopback connections are bound to ("" leaves it to the kernel).
+    x-weft-snapshot to every reply. ``source_ip`` is what outgoing loopback connections are bound to, the workload's own, so that on one machine each
+    workload is told apart by its address ("" leaves it to the kernel).
     """
 
     __slots__ = (

@@ -62,7 +62,14 @@ class UnixSocket(msgspec.Struct, frozen=True, tag="unix"):
     path: str
 
 
-Bind = WorkloadPort | GatewayPort | ServicePort | ProxyPort | AddressPort | UnixSocket
+class UndeclaredPort(msgspec.Struct, frozen=True, tag="undeclared", omit_defaults=True):
+    """Inbound: a port of the workload that no service declares; 0 is every one of which nothing else is said. Nobody comes here but by the
+    kernel's redirection."""
+
+    port: int = 0
+
+
+Bind = WorkloadPort | GatewayPort | ServicePort | ProxyPort | AddressPort | UnixSocket | UndeclaredPort
 
 
 # --- listeners ---------------------------------------------------------------------------------------------------------------
@@ -270,18 +277,26 @@ class RegisteredEndpoints(msgspec.Struct, frozen=True, tag="registered", omit_de
 
 
 class ApplicationEndpoint(msgspec.Struct, frozen=True, tag="application", omit_defaults=True):
-    """The application behind this sidecar: the bootstrap says at which address it listens (default 127.0.0.1), on this port.
+    """The application behind this sidecar: the bootstrap says at which address it listens (default 127.0.0.1), on this port; but a
+    connection that the kernel redirected goes on to the address that the client meant (Istio since 1.10).
 
-    ``exposed`` says that it listens on the workload's own address instead; ``path`` is a Unix socket and stands for all of that.
+    ``exposed`` says that it listens on the workload's own address instead, ``loopback`` that it listens where the bootstrap says, however the
+    connection came; ``path`` is a Unix socket and stands for all of that.
     """
 
     port: int
     exposed: bool = False
     path: str = ""
+    loopback: bool = False
 
 
-class OriginalDestination(msgspec.Struct, frozen=True, tag="original"):
-    """Where the connection, or the explicit-proxy request, was going. The clusters PassthroughCluster and InboundPassthroughCluster."""
+class OriginalDestination(msgspec.Struct, frozen=True, tag="original", omit_defaults=True):
+    """Where the connection, or the explicit-proxy request, was going. The clusters PassthroughCluster and InboundPassthroughCluster.
+
+    ``inbound`` says that this is the application beside the proxy: it is called from an address that no rule redirects (127.0.0.6, Istio's).
+    """
+
+    inbound: bool = False
 
 
 EndpointSource = StaticEndpoints | DnsEndpoints | RegisteredEndpoints | ApplicationEndpoint | OriginalDestination

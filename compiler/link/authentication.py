@@ -32,6 +32,14 @@ def effective_mode(mesh: Mesh, namespace: str, labels: Labels, port: int) -> str
     return peer_mode(mesh, namespace, labels, port)[0]
 
 
+def ports_apart(mesh: Mesh, namespace: str, labels: Labels) -> tuple[int, ...]:
+    """The container ports for which a workload's own policy says a mode of their own, ascending."""
+    if namespace == mesh.config.root_namespace:
+        return ()
+    policy = _oldest(mesh, namespace, labels)
+    return tuple(port for port, mode in policy.ports if mode != "UNSET") if policy is not None else ()
+
+
 def _oldest(mesh: Mesh, namespace: str, labels: Labels | None) -> PeerAuthentication | None:
     """The first policy of a namespace: without a selector where ``labels`` is None, else one whose selector these labels satisfy."""
     for policy in mesh.peer_authentications:

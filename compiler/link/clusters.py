@@ -35,6 +35,14 @@ from snapshot.section import (
 
 TLS_MODE_LABEL = ("security.istio.io/tlsMode", "istio")
 PASSTHROUGH = Cluster("PassthroughCluster", ServiceName("", "PassthroughCluster", ""), OriginalDestination(), ())
+INBOUND_PASSTHROUGH = Cluster(
+    "InboundPassthroughCluster",
+    ServiceName("", "InboundPassthroughCluster", ""),
+    OriginalDestination(inbound=True),
+    (),
+    protocol="same",
+    balance="round_robin",
+)
 
 
 def build_cluster(

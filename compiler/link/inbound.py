@@ -1,11 +1,14 @@
-"""What a sidecar accepts: a listener per target port of the services that select its workload, or per ingress of its Sidecar."""
+"""What a sidecar accepts: a listener per target port of the services that select its workload, or per ingress of its Sidecar; and, where
+connections are intercepted, what comes to other ports."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
-from compiler.link.authentication import peer_mode
-from compiler.link.clusters import pool_limits, target_port
+from compiler.link.authentication import peer_mode, ports_apart
+from compiler.link.clusters import INBOUND_PASSTHROUGH, pool_limits, target_port
 from compiler.link.draft import virtual_host_sections
 from compiler.link.limits import Limited, limits_on, with_limits
 from compiler.link.server_tls import downstream_tls
@@ -33,6 +36,7 @@ from snapshot.section import (
     Section,
     ServiceName,
     TcpChain,
+    UndeclaredPort,
     VirtualHost,
     WorkloadPort,
 )
@@ -58,9 +62,25 @@ class Accepted(msgspec.Struct, frozen=True):
 def inbound(mesh: Mesh, workload: Workload, sidecar: Sidecar | None, policies: str) -> list[Section]:
     """All inbound sections of a workload: of what its Sidecar lists, or else of the services that it stands behind."""
     sections: list[Section] = []
-    for port in accepted_ports(mesh, workload, sidecar):
+    accepted = accepted_ports(mesh, workload, sidecar)
+    for port in accepted:
         sections += _port(mesh, workload, port, policies)
-    return sections
+    return [*sections, *_undeclared(mesh, workload, policies, {port.number for port in accepted})]
+
+
+def _undeclared(mesh: Mesh, workload: Workload, policies: str, declared: set[int]) -> Iterator[Section]:
+    """What becomes of connections to other ports: under the workload's policies they go on to where they were going (Istio)."""
+    # The mesh's source, and not the workload's: then workloads under the same policies have these sections in common.
+    cluster, source = INBOUND_PASSTHROUGH, mesh.source
+    yield cluster
+    yield RouteTable(cluster.name, source, unmatched=cluster.name)
+    for number in (0, *ports_apart(mesh, workload.meta.namespace, workload.labels)):
+        if number in declared:
+            continue
+        mode, told = peer_mode(mesh, workload.meta.namespace, workload.labels, number)
+        port = Accepted(number, AUTO, UndeclaredPort(number), ApplicationEndpoint(number), cluster.service, 0, source)
+        chains = _chains(port, cluster.name, cluster.name, mode, told, policies)
+        yield Listener(f"undeclared|{number}", source, "inbound", port.bind, "auto", chains)
 
 
 def accepted_ports(mesh: Mesh, workload: Workload, sidecar: Sidecar | None) -> list[Accepted]:

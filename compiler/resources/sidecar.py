@@ -143,10 +143,13 @@ def _ingress(listener: Cursor) -> IngressListener:
 
 
 def _endpoint(written: str, port: int) -> ApplicationEndpoint:
-    """Where an ingress leads: the same port of the application where nothing is written; 0.0.0.0 stands for the workload's own address."""
+    """Where an ingress leads: the same port of the application where nothing, or no address, is written; 0.0.0.0 stands for the workload's own."""
     if not written:
         return ApplicationEndpoint(port)
     if written.startswith(_UNIX):
         return ApplicationEndpoint(0, path=written.removeprefix(_UNIX))
     host, _, number = written.rpartition(":")
-    return ApplicationEndpoint(int(number), exposed=host not in _APPLICATION)
+    if not host and int(number) == port:
+        return ApplicationEndpoint(port)
+    local = host in _APPLICATION
+    return ApplicationEndpoint(int(number), exposed=not local, loopback=local)

@@ -11,6 +11,7 @@ from runtime.balance.shares import Level, Share, shares
 from runtime.endpoints import LiveData, endpoints_of
 from runtime.http.pool import Pool, PoolKey
 from runtime.http.proxied import ProxiedPools
+from runtime.interception import inbound_source
 from runtime.pacing import paced
 from runtime.telemetry import RequestSeries
 from snapshot.decision import Spread, weighed
@@ -201,6 +202,9 @@ class LiveCluster:
     def _pools_to(self, endpoint: Endpoint, protocol: str) -> Pool:
         pools, version = self._plane.pools, self.section.proxy_protocol
         if not version:
+            source = self.section.endpoints
+            if isinstance(source, OriginalDestination) and source.inbound:
+                return pools.get(self.section, endpoint, protocol, source=inbound_source(endpoint.address))
             return pools.get(self.section, endpoint, protocol)
         # It takes a Pool's orders, and has one for each client.
         proxied = ProxiedPools(

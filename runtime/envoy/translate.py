@@ -25,7 +25,7 @@ from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.routes import Use, route_configuration, use_of
 from runtime.envoy.secrets import wanted
 from snapshot.prepared import PreparedSlice
-from snapshot.section import Cluster, HttpChain, Listener, RegisteredEndpoints
+from snapshot.section import Cluster, HttpChain, Listener, OriginalDestination, RegisteredEndpoints
 
 
 class Translated(msgspec.Struct, frozen=True):
@@ -59,6 +59,7 @@ def translate(prepared: PreparedSlice, place: Placement) -> Translated:
     clusters = [
         problems.collect(partial(cluster, one, prepared.proxy, place), _source(one))
         for one in prepared.clusters.values()
+        if place.bootstrap.interception != "none" or one.endpoints != OriginalDestination(inbound=True)
     ]
     problems.require_none()
     return Translated(

@@ -37,7 +37,8 @@ Place = tuple[str, str, int]
 
 
 class PoolKey(NamedTuple):
-    """What must be equal for two requests to share connections. ``preface`` is what these begin with, before any TLS."""
+    """What must be equal for two requests to share connections. ``preface`` is what these begin with, before any TLS; ``source`` is the address
+    that they come from, "" where that is nobody's wish."""
 
     cluster: str
     address: str
@@ -45,6 +46,7 @@ class PoolKey(NamedTuple):
     protocol: str
     tls: UpstreamTls | None
     preface: bytes = b""
+    source: str = ""
 
 
 class UpstreamConnection(Sink, Protocol):
@@ -229,7 +231,8 @@ class Pool:
 
     def _dial(self, address: str, race: Race | None) -> UpstreamConnection:
         """Sets out for an address; raises MaterialError or OSError."""
-        sock = open_socket(address, self.key.port, self.plane.source_ip, self.limits.keep_alive)
+        source = self.key.source or (self.plane.source_ip if address.startswith("127.") else "")
+        sock = open_socket(address, self.key.port, source, self.limits.keep_alive)
         connection = self.plane.upstream_machines[self.key.protocol](self)
         connection.channel = self._channel(sock, connection)
         connection.channel.preface = self.key.preface
@@ -377,12 +380,12 @@ class Pools:
         self._loads: dict[str, ClusterLoad] = {}
         self._tallies: dict[Place, EndpointTally] = {}
 
-    def get(self, cluster: Cluster, endpoint: Endpoint, protocol: str, preface: bytes = b"") -> Pool:
+    def get(self, cluster: Cluster, endpoint: Endpoint, protocol: str, preface: bytes = b"", source: str = "") -> Pool:
         """The pool to an endpoint of a cluster, as that cluster now is."""
         tls = cluster.tls
         if isinstance(tls, MeshUpstream) and tls.auto and not endpoint.mesh:
             tls = None
-        key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls, preface)
+        key = PoolKey(cluster.name, endpoint.address, endpoint.port, protocol, tls, preface, source)
         pool = self._pools.get(key)
         if pool is None:
             load, tally = self.load_of(cluster.name), self.tally_of(cluster.name, endpoint)
@@ -441,11 +444,7 @@ class Pools:
 
 
 def open_socket(address: str, port: int, source_ip: str, keep_alive: KeepAlive | None = None) -> socket.socket:
-    """A non-blocking socket whose connection is under way; raises OSError where it cannot even start.
-
-    Loopback destinations are called from ``source_ip``, the workload's own loopback address, so that on one machine
-    each workload is told apart by its address.
-    """
+    """A non-blocking socket whose connection is under way, from ``source_ip`` where one is given; raises OSError where it cannot even start."""
     family = family_of(address)
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -453,7 +452,7 @@ def open_socket(address: str, port: int, source_ip: str, keep_alive: KeepAlive |
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if keep_alive is not None and family != socket.AF_UNIX:
             _keep_alive(sock, keep_alive)
-        if source_ip and address.startswith("127."):
+        if source_ip:
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source_ip, 0))
         code = sock.connect_ex(target_of(address, port))

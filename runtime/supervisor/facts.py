@@ -15,6 +15,7 @@ from snapshot.section import (
     MeshTls,
     MeshUpstream,
     Proxy,
+    UndeclaredPort,
     WorkloadPort,
 )
 
@@ -66,7 +67,8 @@ def read_facts(slice_: Slice) -> SliceFacts:
             proxy = section
         elif isinstance(section, Listener):
             listeners.append(section)
-            mesh = mesh or any(isinstance(chain.tls, MeshTls) for chain in section.chains)
+            declared = not isinstance(section.bind, UndeclaredPort)
+            mesh = mesh or (declared and any(isinstance(chain.tls, MeshTls) for chain in section.chains))
         elif isinstance(section, Cluster):
             if isinstance(section.endpoints, DnsEndpoints):
                 names.update(section.endpoints.names)

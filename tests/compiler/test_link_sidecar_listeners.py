@@ -302,8 +302,10 @@ def test_an_ingress_on_a_services_target_port_keeps_the_services_name() -> None:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("127.0.0.1:7070", ApplicationEndpoint(7070)),
-        ('"[::1]:7070"', ApplicationEndpoint(7070)),
+        ("127.0.0.1:7070", ApplicationEndpoint(7070, loopback=True)),
+        ('"[::1]:7070"', ApplicationEndpoint(7070, loopback=True)),
+        ('":9080"', ApplicationEndpoint(9080)),
+        ('":7070"', ApplicationEndpoint(7070, exposed=True)),
         ("0.0.0.0:7070", ApplicationEndpoint(7070, exposed=True)),
         ('"[::]:7070"', ApplicationEndpoint(7070, exposed=True)),
         ("unix:///run/app.sock", ApplicationEndpoint(0, path="/run/app.sock")),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,11 +15,10 @@ from snapshot.index import Selector
 from snapshot.section import HttpChain, TcpChain
 from snapshot.store_directory import DirectoryStore
 from tests.compiler.compiled import compiled
+from tests.namespaces import Namespace, require_namespaces, wire
 from tests.stores import release_mesh, signing_keys
 
-ROOT = Path(__file__).parents[2]
 WEFT = (sys.executable, "-c", "from weft.cli import main; main()")
-ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 GROUP = "1337"
 """What processes of this group send is not redirected."""
 
@@ -85,20 +81,27 @@ class Greet(socketserver.BaseRequestHandler):
 kind, host, port, name = sys.argv[1:]
 made = http.server.ThreadingHTTPServer if kind == "http" else socketserver.ThreadingTCPServer
 made.allow_reuse_address = True
+made.server_bind = socketserver.TCPServer.server_bind  # HTTPServer's asks the DNS for its own name.
 server = made((host, int(port)), Say if kind == "http" else Greet); server.name = name
 server.serve_forever()
 """
 
 
 def prepared_sidecar() -> Interception:
-    return Interception(intercepting(compiled(MESH).slice("sidecar/shop/app")))
+    return Interception(intercepting(compiled(MESH).slice("sidecar/shop/app")), BOOTSTRAP)
+
+
+BOOTSTRAP = Bootstrap(Selector(), "", "", "", interception="redirect")
 
 
 @pytest.mark.parametrize(
     ("direction", "target", "listener"),
     [
         ("inbound", (POD, 8080), "inbound|8080"),
-        ("inbound", (POD, 81), ""),
+        ("inbound", (POD, 81), "undeclared|0"),
+        ("inbound", (POD, 15006), ""),
+        ("inbound", (POD, 15001), ""),
+        ("outbound", ("192.0.2.1", 15001), ""),
         ("outbound", ("10.96.0.10", 9080), "ratings.test:9080"),
         ("outbound", ("10.96.1.77", 6000), "database.test:6000"),
         ("outbound", ("10.96.1.77", 6001), "intercepted|0"),
@@ -124,76 +127,18 @@ def test_what_nobody_knows_goes_on_or_nowhere_as_the_policy_says() -> None:
 
 def test_a_proxy_that_does_not_intercept_binds_nothing_for_it() -> None:
     assert redirected_to(Bootstrap(Selector(), "", "", "")) == {}
-    bound = redirected_to(Bootstrap(Selector(), "", "", "", interception="redirect"))
+    bound = redirected_to(BOOTSTRAP)
     assert ("0.0.0.0", 15006) in bound["inbound"]
-
-
-class Namespace:
-    """A network namespace, held by a process that sleeps. Owns what was started in it."""
-
-    def __init__(self) -> None:
-        self._holder = subprocess.Popen(["unshare", "-n", "sleep", "300"])
-        self.started = [self._holder]
-        self.pid = self._holder.pid
-        deadline = time.monotonic() + 5
-        own = Path("/proc/self/ns/net").readlink()
-        while Path(f"/proc/{self.pid}/ns/net").readlink() == own:
-            assert time.monotonic() < deadline, "no namespace"
-            time.sleep(0.01)
-        self.run("ip", "link", "set", "lo", "up")
-
-    def run(self, *command: str, check: bool = True) -> str:
-        entered = ["nsenter", "-t", str(self.pid), "-n", *command]
-        done = subprocess.run(entered, capture_output=True, text=True, check=False, timeout=20, env=ENVIRONMENT)
-        if check and done.returncode:
-            pytest.fail(f"{' '.join(command)}: {done.stderr}")
-        return done.stdout
-
-    def start(self, *command: str, log: Path | None = None) -> None:
-        entered = ["nsenter", "-t", str(self.pid), "-n", *command]
-        with (log or Path(os.devnull)).open("wb") as out:
-            self.started.append(subprocess.Popen(entered, stderr=out, cwd=ROOT, env=ENVIRONMENT))
-
-    def end(self) -> None:
-        for process in reversed(self.started):
-            process.kill()
-            process.wait()
-
-
-def _missing() -> str:
-    """Why this machine cannot redirect, "" where it can."""
-    for tool in ("nft", "ip", "nsenter", "unshare", "setpriv", "curl"):
-        if shutil.which(tool, path=ENVIRONMENT["PATH"]) is None:
-            return f"{tool} is not installed"
-    if os.geteuid():
-        return "network namespaces need root here"
-    probe = [
-        "unshare",
-        "-n",
-        "sh",
-        "-c",
-        "nft add table inet probe && nft add chain inet probe c '{ type nat hook output priority 0; }'",
-    ]
-    done = subprocess.run(probe, capture_output=True, text=True, check=False, env=ENVIRONMENT)
-    return f"the kernel has no nat for nft: {done.stderr.strip().splitlines()[0]}" if done.returncode else ""
 
 
 @pytest.fixture(scope="module")
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespace, Namespace]]:
     """A pod's namespace with a sidecar and its application, and a peer's beside it."""
-    missing = _missing()
-    if missing:
-        if os.environ.get("WEFT_REQUIRE_ALL") == "1" and "installed" in missing:
-            pytest.fail(missing)
-        pytest.skip(missing)
+    require_namespaces()
     folder = tmp_path_factory.mktemp("pod")
     inside, peer = Namespace(), Namespace()
     try:
-        inside.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", str(peer.pid))
-        for namespace, address in ((inside, POD), (peer, PEER)):
-            namespace.run("ip", "addr", "add", f"{address}/24", "dev", "eth0")
-            namespace.run("ip", "link", "set", "eth0", "up")
-        inside.run("ip", "route", "add", "default", "via", PEER)
+        wire(inside, POD, peer, PEER)
         (folder / "rules.nft").write_text(RULES)
         inside.run("nft", "-f", str(folder / "rules.nft"))
         for kind, host, port, name in (
@@ -202,8 +147,12 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespace, N
             ("http", PEER, 80, "web"),
         ):
             peer.start(sys.executable, "-c", SERVERS, kind, host, str(port), name)
-        for kind, port, name in (("http", 8080, "application"), ("http", 81, "unknown")):
-            inside.start(sys.executable, "-c", SERVERS, kind, "127.0.0.1", str(port), name)
+        for host, port, name in (
+            ("0.0.0.0", 8080, "application"),
+            (POD, 81, "undeclared"),
+            ("127.0.0.1", 82, "private"),
+        ):
+            inside.start(sys.executable, "-c", SERVERS, "http", host, str(port), name)
         _start_sidecar(inside, folder)
         yield inside, peer
     finally:
@@ -271,9 +220,22 @@ def test_what_comes_in_reaches_the_application_through_the_sidecar(pod: tuple[Na
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("port", [81, 15006])
-def test_ports_that_no_service_declares_are_closed(pod: tuple[Namespace, Namespace], port: int) -> None:
-    assert curl(pod[1], f"http://{POD}:{port}/") == ""
+def test_what_comes_to_a_port_that_no_service_declares_goes_on_to_where_it_was_going(
+    pod: tuple[Namespace, Namespace],
+) -> None:
+    reply = curl(pod[1], f"http://{POD}:81/")
+    assert ("x-weft-snapshot: app=" in reply, reply.endswith(f"undeclared {POD}:81")) == (True, True), reply
+
+
+@pytest.mark.integration
+def test_what_listens_on_loopback_alone_is_not_reached_from_outside(pod: tuple[Namespace, Namespace]) -> None:
+    assert "503 Service Unavailable" in curl(pod[1], f"http://{POD}:82/")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("port", [15001, 15006])
+def test_a_call_to_the_proxys_own_ports_is_refused(pod: tuple[Namespace, Namespace], port: int) -> None:
+    assert [curl(one, f"http://{POD}:{port}/") for one in pod] == ["", ""]
 
 
 @pytest.mark.integration
