@@ -96,7 +96,6 @@ KINDS_NOT_CARRIED = (
     "Telemetry",
     "WasmPlugin",
     "TrafficExtension",
-    "RequestAuthentication",
     "UDPRoute",
     "XBackendTrafficPolicy",
 )
@@ -219,6 +218,13 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.rules[].from[].source.(ipBlocks|notIpBlocks|remoteIpBlocks|notRemoteIpBlocks)[]
         spec.rules[].to[].operation.(hosts|notHosts|ports|notPorts|methods|notMethods|paths|notPaths)[]
         spec.rules[].when[].(key|values[]|notValues[])
+    """),
+    "RequestAuthentication": paths("""
+        spec.selector.matchLabels{} spec.(targetRef|targetRefs[]).(group|kind|name|namespace)
+        spec.jwtRules[].(issuer|audiences[]|jwks|jwksUri|jwks_uri|timeout|forwardOriginalToken)
+        spec.jwtRules[].(fromHeaders[].name|fromHeaders[].prefix|fromParams[]|fromCookies[])
+        spec.jwtRules[].(outputPayloadToHeader|outputClaimToHeaders[].header|outputClaimToHeaders[].claim)
+        spec.jwtRules[].(spaceDelimitedClaims[]|presence)
     """),
     "RateLimit": paths("""
         spec.targetRefs[].(group|kind|name|sectionName) spec.(status|responseHeaders)

@@ -117,6 +117,7 @@ def both(root: HttpMatch, leaf: HttpMatch) -> HttpMatch:
     asked, more = leaf.match, root.match
     named = {(header.name, header.invert) for header in asked.headers}
     queried = {parameter.name for parameter in asked.query}
+    claimed = {(claim.path, claim.invert) for claim in asked.claims}
     match = RouteMatch(
         path=asked.path or more.path,
         method=asked.method or more.method,
@@ -124,6 +125,7 @@ def both(root: HttpMatch, leaf: HttpMatch) -> HttpMatch:
         authority=asked.authority or more.authority,
         headers=(*asked.headers, *(one for one in more.headers if (one.name, one.invert) not in named)),
         query=(*asked.query, *(one for one in more.query if one.name not in queried)),
+        claims=(*asked.claims, *(one for one in more.claims if (one.path, one.invert) not in claimed)),
     )
     scope = Scope(
         port=leaf.scope.port or root.scope.port,

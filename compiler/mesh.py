@@ -34,6 +34,7 @@ from compiler.resources.security import AccessRule, PeerAuthentication
 from compiler.resources.service_entry import ServiceEntry
 from compiler.resources.sidecar import Sidecar
 from compiler.resources.virtual_service import VirtualService
+from compiler.resources.token_policy import TokenPolicy
 from compiler.resources.written import WORKLOAD_KINDS, PodTemplate, Written, pod_template, written
 from policies.limits import RateLimit
 from policies.source import SourceRef
@@ -131,6 +132,7 @@ class Mesh:
         self._written: dict[str, list[Written]] = {}
         self._outside = outside
         self._gateway_workloads = gateway_workloads if outside is None else outside.gateways
+        self.token_policies = resources.all(TokenPolicy)
 
     def is_asked_about(self, meta: Meta) -> bool:
         """Whether findings about a resource are asked for; those about others come from their own namespace's part of the mesh."""

@@ -73,6 +73,12 @@ def _authorization_policy(broken: Broken) -> dict[str, Value]:
     return {**scope, "action": "DENY", "rules": [{}]}
 
 
+def _request_authentication(broken: Broken) -> dict[str, Value]:
+    """Refuses every token where the policy is about, in the whole namespace where that cannot be read: nobody has the keys of this issuer."""
+    scope = next((found for field in _SELECTORS if (found := broken.either(field))), {})
+    return {**scope, "jwtRules": [{"issuer": NOWHERE}]}
+
+
 def _peer_authentication(broken: Broken) -> dict[str, Value]:
     return {**broken.optional("selector"), "mtls": {"mode": "STRICT"}}
 
@@ -202,6 +208,7 @@ FORMS: dict[str, Callable[[Broken], dict[str, Value]]] = {
     "ServiceEntry": _service_entry,
     "Gateway": _gateway,
     "AuthorizationPolicy": _authorization_policy,
+    "RequestAuthentication": _request_authentication,
     "PeerAuthentication": _peer_authentication,
     **dict.fromkeys(("HTTPRoute", "GRPCRoute"), _http_route),
     "Sidecar": _sidecar,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from policies.head import Peer, Principal, RequestHead
+from policies.head import Peer, Principal, RequestHead, TokenIdentity
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
@@ -115,22 +115,23 @@ def _header(name: bytes) -> Attribute:
     return read
 
 
-def _claim(path: tuple[str, ...]) -> Attribute:
-    def read(asked: Asked) -> Values:
-        token = asked.principal.token
-        value: object = token.claims if token else None
-        for step in path:
-            value = value.get(step) if isinstance(value, dict) else None
-        if isinstance(value, str):
-            return [value]
-        return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+def claim_values(token: TokenIdentity | None, path: tuple[str, ...]) -> list[str]:
+    """The texts of one claim of a token, by the steps that lead to it: one, those of a list, or none."""
+    value: object = token.claims if token else None
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, str):
+        return [value]
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
-    return read
+
+def _claim(path: tuple[str, ...]) -> Attribute:
+    return lambda asked: claim_values(asked.principal.token, path)
 
 
 def _request_principal(asked: Asked) -> Values:
     token = asked.principal.token
-    return [f"{token.issuer}/{token.subject}"] if token else []
+    return [f"{token.issuer}/{token.subject}"] if token and token.issuer and token.subject else []
 
 
 def _presenter(asked: Asked) -> Values:

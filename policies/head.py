@@ -6,7 +6,11 @@ lower-case, values trimmed of optional white space, order and repetition as rece
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
+
+from policies.tokens import TokenRule
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -65,21 +69,37 @@ class Peer(msgspec.Struct, frozen=True, gc=False):
     intercepted: bool = False
 
 
+class TokenPlace(NamedTuple):
+    """Where a request carries a token: ``kind`` is ``header``, ``parameter`` or ``cookie``; ``number`` counts those of one name."""
+
+    kind: str
+    name: str
+    number: int = 0
+
+
 class TokenIdentity(msgspec.Struct, frozen=True):
-    """The verified JWT of a request: issuer and subject joined as Istio's request principal does, and the claims."""
+    """The verified JWT of a request: issuer, subject and audiences, and the claims.
+
+    ``payload`` is the claims as they were signed (base64url); ``rule`` took the token, from ``place``.
+    """
 
     issuer: str
     subject: str
     audiences: tuple[str, ...]
     claims: dict[str, object]
+    payload: str = ""
+    rule: TokenRule | None = None
+    place: TokenPlace | None = None
 
 
 class Principal(msgspec.Struct, frozen=True, gc=False):
-    """Who a request is from: the connection's peer and, where a token was verified, its bearer.
+    """Who a request is from: the connection's peer and, where a token was verified, its bearer. ``further`` are the tokens of other rules that
+    came with it.
 
-    ``failure`` is the reason why a presented credential was refused; such a request must be answered 401.
+    ``failure`` is the reason why a presented credential was refused; such a request must be answered 401, or 403 where it is meant for others.
     """
 
     identity: str = ""
     token: TokenIdentity | None = None
     failure: str = ""
+    further: tuple[TokenIdentity, ...] = ()

@@ -83,6 +83,14 @@ class QueryMatch(msgspec.Struct, frozen=True):
     match: StringMatch
 
 
+class ClaimMatch(msgspec.Struct, frozen=True):
+    """One claim of the request's token, by the steps that lead to it; of a list any item. ``invert`` is true where nothing of it matches."""
+
+    path: tuple[str, ...]
+    match: StringMatch
+    invert: bool = False
+
+
 class RouteMatch(msgspec.Struct, frozen=True, omit_defaults=True):
     """Everything that one route asks of a request; all parts must hold. What only the link knows (gateways, ports, source labels) is gone."""
 
@@ -92,3 +100,4 @@ class RouteMatch(msgspec.Struct, frozen=True, omit_defaults=True):
     authority: StringMatch | None = None
     headers: tuple[HeaderMatch, ...] = ()
     query: tuple[QueryMatch, ...] = ()
+    claims: tuple[ClaimMatch, ...] = ()

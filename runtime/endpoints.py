@@ -8,6 +8,7 @@ from typing import assert_never
 import msgspec
 
 from runtime.bootstrap import Bootstrap
+from runtime.token_keys import TokenKeys
 from snapshot.live import RegisteredWorkload, Registry, Resolved
 from snapshot.section import (
     ApplicationEndpoint,
@@ -32,13 +33,14 @@ MAX_HELD = 4096
 class LiveData(msgspec.Struct):
     """What fills the slots of a slice on this machine now: the registered workloads by namespace, what DNS says by (host, port).
 
-    ``held`` are the last endpoints of clusters that keep them when all have gone.
+    ``held`` are the last endpoints of clusters that keep them when all have gone. ``tokens`` has the keys that tokens are checked by.
     """
 
     bootstrap: Bootstrap
     workloads: dict[str, list[RegisteredWorkload]] = {}
     names: dict[tuple[str, int], tuple[str, ...]] = {}
     held: dict[tuple[str, EndpointSource, UpstreamTls | None], tuple[Endpoint, ...]] = {}
+    tokens: TokenKeys = msgspec.field(default_factory=TokenKeys)
 
     def with_registry(self, registry: Registry) -> None:
         """Takes in the registered workloads."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from policies.head import Peer, RequestHead
+from policies.head import Peer, Principal, RequestHead
+from policies.proxy_headers import USUAL, ProxyHeaders
 from policies.traffic import Destination
 from runtime.balance.cluster import LiveCluster
 from runtime.endpoints import LiveData
@@ -22,7 +23,7 @@ from runtime.lane.wheel import NEVER, slack
 from runtime.telemetry import RequestSeries, WorkloadFacts
 from runtime.telemetry.labels import facts_of_workload
 from runtime.tls.contexts import TlsMaterial
-from snapshot.authenticate import authenticate
+from snapshot.authenticate import ANONYMOUS
 from snapshot.decide import decide, target_port
 from snapshot.decision import Decision, Spread
 from snapshot.prepared import PreparedChain, PreparedSlice
@@ -37,17 +38,24 @@ MAX_PLANS = 4096
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
     """A decision, ready to be carried out. ``as_is``: neither rewrite nor edit at route level changes the request. ``plain``: besides,
-    it has no deadline, is not mirrored and does not go where the request itself says."""
+    it has no deadline, is not mirrored and does not go where the request itself says. ``principal`` is who the request is from, where a token says
+    that."""
 
     decision: Decision
     as_is: bool
     plain: bool
+    principal: Principal = ANONYMOUS
 
 
 def _plain(decision: Decision, *, as_is: bool) -> bool:
     return (
         as_is and not decision.timeout_ms and not decision.passthrough and not decision.mirrors and not decision.limits
     )
+
+
+def _connected(peer: Peer) -> Principal:
+    """Who a request is from where no token is asked for."""
+    return Principal(identity=peer.identity) if peer.identity else ANONYMOUS
 
 
 class Chain:
@@ -124,24 +132,38 @@ class Generation:
         key = (chain.key, peer.identity, head.method, head.authority, head.path)
         plan = self._plans.get(key)
         if plan is None:
-            decision = self._connect(chain, head, peer) if head.method == "CONNECT" else self._decide(chain, head, peer)
-            changed = decision.path is not None or decision.authority is not None or decision.matched is not None
-            as_is = not decision.request_edits and not changed
-            asked = any(one.cluster and self.goes_where_asked(one.cluster) for one in decision.destinations)
-            plan = Plan(decision, as_is=as_is, plain=not asked and _plain(decision, as_is=as_is))
-            if decision.cacheable:
+        plan = self._plans.get((chain.key, peer.identity, head.method, head.authority, head.path))
+        return plan if plan is not None else self.kept(chain, head, peer, _connected(peer))
+
+    def plan_for(self, chain: Chain, head: RequestHead, peer: Peer, principal: Principal) -> Plan:
+        """As ``plan``, for a request of which is known already who it is from."""
+        del principal
+        return self.plan(chain, head, peer)
+
+    def kept(self, chain: Chain, head: RequestHead, peer: Peer, principal: Principal) -> Plan:
+        """The plan for a request that is let in to be decided, kept where it holds for others."""
+            decide_it = self._connect if head.method == "CONNECT" else self.decided
+            plan = self.made(decide_it(chain, head, peer, principal))
+            if plan.decision.cacheable:
                 if len(self._plans) >= MAX_PLANS:
                     self._plans.clear()
                 self._plans[key] = plan
         return plan
 
-    def _decide(self, chain: Chain, head: RequestHead, peer: Peer) -> Decision:
-        principal = authenticate(self.prepared, head, peer, {}, 0.0)
+    def made(self, decision: Decision) -> Plan:
+        """A decision, ready to be carried out."""
+        changed = decision.path is not None or decision.authority is not None or decision.matched is not None
+        as_is = not decision.request_edits and not changed
+        asked = any(one.cluster and self.goes_where_asked(one.cluster) for one in decision.destinations)
+        return Plan(decision, as_is=as_is, plain=not asked and _plain(decision, as_is=as_is))
+
+    def decided(self, chain: Chain, head: RequestHead, peer: Peer, principal: Principal) -> Decision:
+        """What the slice says about a request of a principal."""
         return decide(self.prepared, chain.prepared, head, peer, principal)
 
-    def _connect(self, chain: Chain, head: RequestHead, peer: Peer) -> Decision:
+    def _connect(self, chain: Chain, head: RequestHead, peer: Peer, principal: Principal) -> Decision:
         """CONNECT goes where a request for / would go, or, for a port that has no HTTP routes, to the cluster of that host and port."""
-        decision = self._decide(chain, msgspec.structs.replace(head, path="/"), peer)
+        decision = self.decided(chain, msgspec.structs.replace(head, path="/"), peer, principal)
         unrouted = decision.passthrough or (decision.reply is not None and decision.reply.flag == "NR")
         name = self._by_address.get((head.host, target_port(head)))
         if unrouted and name is not None:

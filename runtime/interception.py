@@ -159,7 +159,9 @@ def intercepting(prepared: PreparedSlice) -> PreparedSlice:
     chains = dict(prepared.chains)
     for listener in made:
         for chain in listener.chains:
-            chains[listener.name, chain.name] = prepare_chain(listener, chain, prepared.tables, prepared.policies)
+            chains[listener.name, chain.name] = prepare_chain(
+                listener, chain, prepared.tables, prepared.policies, prepared.tokens
+            )
     redirected = {f"{one.name}||" for one in prepared.listeners.values() if isinstance(one.bind, WorkloadPort)}
     clusters = {name: _meant(one) if name in redirected else one for name, one in prepared.clusters.items()}
     return msgspec.structs.replace(prepared, listeners=listeners, chains=chains, clusters=clusters)

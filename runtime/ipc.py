@@ -24,7 +24,7 @@ import trio
 from policies.limits import RateLimit
 from runtime.bootstrap import Bootstrap
 from snapshot.index import Slice, SliceEntry, SliceIndex, slice_blobs
-from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 
 MAX_FRAME_BYTES = 64 * 1024 * 1024
 """No frame is larger; a larger one ends the connection."""
@@ -86,7 +86,7 @@ class Abandon(msgspec.Struct, frozen=True, tag="abandon"):
 
 class LiveUpdate(msgspec.Struct, frozen=True, tag="live", omit_defaults=True):
     """Live data that changed; None is unchanged. ``levels`` says how much which logger tells. ``leaving`` asks clients to leave with each
-    reply; ``closed`` are the sockets (``address:port``) on which nothing is accepted any more."""
+    reply; ``closed`` are the sockets (``address:port``) on which nothing is accepted any more; ``keys`` are those that check tokens."""
 
     registry: Registry | None = None
     resolved: tuple[Resolved, ...] | None = None
@@ -95,6 +95,7 @@ class LiveUpdate(msgspec.Struct, frozen=True, tag="live", omit_defaults=True):
     levels: dict[str, str] | None = None
     leaving: bool | None = None
     closed: tuple[str, ...] | None = None
+    keys: tuple[FetchedKeys, ...] | None = None
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):

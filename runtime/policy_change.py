@@ -37,9 +37,9 @@ def connection_allowed(prepared: PreparedChain, peer: Peer) -> bool:
     return policies is None or policies.evaluate(Asked(None, peer, Principal(peer.identity), prepared.edge)).allowed
 
 
-def request_allowed(generation: Generation, chain: Chain, head: RequestHead, peer: Peer) -> bool:
-    """Whether a snapshot would let a request begin that has become a tunnel."""
-    reply = generation.plan(chain, head, peer).decision.reply
+def request_allowed(generation: Generation, chain: Chain, head: RequestHead, peer: Peer, principal: Principal) -> bool:
+    """Whether a snapshot would let a request begin that has become a tunnel. Whose it is was found out when it began."""
+    reply = generation.plan_for(chain, head, peer, principal).decision.reply
     return reply is None or reply.status not in REFUSED
 
 

@@ -17,6 +17,7 @@ from runtime.pacing import paced
 from runtime.plane import Plane
 from runtime.tls.contexts import MaterialError, TlsMaterial
 from snapshot.index import Slice
+from runtime.token_generation import TokenGeneration
 from snapshot.prepared import PreparedSlice, PrepareError, prepare_steps
 from snapshot.section import FilterChain, HttpChain, Listener, MeshTls
 
@@ -37,7 +38,8 @@ async def prepare(
         prepared = intercepting(prepared)
     _check_listeners(prepared, bootstrap, sockets)
     _check_log(prepared)
-    generation = Generation(plane, prepared, material, live)
+    made = TokenGeneration if prepared.tokens else Generation
+    generation = made(plane, prepared, material, live)
     await paced(plane.lane, generation.fill())
     await paced(plane.lane, _contexts(generation, material))
     return generation

@@ -40,7 +40,7 @@ from runtime.telemetry import AccessLogFormat, MetricsSnapshot
 from runtime.telemetry.labels import facts_of_registered
 from runtime.tls.contexts import TlsMaterial
 from snapshot.index import Slice
-from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 
 LOG_INTERVAL_S = 0.2
 REBIND_BATCH = 256
@@ -202,6 +202,10 @@ class Proxy:
     def _refresh(self) -> None:
         if self._generation is not None:
             self._generation.refresh()
+    def set_keys(self, keys: Sequence[FetchedKeys]) -> None:
+        """Takes the keys that tokens are checked by, all that there are; a slot that is not among them refuses every token."""
+        self._live.tokens.fill(keys)
+
 
     # --- drain ---------------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, assert_never
 
@@ -47,7 +47,7 @@ from runtime.pages.processes import set_levels
 from runtime.tls.contexts import MaterialError
 from snapshot.encode import FormatError
 from snapshot.index import Slice, slice_blobs
-from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 from snapshot.prepared import PrepareError
 
 MAX_ORDERS = 256
@@ -89,6 +89,9 @@ class DataPlane(Protocol):
 
     def set_credentials(self, credentials: list[Credential]) -> None:
         """Takes the keys for the slice's slots."""
+
+    def set_keys(self, keys: Sequence[FetchedKeys]) -> None:
+        """Takes the keys that tokens are checked by, all that there are."""
 
     def set_leaving(self, leaving: bool) -> None:
         """Asks clients to leave with each reply, or no more."""
@@ -263,6 +266,8 @@ def _update(plane: DataPlane, update: LiveUpdate) -> None:
         fillings.append(("registry", partial(plane.set_registry, update.registry)))
     if update.resolved is not None:
         fillings.append(("resolved names", partial(plane.set_resolved, list(update.resolved))))
+    if update.keys is not None:
+        fillings.append(("token keys", partial(plane.set_keys, update.keys)))
     if update.leaving is not None:
         fillings.append(("health", partial(plane.set_leaving, update.leaving)))
     if update.closed is not None:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import msgspec
 
 from policies.attributes import Asked
-from policies.head import Peer, Principal, RequestHead
+from policies.head import Peer, Principal, RequestHead, TokenIdentity
 from policies.source import SourceRef
 from policies.traffic import Destination, DirectResponse, Forward, Redirect
 from snapshot.cors import cross_origin
 from snapshot.decision import Decision, LocalReply
+from snapshot.jwt import AUDIENCE, MISSING
 from snapshot.prepared import (
     PreparedChain,
     PreparedRoute,
@@ -31,6 +32,8 @@ from snapshot.section import HttpChain
 NOT_FOUND = LocalReply(404, flag="NR", details="route_not_found")
 BLACK_HOLE = LocalReply(502, details="direct_response")
 PASSTHROUGH = "PassthroughCluster"
+MAX_REALM_PATH = 256
+"""How much of a path is said again to whom a token was refused (Envoy)."""
 NO_TABLE = Decision(reply=NOT_FOUND)
 
 
@@ -39,9 +42,7 @@ def decide(
 ) -> Decision:
     """Decides one request on one chain. ``principal`` is authenticate's; ``head.path`` is normalised already."""
     if principal.failure:
-        return Decision(
-            reply=LocalReply(401, body=principal.failure.encode(), flag="UAEX", details="jwt_authn_access_denied")
-        )
+        return _refused(principal.failure, head)
     policies = chain.policies
     sources: tuple[SourceRef, ...] = ()
     cacheable = True
@@ -52,7 +53,7 @@ def decide(
             return _denied(verdict.source, cacheable=cacheable)
         if verdict.source is not None:
             sources = (verdict.source,)
-    decision = _route(prepared, chain, head)
+    decision = _route(prepared, chain, head, principal)
     if not sources and cacheable:
         return decision
     return msgspec.structs.replace(
@@ -85,7 +86,9 @@ def host_for(table: PreparedTable, chain: PreparedChain, head: RequestHead) -> P
     return host
 
 
-def first_route(host: PreparedVirtualHost, head: RequestHead) -> tuple[PreparedRoute | None, bool]:
+def first_route(
+    host: PreparedVirtualHost, head: RequestHead, token: TokenIdentity | None = None
+) -> tuple[PreparedRoute | None, bool]:
     """The first route by rank that matches, and whether only method, authority and path were read to find it."""
     plain = True
     for rank in host.paths.candidates(head.path):
@@ -96,11 +99,12 @@ def first_route(host: PreparedVirtualHost, head: RequestHead) -> tuple[PreparedR
             if not test(head):
                 break
         else:
-            return route, plain
+            if not route.claims or all(test(token) for test in route.claims):
+                return route, plain
     return None, plain
 
 
-def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> Decision:
+def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead, principal: Principal) -> Decision:
     network = chain.chain.network
     if isinstance(network, HttpChain) and network.https_redirect:
         return _redirect(Redirect(scheme="https", port_from_scheme=True), None, head, (chain.chain.source,))
@@ -110,7 +114,7 @@ def _route(prepared: PreparedSlice, chain: PreparedChain, head: RequestHead) -> 
     host = host_for(table, chain, head)
     if host is None:
         return _unmatched(table)
-    route, plain = first_route(host, head)
+    route, plain = first_route(host, head, principal.token)
     if route is None:
         return Decision(reply=NOT_FOUND, virtual_host=host.section.name, cacheable=plain)
     decision = route.decision
@@ -175,6 +179,23 @@ def _unmatched(table: PreparedTable) -> Decision:
         cacheable=True,
         passthrough=cluster == PASSTHROUGH,
     )
+
+
+def _refused(why: str, head: RequestHead) -> Decision:
+    """401 as Envoy's filter for tokens answers, and 403 where the token is good but meant for others (RFC 6750 section 3)."""
+    scheme = next((value for name, value in head.headers if name == b"x-forwarded-proto"), head.scheme.encode())
+    target = head.path if head.query is None else f"{head.path}?{head.query}"
+    realm = b"%b://%b%b" % (scheme, head.authority.encode(), target[:MAX_REALM_PATH].encode())
+    error = b"" if why == MISSING else b', error="invalid_token"'
+    challenge = b'Bearer realm="%b"%b' % (realm.replace(b'"', b"%22"), error)
+    reply = LocalReply(
+        403 if why == AUDIENCE else 401,
+        headers=((b"www-authenticate", challenge),),
+        body=why.encode(),
+        flag="UAEX",
+        details=f"jwt_authn_access_denied{{{why.replace(' ', '_')}}}",
+    )
+    return Decision(reply=reply)
 
 
 def _denied(source: SourceRef | None, *, cacheable: bool) -> Decision:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from policies.tokens import KeySource
+
 
 class RegisteredWorkload(msgspec.Struct, frozen=True, omit_defaults=True):
     """A workload that a sidecar registered. ``identity`` is the SPIFFE ID of the registering connection's certificate, set by the
@@ -58,3 +60,10 @@ class Resolved(msgspec.Struct, frozen=True):
     host: str
     port: int
     addresses: tuple[str, ...]
+
+
+class FetchedKeys(msgspec.Struct, frozen=True):
+    """The public keys of an issuer of tokens, as a JWK set, that were fetched from where a token rule says."""
+
+    source: KeySource
+    jwks: bytes

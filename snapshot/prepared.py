@@ -7,18 +7,22 @@ digest did not change is neither decoded nor compiled again, and what was built 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Protocol
 
 import msgspec
 
+from policies.attributes import claim_values
 from policies.authorizing import PreparedPolicies, prepare_policies
-from policies.head import RequestHead
-from policies.match import PathPrefix
+from policies.head import RequestHead, TokenIdentity
+from policies.match import ClaimMatch, PathPrefix
 from policies.matching import PatternError, header_test, string_test
 from policies.source import Position, SourceRef
+from policies.tokens import TokenRule
 from policies.traffic import NO_EDITS, Destination, Forward, HeaderEdits
 from snapshot.decision import Decision
 from snapshot.encode import FormatError, decode, decode_section
 from snapshot.index import ProvenanceRow, SectionRef, Slice
+from snapshot.jwt import Jwt
 from snapshot.limiting import PreparedLimit, prepare_limits
 from snapshot.paths import PathIndex
 from snapshot.query import query_test
@@ -34,11 +38,13 @@ from snapshot.section import (
     RouteBlock,
     RouteTable,
     Section,
+    TokenSet,
     VirtualHost,
     section_key,
 )
 
 HeadTest = Callable[[RequestHead], bool]
+ClaimTest = Callable[[TokenIdentity | None], bool]
 SectionKey = tuple[str, str]
 
 
@@ -49,6 +55,20 @@ class PrepareError(Exception):
         super().__init__(message)
         self.reason = reason
         self.source = source
+
+
+class SignatureCheck(Protocol):
+    """Keys that check signatures: ``snapshot.key_set.KeySet``."""
+
+    def require_signed(self, jwt: Jwt) -> None:
+        """Raises JwtError unless one of the keys has signed a token."""
+
+
+class PreparedTokenRule(msgspec.Struct, frozen=True):
+    """One token rule. ``keys`` are None where live data fills the rule's slot."""
+
+    rule: TokenRule
+    keys: SignatureCheck | None
 
 
 class PreparedRoute(msgspec.Struct, frozen=True, gc=False):
@@ -63,6 +83,7 @@ class PreparedRoute(msgspec.Struct, frozen=True, gc=False):
     decision: Decision | None
     origins: tuple[Callable[[str], bool], ...] = ()
     limits: tuple[PreparedLimit, ...] = ()
+    claims: tuple[ClaimTest, ...] = ()
 
 
 class PreparedVirtualHost(msgspec.Struct, frozen=True):
@@ -99,13 +120,15 @@ class PreparedTable(msgspec.Struct, frozen=True):
 
 class PreparedChain(msgspec.Struct, frozen=True):
     """A filter chain with what it refers to. ``table`` is None on TCP chains; at an explicit proxy a table of its group for the request's own
-    port goes before it."""
+    port goes before it. ``claim_headers`` are those that only the token rules may set."""
 
     listener: Listener
     chain: FilterChain
     table: PreparedTable | None
     policies: PreparedPolicies | None
     edge: bool
+    tokens: tuple[PreparedTokenRule, ...] = ()
+    claim_headers: frozenset[bytes] = frozenset()
 
 
 class PreparedSlice(msgspec.Struct, frozen=True):
@@ -126,6 +149,7 @@ class PreparedSlice(msgspec.Struct, frozen=True):
     policies: dict[tuple[str, bool], PreparedPolicies]
     provenance: dict[SectionKey, bytes]
     grouped: dict[str, dict[int, PreparedTable]] = {}
+    tokens: dict[str, tuple[PreparedTokenRule, ...]] = {}
 
     def tables_of(self, group: str) -> dict[int, PreparedTable]:
         """The tables of a group by the port that a request names."""
@@ -169,6 +193,8 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
     yield
     policies = _policies(sections, digests, previous)
     yield
+    tokens = _tokens(sections, digests, previous)
+    yield
     listeners = {section.name: section for section in sections.values() if isinstance(section, Listener)}
     prepared = PreparedSlice(
         snapshot=slice_.snapshot,
@@ -176,7 +202,7 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
         proxy=_proxy(sections),
         listeners=listeners,
         chains={
-            (listener.name, chain.name): prepare_chain(listener, chain, tables, policies)
+            (listener.name, chain.name): prepare_chain(listener, chain, tables, policies, tokens)
             for listener in listeners.values()
             for chain in listener.chains
         },
@@ -187,6 +213,7 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
         sections=sections,
         hosts=hosts,
         policies=policies,
+        tokens=tokens,
         grouped={group: _by_port(tables, group) for group in {one.section.group for one in tables.values()} if group},
         provenance={key: slice_.blobs[ref.provenance] for key, ref in keys.items() if ref.provenance},
     )
@@ -257,7 +284,7 @@ def prepare_route(host: VirtualHost, route: Route) -> PreparedRoute:
     """Compiles one route of a virtual host; raises PatternError."""
     match = route.match
     tests: list[HeadTest] = []
-    reads_more = bool(match.headers or match.query or match.scheme or route.cors)
+    reads_more = bool(match.headers or match.query or match.scheme or route.cors or match.claims)
     if match.method is not None:
         tests.append(_on("method", string_test(match.method)))
     if match.scheme is not None:
@@ -270,7 +297,14 @@ def prepare_route(host: VirtualHost, route: Route) -> PreparedRoute:
     tests.extend(query_test(parameter) for parameter in match.query)
     origins = tuple(string_test(origin) for origin in route.cors.origins) if route.cors else ()
     limits = prepare_limits(route.limits) if route.limits else ()
-    return PreparedRoute(route, tuple(tests), reads_more, _fixed(host, route, limits), origins, limits)
+    claims = tuple(_claim_test(claim) for claim in match.claims)
+    return PreparedRoute(route, tuple(tests), reads_more, _fixed(host, route, limits), origins, limits, claims)
+
+
+def _claim_test(claim: ClaimMatch) -> ClaimTest:
+    """The test of one claim; one that is absent fulfils an inverted match (Istio)."""
+    test, path, invert = string_test(claim.match), claim.path, claim.invert
+    return lambda token: any(map(test, claim_values(token, path))) is not invert
 
 
 def _on(field: str, test: Callable[[str], bool]) -> HeadTest:
@@ -371,11 +405,37 @@ def _policies(
     return prepared
 
 
+def _tokens(
+    sections: dict[SectionKey, Section], digests: dict[SectionKey, str], previous: PreparedSlice | None
+) -> dict[str, tuple[PreparedTokenRule, ...]]:
+    prepared: dict[str, tuple[PreparedTokenRule, ...]] = {}
+    for key, section in sections.items():
+        if isinstance(section, TokenSet):
+            same = previous is not None and previous.digests.get(key) == digests[key]
+            kept = previous.tokens[section.name] if same and previous is not None else None
+            prepared[section.name] = kept or tuple(map(_token_rule, section.rules))
+    return prepared
+
+
+def _token_rule(rule: TokenRule) -> PreparedTokenRule:
+    """One rule with its own keys; a set that cannot be used has none, so nobody is believed."""
+    if not rule.keys.jwks:
+        return PreparedTokenRule(rule, None)
+    # The library behind it costs four megabytes, and most proxies ask for no token.
+    from snapshot.key_set import KeySet, KeySetError, read_key_set
+
+    try:
+        return PreparedTokenRule(rule, read_key_set(rule.keys.jwks))
+    except KeySetError:
+        return PreparedTokenRule(rule, KeySet(()))
+
+
 def prepare_chain(
     listener: Listener,
     chain: FilterChain,
     tables: dict[str, PreparedTable],
     policies: dict[tuple[str, bool], PreparedPolicies],
+    tokens: dict[str, tuple[PreparedTokenRule, ...]],
 ) -> PreparedChain:
     """A chain with what it refers to; raises PrepareError where the slice lacks that."""
     network = chain.network
@@ -394,13 +454,26 @@ def prepare_chain(
                 f"listener {listener.name} names routes {network.routes!r}, which the slice lacks",
                 chain.source,
             )
+    asked = network.tokens if isinstance(network, HttpChain) else ""
+    if asked and asked not in tokens:
+        raise PrepareError(
+            "reference", f"listener {listener.name} names tokens {asked!r}, which the slice lacks", chain.source
+        )
+    rules = tokens[asked] if asked else ()
     return PreparedChain(
         listener=listener,
         chain=chain,
         table=table,
         policies=policies[named, http] if named else None,
         edge=isinstance(network, HttpChain) and network.edge,
+        tokens=rules,
+        claim_headers=frozenset(name for rule in rules for name in _claim_headers(rule.rule)),
     )
+
+
+def _claim_headers(rule: TokenRule) -> list[bytes]:
+    names = [rule.payload_header, *(one.header for one in rule.claim_headers)]
+    return [name.encode() for name in names if name]
 
 
 def _references(prepared: PreparedSlice) -> Generator[None, None, None]:

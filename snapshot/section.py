@@ -18,6 +18,7 @@ from policies.match import RouteMatch
 from policies.probe import Probe
 from policies.source import SourceRef
 from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
+from policies.tokens import TokenRule
 
 ROUTES_PER_BLOCK = 64
 
@@ -105,7 +106,7 @@ DownstreamTls = MeshTls | ServerTls
 
 
 class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
-    """HTTP on a chain. ``routes`` names a RouteTable, ``policies`` a PolicySet ("" for none).
+    """HTTP on a chain. ``routes`` names a RouteTable, ``policies`` a PolicySet, ``tokens`` a TokenSet ("" for none).
 
     ``edge`` says that downstream is outside the mesh: forwarding headers and x-envoy-*, x-forwarded-client-cert are not trusted.
     ``https_redirect`` answers every request 301 to https (Istio Gateway ``tls.httpsRedirect``).
@@ -123,6 +124,7 @@ class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
     host: str = ""
 
 
+    tokens: str = ""
 class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):
     """Bytes through, to one of ``destinations`` by weight; none means close at once (flag NR)."""
 
@@ -448,6 +450,13 @@ class Workload(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str = "unknown"
     canonical_name: str = "unknown"
     canonical_revision: str = "latest"
+class TokenSet(msgspec.Struct, frozen=True, tag="tokens", tag_field="section"):
+    """Whose tokens are taken on one chain, by issuer; a token that no rule takes is refused, and a request without one passes without identity."""
+
+    name: str
+    rules: tuple[TokenRule, ...]
+
+
     cluster: str = "Kubernetes"
 
 
@@ -481,7 +490,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     probe: Probe | None = None
 
 
-Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet
+Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet | NameTable
 
 
 def section_key(section: Section) -> tuple[str, str]:

@@ -29,6 +29,7 @@ MAY_IMPORT = {
 THIRD_PARTY = {
     "policies": {"msgspec", "re2"},
     "snapshot": {"msgspec", "re2", "zstandard"},
+    "snapshot.key_set": {"msgspec", "joserfc"},
     "snapshot.registry": {"msgspec", "httpx"},
     "snapshot.registry_login": {"msgspec", "httpx"},
     "snapshot.store_http": {"msgspec", "httpx"},

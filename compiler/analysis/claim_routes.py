@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.analysis.partly_carried import CLAIM_PREFIX
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, Related
 from compiler.mesh import Mesh
+from compiler.resources.matches import CLAIMS
 from compiler.resources.virtual_service import MESH, HttpMatch, VirtualService
 from compiler.resources.written import PodTemplate
 
@@ -46,6 +46,5 @@ def authenticates(mesh: Mesh, pod: PodTemplate) -> bool:
 def _claims(service: VirtualService) -> Iterator[tuple[str, HttpMatch]]:
     for rule in service.http:
         for match in rule.matches:
-            for header in match.match.headers:
-                if header.name.startswith(CLAIM_PREFIX):
-                    yield header.name, match
+            for claim in match.match.claims:
+                yield f"{CLAIMS}.{'.'.join(claim.path)}", match

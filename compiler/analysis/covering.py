@@ -56,6 +56,8 @@ def conditions_of(match: HttpMatch, gateways: tuple[str, ...] = ()) -> tuple[Con
             found.append(Condition(name, (matcher,)))
     found += [Condition(f"header {item.name}", (item.match,), not item.invert) for item in asked.headers]
     found += [Condition(f"query {item.name}", (item.match,)) for item in asked.query]
+    # A claim may be a list, in which different values are found at once: only the same question says something of another.
+    found += [Condition(f"claim {item.path} {item.match}", (item.match,), not item.invert) for item in asked.claims]
     return tuple(found)
 
 
@@ -163,7 +165,7 @@ def _answer(held: tuple[Condition, ...]) -> Answer:
 
 def _of_attribute(held: tuple[Condition, ...], attribute: str) -> Answer:
     asked = [condition for condition in held if condition.attribute == attribute]
-    may_lack = attribute.startswith(("header ", "query ", "label "))
+    may_lack = attribute.startswith(("header ", "query ", "label ", "claim "))
     if may_lack and not any(condition.positive for condition in asked):
         return Answer.YES
     start: list[Wanted] = [(True, Prefix("/"))] if attribute == PATH else []

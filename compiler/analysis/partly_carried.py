@@ -9,16 +9,12 @@ from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic
 from compiler.mesh import Mesh
 from compiler.resources.security import DRY_RUN_ANNOTATION
-from compiler.resources.virtual_service import MESH, HttpRule, VirtualService
-
-CLAIM_PREFIX = "@request.auth."
+from compiler.resources.virtual_service import MESH, VirtualService
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """WFT0200 for claims in matches, some filters of one backend among several, networks at gateways, dry-run policies, names as workloads."""
+    """WFT0200 for some filters of one backend among several, networks at gateways, dry-run policies, names as workloads."""
     for service in mesh.virtual_services:
-        for rule in service.http:
-            yield from _rule(service, rule)
         if any(gateway.value != MESH for gateway in service.gateways):
             yield from _networks(service)
     for route in mesh.http_routes:
@@ -42,11 +38,3 @@ def _networks(service: VirtualService) -> Iterator[Diagnostic]:
         if any(match.networks for match in rule.matches):
             message = "`destinationSubnets` at a gateway, whose own address nothing in Git says, is not carried; the match ignores it"
             yield diagnostic(NOT_CARRIED, message, rule.span, resource=service.meta.id)
-
-
-def _rule(service: VirtualService, rule: HttpRule) -> Iterator[Diagnostic]:
-    for match in rule.matches:
-        for header in match.match.headers:
-            if header.name.startswith(CLAIM_PREFIX):
-                message = f"routing by the claim `{header.name}` is not carried yet; such a match never holds"
-                yield diagnostic(NOT_CARRIED, message, match.span, resource=service.meta.id)

@@ -42,6 +42,7 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
 def _problems(match: RouteMatch) -> Iterator[str]:
     texts = (match.method, match.scheme, match.authority)
     values = [*texts, *(item.match for item in match.headers), *(item.match for item in match.query), match.path]
+    values += [item.match for item in match.claims]
     for value in values:
         if isinstance(value, Regex | PathRegex):
             problem = _pattern_problem(value.pattern)

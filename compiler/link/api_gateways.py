@@ -10,7 +10,8 @@ from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_cluste
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
 from compiler.link.limits import limits_on, with_limits
-from compiler.link.proxies import described_proxy
+from compiler.link.proxies import described_proxy, gateway_headers
+from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.gateway_api import ApiGateway, ApiListener
@@ -47,7 +48,7 @@ def api_gateway(mesh: Mesh, gateway: ApiGateway, view: View) -> LinkedSlice:
     draft = SliceDraft()
     if policies is not None:
         draft.add((policies,))
-    draft.add(sections)
+    draft.add(guarded(sections, mesh, namespace, labels, gateway=name))
     draft.add(used_clusters(sections, view.clusters))
     account = f"{name}-{gateway.class_name}"
     proxy = described_proxy(mesh, name=account, namespace=namespace, account=account, labels=labels)

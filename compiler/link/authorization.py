@@ -5,7 +5,7 @@ from __future__ import annotations
 from compiler.link.trust_domains import with_aliases
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
-from compiler.resources.security import AccessRule
+from compiler.resources.gateway_api import ObjectRef
 from policies.authorization import Action, AuthorizationPolicy, Rule
 from policies.source import SourceRef
 from snapshot.section import PolicySet
@@ -25,7 +25,9 @@ def policy_set(mesh: Mesh, namespace: str, labels: Labels, *, gateway: str = "")
     held = tuple(
         with_aliases(rule.policy, domains)
         for rule in mesh.access_rules
-        if rule.action in ENFORCED and not rule.dry_run and _covers(mesh, rule, namespace, labels, gateway)
+        if rule.action in ENFORCED
+        and not rule.dry_run
+        and holds_for(mesh, rule.meta.namespace, rule.selector, rule.targets, namespace, labels, gateway)
     )
     return PolicySet(POLICIES, held) if held else None
 
@@ -35,11 +37,19 @@ def denying(source: SourceRef) -> PolicySet:
     return PolicySet(POLICIES, (AuthorizationPolicy(source, Action.DENY, (Rule(source),)),))
 
 
-def _covers(mesh: Mesh, rule: AccessRule, namespace: str, labels: Labels, gateway: str) -> bool:
-    owner = rule.meta.namespace
+def holds_for(
+    mesh: Mesh,
+    owner: str,
+    selector: Labels,
+    targets: tuple[ObjectRef, ...],
+    namespace: str,
+    labels: Labels,
+    gateway: str,
+) -> bool:
+    """Whether a policy of namespace ``owner`` holds for a proxy: one with targets for those Gateways alone, else by its selector."""
     if owner not in (mesh.config.root_namespace, namespace):
         return False
-    if rule.targets:
-        names = {target.name for target in rule.targets if target.kind == "Gateway"}
+    if targets:
+        names = {target.name for target in targets if target.kind == "Gateway"}
         return bool(gateway) and owner == namespace and gateway in names
-    return set(rule.selector) <= set(labels)
+    return set(selector) <= set(labels)

@@ -11,6 +11,7 @@ from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_cluste
 from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
 from compiler.link.proxies import described_proxy
 from compiler.link.server_tls import downstream_tls
+from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, connection_rule, link_targets
 from compiler.mesh import Mesh, MeshService
@@ -41,7 +42,7 @@ def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
     draft = SliceDraft()
     if policies is not None:
         draft.add((policies,))
-    draft.add(sections)
+    draft.add(guarded(sections, mesh, proxy.namespace, proxy.labels))
     draft.add(used_clusters(sections, view.clusters))
     stem = f"{proxy.namespace}/{proxy.name}" if proxy.workload else proxy.name
     shape = ProxyShape(f"gateway/{stem}", proxy.kind, proxy.namespace, proxy.labels)

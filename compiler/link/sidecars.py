@@ -15,6 +15,7 @@ from compiler.link.reach import Reach, holding_sidecar
 from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
+from compiler.link.tokens import guarded
 from compiler.resources.kubernetes import Workload
 from compiler.resources.sidecar import EgressListener, Sidecar
 from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
@@ -65,7 +66,8 @@ def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice
         policies = denying(workload.meta.source)
     if policies is not None:
         draft.add((policies,))
-    draft.add(inbound(mesh, workload, holding, POLICIES if policies else ""))
+    entries = inbound(mesh, workload, holding, POLICIES if policies else "")
+    draft.add(guarded(entries, mesh, workload.meta.namespace, workload.labels))
     shape = ProxyShape(
         name=f"sidecar/{workload.meta.namespace}/{mesh.workload_name(workload)}",
         proxy="sidecar",

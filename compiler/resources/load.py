@@ -58,6 +58,7 @@ from compiler.resources.security import (
 )
 from compiler.resources.service_entry import ServiceEntry, read_service_entry
 from compiler.resources.sidecar import Sidecar, read_sidecar
+from compiler.resources.token_policy import TokenPolicy, read_request_authentication
 from compiler.resources.virtual_service import VirtualService, read_virtual_service
 from compiler.resources.workload_group import read_workload_group
 from snapshot.encode import encode
@@ -84,6 +85,7 @@ Resource: TypeAlias = (
     | BackendTls
     | PeerAuthentication
     | AccessRule
+    | TokenPolicy
     | Limits
     | MeshConfig
 )
@@ -116,6 +118,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "BackendTLSPolicy": read_backend_tls,
     "PeerAuthentication": read_peer_authentication,
     "AuthorizationPolicy": read_authorization_policy,
+    "RequestAuthentication": read_request_authentication,
     "RateLimit": read_rate_limit,
     "MeshConfig": read_mesh_config,
 }

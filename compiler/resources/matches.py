@@ -21,6 +21,7 @@ from policies.match import (
 from policies.matching import PatternError, compile_pattern
 from policies.traffic import PER_MILLION, HeaderEdits
 
+CLAIMS = "@request.auth.claims"
 AUTHORITY_NAMES = frozenset({"host", ":authority"})
 
 
@@ -38,6 +39,19 @@ def string_match(cursor: Cursor) -> StringMatch:
 def header_match(cursor: Cursor) -> StringMatch:
     """The StringMatch of a header; there the regular expression ``*`` asks only that the header is there (Istio)."""
     return Present() if cursor.text("regex") == "*" else string_match(cursor)
+
+
+def claim_path(name: str) -> tuple[str, ...]:
+    """The claim that the name of a header stands for, by the steps that lead to it: ``@request.auth.claims.a.b`` or ``[a][b]``; else none (Istio).
+
+    In brackets a name may have dots of its own, e.g. that of an address.
+    """
+    if not name.lower().startswith(CLAIMS):
+        return ()
+    rest = name[len(CLAIMS) :]
+    if rest.startswith("[") and rest.endswith("]"):
+        return tuple(rest[1:-1].split("]["))
+    return tuple(rest[1:].split(".")) if rest.startswith(".") else ()
 
 
 def without_header(name: str, match: StringMatch) -> list[HeaderMatch]:

@@ -19,9 +19,17 @@ from compiler.resources.http_action import (
     read_retry,
     read_rewriting,
 )
-from compiler.resources.matches import header_edits, header_match, path_match, share, string_match, without_header
+from compiler.resources.matches import (
+    claim_path,
+    header_edits,
+    header_match,
+    path_match,
+    share,
+    string_match,
+    without_header,
+)
 from compiler.resources.meta import Meta, open_document
-from policies.match import HeaderMatch, QueryMatch, RouteMatch
+from policies.match import ClaimMatch, HeaderMatch, QueryMatch, RouteMatch
 from policies.source import SourceRef
 from policies.traffic import Cors, DirectResponse, Fault, HeaderEdits, Redirect, Retry
 
@@ -243,9 +251,20 @@ def _scope(match: Cursor) -> Scope:
 
 def _http_match(match: Cursor) -> HttpMatch:
     uri = match.at("uri")
-    headers = [HeaderMatch(name.lower(), header_match(value)) for name, value in match.entries("headers")]
+    headers: list[HeaderMatch] = []
+    claims: list[ClaimMatch] = []
+    for name, value in match.entries("headers"):
+        path = claim_path(name)
+        if path:
+            claims.append(ClaimMatch(path, header_match(value)))
+        else:
+            headers.append(HeaderMatch(name.lower(), header_match(value)))
     for name, value in match.entries("withoutHeaders"):
-        headers += without_header(name.lower(), header_match(value))
+        path = claim_path(name)
+        if path:
+            claims.append(ClaimMatch(path, header_match(value), invert=True))
+        else:
+            headers += without_header(name.lower(), header_match(value))
     texts = {key: match.at(key) for key in ("scheme", "method", "authority")}
     asked = {key: string_match(value) for key, value in texts.items() if value is not None}
     return HttpMatch(
@@ -256,6 +275,7 @@ def _http_match(match: Cursor) -> HttpMatch:
             authority=asked.get("authority"),
             headers=tuple(headers),
             query=tuple(QueryMatch(name, string_match(value)) for name, value in match.entries("queryParams")),
+            claims=tuple(claims),
         ),
         scope=_scope(match),
         name=match.text("name"),

@@ -485,8 +485,10 @@ class Exchange:
 
     def reconsider(self, generation: Generation, chain: Chain, *, close: bool) -> None:
         """The policies have changed: a tunnel that they would not let in now is cut off, or any where that is asked for."""
-        if self._tunnel and (close or not request_allowed(generation, chain, self.head, self.downstream.peer)):
-            self._cut_off(REPLIES[Failure.POLICY_CHANGED])
+        if self._tunnel:
+            principal = self.plan.principal
+            if close or not request_allowed(generation, chain, self.head, self.downstream.peer, principal):
+                self._cut_off(REPLIES[Failure.POLICY_CHANGED])
 
     def _cut_off(self, why: LocalReply) -> None:
         self.give_up_attempt()

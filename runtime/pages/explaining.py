@@ -14,7 +14,7 @@ import msgspec
 from policies.head import Peer, RequestHead
 from policies.path import normalize
 from policies.source import SourceRef
-from snapshot.authenticate import authenticate
+from snapshot.authenticate import NO_LIVE_KEYS, authenticate
 from snapshot.considerations import considerations
 from snapshot.decide import decide
 from snapshot.decision import Decision
@@ -42,7 +42,7 @@ def explain(slice_: Slice, query: Mapping[str, str]) -> dict[str, Any]:
         destination_port=getattr(chain.listener.bind, "port", 0),
         identity=query.get("identity", ""),
     )
-    principal = authenticate(prepared, head, peer, {}, 0.0)
+    principal = authenticate(chain, head, peer, NO_LIVE_KEYS, 0.0)
     decision = decide(prepared, chain, head, peer, principal)
     return {
         "snapshot": prepared.snapshot,

@@ -192,8 +192,7 @@ def test_a_rule_says_nothing_more_about_what_has_the_wrong_shape() -> None:
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [
-        ("RequestAuthentication", "jwtRules: [{issuer: a}]"),
-        ("UDPRoute", "rules: [{backendRefs: [{name: a, port: 53}]}]"),
+        ("WasmPlugin", "url: oci://registry.example/a"),
     ],
 )
 def test_a_kind_that_is_not_carried_forbids_publishing_and_is_only_noted_by_check(kind: str, spec: str) -> None:
