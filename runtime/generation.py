@@ -129,9 +129,6 @@ class Generation:
 
     def plan(self, chain: Chain, head: RequestHead, peer: Peer) -> Plan:
         """What the slice says about a request, from the cache where the decision reads no more than the cache's key."""
-        key = (chain.key, peer.identity, head.method, head.authority, head.path)
-        plan = self._plans.get(key)
-        if plan is None:
         plan = self._plans.get((chain.key, peer.identity, head.method, head.authority, head.path))
         return plan if plan is not None else self.kept(chain, head, peer, _connected(peer))
 
@@ -142,6 +139,9 @@ class Generation:
 
     def kept(self, chain: Chain, head: RequestHead, peer: Peer, principal: Principal) -> Plan:
         """The plan for a request that is let in to be decided, kept where it holds for others."""
+        key = (chain.key, peer.identity, head.method, head.authority, head.path)
+        plan = self._plans.get(key)
+        if plan is None:
             decide_it = self._connect if head.method == "CONNECT" else self.decided
             plan = self.made(decide_it(chain, head, peer, principal))
             if plan.decision.cacheable:

@@ -490,7 +490,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     probe: Probe | None = None
 
 
-Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet | NameTable
+Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet
 
 
 def section_key(section: Section) -> tuple[str, str]:
