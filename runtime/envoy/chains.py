@@ -73,7 +73,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         **_paths(proxy.path_normalization),
         **_trust(chain.listener.direction, edge=network.edge),
         **(_plain_scheme() if isinstance(chain.chain.tls, MeshTls) else {}),
-        **_routes(prepared, use_of(network, chain.listener.direction), place),
+        **_routes(prepared, use_of(network, chain.listener.direction, intercepts=place.intercepts), place),
         upgrade_configs=[
             _Manager.UpgradeConfig(upgrade_type=kind) for kind in ("websocket", *(["CONNECT"] if network.proxy else []))
         ],
@@ -108,7 +108,8 @@ def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain,
         )
     if negotiated(prepared):
         filters.append(extension(_HTTP, PROTOCOL, set_filter_state_pb2.Config()))
-    if any(isinstance(cluster.endpoints, OriginalDestination) for cluster in prepared.clusters.values()):
+    asked = any(isinstance(cluster.endpoints, OriginalDestination) for cluster in prepared.clusters.values())
+    if asked and (network.proxy or not place.intercepts):
         forward_proxy = dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache())
         filters.append(extension(_HTTP, "envoy.filters.http.dynamic_forward_proxy", forward_proxy))
     filters.append(extension(_HTTP, "envoy.filters.http.router", router_pb2.Router()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, assert_never
 
+import msgspec
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, proxy_protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -20,6 +22,7 @@ from runtime.envoy.balancing import balance, failures, hash_policy, localities, 
 from runtime.envoy.messages import Message, config_source, extension, milliseconds, packed
 from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.tls import upstream
+from runtime.interception import inbound_sources
 from snapshot.section import (
     ApplicationEndpoint,
     Cluster,
@@ -36,8 +39,19 @@ from snapshot.section import (
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NO_LIMIT = 0xFFFFFFFF
+NAMED = "|named"
+"""Ends the name of the variant of a cluster that goes where a request names, beside the one that goes where its connection was going."""
+
 _MATCH = "envoy.transport_socket_match"
 _MESH = {"tlsMode": "istio"}
+
+
+def variants(section: Cluster, place: Placement) -> Iterator[Cluster]:
+    """A cluster as often as Envoy needs it: what goes where it was going finds that in the request, in its connection, or in either."""
+    if place.intercepts or section.endpoints != OriginalDestination(inbound=True):
+        yield section
+    if place.intercepts and section.endpoints == OriginalDestination():
+        yield msgspec.structs.replace(section, name=f"{section.name}{NAMED}")
 
 
 def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
@@ -51,7 +65,7 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
         ignore_health_on_host_removal=True,
         **_source(section, place),
     )
-    if not made.HasField("cluster_type"):
+    if not isinstance(section.endpoints, OriginalDestination):
         balance(made, section, place)
     if section.limits.keep_alive is not None:
         made.upstream_connection_options.tcp_keepalive.CopyFrom(_keep_alive(section.limits.keep_alive))
@@ -62,8 +76,9 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
 def _source(section: Cluster, place: Placement) -> dict[str, object]:
     """The type of a cluster and, where it does not discover its endpoints, those."""
     match section.endpoints:
-        case OriginalDestination():
-            return _forward_proxy()
+        case OriginalDestination(inbound):
+            by_request = not place.intercepts or section.name.endswith(NAMED)
+            return _forward_proxy() if by_request else _where_it_was_going(inbound=inbound)
         case DnsEndpoints(names, logical):
             found = [Endpoint(address=host, port=port) for host, port in names]
             return {
@@ -105,6 +120,17 @@ def _forward_proxy() -> dict[str, object]:
     config = forward_proxy_pb2.ClusterConfig(dns_cache_config=dns_cache(), allow_insecure_cluster_options=True)
     kind = extension(cluster_pb2.Cluster.CustomClusterType, "envoy.clusters.dynamic_forward_proxy", config)
     return {"cluster_type": kind, "lb_policy": cluster_pb2.Cluster.CLUSTER_PROVIDED}
+
+
+def _where_it_was_going(*, inbound: bool) -> dict[str, object]:
+    kind = cluster_pb2.Cluster
+    fields: dict[str, object] = {"type": kind.ORIGINAL_DST, "lb_policy": kind.CLUSTER_PROVIDED}
+    if inbound:
+        # The application beside us is called from an address that no rule redirects.
+        first, *others = (address_pb2.SocketAddress(address=one, port_value=0) for one in inbound_sources())
+        extra = [address_pb2.ExtraSourceAddress(address=one) for one in others]
+        fields["upstream_bind_config"] = address_pb2.BindConfig(source_address=first, extra_source_addresses=extra)
+    return fields
 
 
 def _breakers(limits: PoolLimits) -> Message:

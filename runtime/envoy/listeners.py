@@ -20,7 +20,7 @@ from snapshot.prepared import PreparedSlice
 from snapshot.section import Deadlines, FilterChain, HttpChain, Listener, MeshTls, TcpChain
 
 _HTTP_SNIFFED = ("http/1.0", "http/1.1", "h2c")
-_DIRECTIONS = {"inbound": base_pb2.INBOUND, "outbound": base_pb2.OUTBOUND, "gateway": base_pb2.OUTBOUND}
+DIRECTIONS = {"inbound": base_pb2.INBOUND, "outbound": base_pb2.OUTBOUND, "gateway": base_pb2.OUTBOUND}
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -38,22 +38,22 @@ def listener(prepared: PreparedSlice, section: Listener, place: Placement) -> Me
         return None
     deadlines = prepared.proxy.deadlines
     chains = [
-        _filter_chain(prepared, section, chain, fit, place) for chain, fit in fits(section.chains, section.protocol)
+        filter_chain(prepared, section, chain, fit, place) for chain, fit in fits(section.chains, section.protocol)
     ]
     return listener_pb2.Listener(
         name=section.name,
         address=address(*where),
         filter_chains=chains,
-        listener_filters=_inspectors(section),
-        listener_filters_timeout=milliseconds(_silence_ms(section, deadlines)),
+        listener_filters=inspectors(section),
+        listener_filters_timeout=milliseconds(silence_ms(section, deadlines)),
         # In many protocols the server speaks first: whoever says nothing is a plain connection.
         continue_on_listener_filters_timeout=section.protocol != "http",
         per_connection_buffer_limit_bytes={"value": deadlines.buffer_bytes},
-        traffic_direction=_DIRECTIONS[section.direction],
+        traffic_direction=DIRECTIONS[section.direction],
     )
 
 
-def _silence_ms(section: Listener, deadlines: Deadlines) -> int:
+def silence_ms(section: Listener, deadlines: Deadlines) -> int:
     """How long a client may say nothing: a short while where the server may be the one to speak first, else as long as a handshake may take."""
     may_wait = any(isinstance(chain.network, TcpChain) for chain in _plain(section.chains))
     return deadlines.sniff_ms if may_wait and deadlines.sniff_ms else deadlines.tls_handshake_ms
@@ -102,7 +102,8 @@ def _overlap(one: FilterChain, other: FilterChain) -> bool:
     return mine == theirs or bool(mine & theirs)
 
 
-def _inspectors(section: Listener) -> list[Message]:
+def inspectors(section: Listener) -> list[Message]:
+    """What looks at the first bytes of a connection to find its chain."""
     kind = listener_components_pb2.ListenerFilter
     filters = []
     if section.proxy_protocol:
@@ -114,9 +115,8 @@ def _inspectors(section: Listener) -> list[Message]:
     return filters
 
 
-def _filter_chain(
-    prepared: PreparedSlice, section: Listener, chain: FilterChain, fit: Fit, place: Placement
-) -> Message:
+def filter_chain(prepared: PreparedSlice, section: Listener, chain: FilterChain, fit: Fit, place: Placement) -> Message:
+    """One chain, for the connections that fit it; raises TranslationError."""
     at = prepared.chains[section.name, chain.name]
     network = chain.network
     inspects = any(one.tls is not None or one.passthrough for one in section.chains)

@@ -24,3 +24,8 @@ class Placement(msgspec.Struct, frozen=True):
     live: LiveData
     delivery: Delivery
     stamp: str = ""
+
+    @property
+    def intercepts(self) -> bool:
+        """Whether the kernel redirects connections to this proxy."""
+        return self.bootstrap.interception != "none"

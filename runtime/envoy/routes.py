@@ -8,7 +8,7 @@ Hosts are compared without their port. Where a table tells hosts apart by port, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -20,6 +20,7 @@ from envoy.type.v3 import percent_pb2
 from policies.source import SourceRef
 from policies.traffic import Cors, DirectResponse, Fault, Forward, Redirect
 from runtime.envoy.actions import Marked, direct_response, forward, redirect, reply
+from runtime.envoy.clusters import NAMED
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import appended, header_fields
 from runtime.envoy.limits import route_metadata
@@ -28,7 +29,7 @@ from runtime.envoy.messages import Message, milliseconds, packed, string_matcher
 from runtime.envoy.shares import parted
 from runtime.http.rules import SNAPSHOT
 from snapshot.prepared import PreparedRoute, PreparedSlice, PreparedTable, PreparedVirtualHost
-from snapshot.section import HttpChain, MeshUpstream, Route
+from snapshot.section import HttpChain, MeshUpstream, OriginalDestination, Route
 
 BLACK_HOLE = "BlackHoleCluster"
 CORS = "envoy.filters.http.cors"
@@ -39,26 +40,36 @@ Domains = list[tuple[PreparedVirtualHost, list[str]]]
 
 
 class Use(msgspec.Struct, frozen=True):
-    """How a chain uses a table. ``host`` is the domain whose virtual host takes what no other claims; ``name`` is that of the configuration."""
+    """How a chain uses a table. ``host`` is the domain whose virtual host takes what no other claims; ``name`` is that of the configuration.
+
+    ``named`` says that beside the explicit proxy, where requests name their destination, there are connections whose destination the kernel knows.
+    """
 
     table: str
     host: str = ""
     proxy: bool = False
     https_redirect: bool = False
     inbound: bool = False
+    named: bool = False
 
     @property
     def name(self) -> str:
         """The name of the route configuration."""
-        suffix = "|https" if self.https_redirect else f"|{self.host}" if self.host else ""
+        suffix = "|https" if self.https_redirect else f"|{self.host}" if self.host else NAMED if self.named else ""
         return f"{self.table}{suffix}"
 
 
-def use_of(chain: HttpChain, direction: str) -> Use:
+def use_of(chain: HttpChain, direction: str, *, intercepts: bool = False) -> Use:
     """What a chain of a listener of this direction wants of its table."""
     if chain.https_redirect:
         return Use(chain.routes, https_redirect=True)
-    return Use(chain.routes, host=chain.host, proxy=chain.proxy, inbound=direction == "inbound")
+    return Use(
+        chain.routes,
+        host=chain.host,
+        proxy=chain.proxy,
+        inbound=direction == "inbound",
+        named=chain.proxy and intercepts,
+    )
 
 
 def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -> Message:
@@ -71,6 +82,10 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
         hosts = list(_hosts(prepared.tables[use.table], use.host, marked(prepared)))
     for host in hosts:
         host.include_request_attempt_count = not use.inbound
+        if use.named:
+            _go_by_name(
+                host, {one.name for one in prepared.clusters.values() if one.endpoints == OriginalDestination()}
+            )
     stamped = [appended(SNAPSHOT.decode(), stamp)] if stamp else []
     return route_pb2.RouteConfiguration(
         name=use.name,
@@ -80,6 +95,21 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
         max_direct_response_body_size_bytes={"value": MAX_BODY},
         response_headers_to_add=stamped,
     )
+
+
+def _go_by_name(host: Message, clusters: Collection[str]) -> None:
+    """Has the routes of a host lead to the variants of clusters that go where a request names, not where the connection was going."""
+    for one in host.routes:
+        if not one.HasField("route"):
+            continue
+        weighted = one.route.weighted_clusters.clusters if one.route.HasField("weighted_clusters") else ()
+        for holder, field in (
+            (one.route, "cluster"),
+            *((part, "name") for part in weighted),
+            *((part, "cluster") for part in one.route.request_mirror_policies),
+        ):
+            if getattr(holder, field) in clusters:
+                setattr(holder, field, getattr(holder, field) + NAMED)
 
 
 def negotiated(prepared: PreparedSlice) -> frozenset[str]:

@@ -16,16 +16,18 @@ import msgspec
 
 from policies.source import SourceRef
 from runtime.envoy.chains import discovered_filters
-from runtime.envoy.clusters import cluster
+from runtime.envoy.clusters import cluster, variants
 from runtime.envoy.failure import TranslationError, UntranslatableError
 from runtime.envoy.fields import require_known
 from runtime.envoy.listeners import fits, listener
 from runtime.envoy.messages import Message
 from runtime.envoy.placement import Delivery, Placement
+from runtime.envoy.redirected import leads_to, redirected
 from runtime.envoy.routes import Use, route_configuration, use_of
 from runtime.envoy.secrets import wanted
+from runtime.interception import intercepting
 from snapshot.prepared import PreparedSlice
-from snapshot.section import Cluster, HttpChain, Listener, OriginalDestination, RegisteredEndpoints
+from snapshot.section import Cluster, HttpChain, Listener, RegisteredEndpoints
 
 
 class Translated(msgspec.Struct, frozen=True):
@@ -42,15 +44,21 @@ class Translated(msgspec.Struct, frozen=True):
 
 def translate(prepared: PreparedSlice, place: Placement) -> Translated:
     """Translates a slice; raises UntranslatableError with everything that cannot be."""
+    if place.intercepts:
+        prepared = intercepting(prepared)
     problems = _Problems(prepared)
     for section in prepared.sections.values():
         problems.collect(partial(require_known, section))
     bound = [one for one in prepared.listeners.values() if place.bootstrap.resolve(one.bind) is not None]
-    listeners = [problems.collect(partial(listener, prepared, one, place)) for one in bound]
+    apart = [one for one in prepared.listeners.values() if leads_to(one, place)]
+    listeners = [problems.collect(partial(listener, prepared, one, place)) for one in bound if one not in apart]
+    if apart:
+        listeners += problems.collect_all(partial(redirected, prepared, place))
+    bound += [one for one in apart if one not in bound]
     routes: list[Message | None] = []
     filters: list[Message] = []
     if place.delivery is Delivery.DISCOVERED:
-        for use in dict.fromkeys(uses(bound)):
+        for use in dict.fromkeys(uses(bound, place)):
             routes.append(
                 problems.collect(partial(route_configuration, prepared, use, stamp=place.stamp), table(prepared, use))
             )
@@ -58,8 +66,8 @@ def translate(prepared: PreparedSlice, place: Placement) -> Translated:
         filters = [] if problems else [one for section in bound for one in _filters(prepared, section)]
     clusters = [
         problems.collect(partial(cluster, one, prepared.proxy, place), _source(one))
-        for one in prepared.clusters.values()
-        if place.bootstrap.interception != "none" or one.endpoints != OriginalDestination(inbound=True)
+        for section in prepared.clusters.values()
+        for one in variants(section, place)
     ]
     problems.require_none()
     return Translated(
@@ -71,12 +79,12 @@ def translate(prepared: PreparedSlice, place: Placement) -> Translated:
     )
 
 
-def uses(listeners: list[Listener]) -> Iterator[Use]:
+def uses(listeners: list[Listener], place: Placement) -> Iterator[Use]:
     """The route configurations that listeners refer to."""
     for section in listeners:
         for chain, _ in fits(section.chains, section.protocol):
             if isinstance(chain.network, HttpChain):
-                yield use_of(chain.network, section.direction)
+                yield use_of(chain.network, section.direction, intercepts=place.intercepts)
 
 
 def _filters(prepared: PreparedSlice, section: Listener) -> Iterator[Message]:
@@ -117,6 +125,12 @@ class _Problems:
             where = place or source
             self._found.setdefault(f"{where}: {error}" if where is not None else str(error), source)
             return None
+
+    def collect_all(self, make: Callable[[], Iterator[Message]]) -> list[Message | None]:
+        """The same for several that are made one after the other: what comes before the error counts."""
+        found: list[Message | None] = []
+        self.collect(lambda: found.extend(make()))
+        return found
 
     def __bool__(self) -> bool:
         return bool(self._found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from runtime.bootstrap import Bootstrap, BootstrapError
+from runtime.bootstrap import Bootstrap
 from runtime.ipc import LiveUpdate
 from runtime.supervisor.fleet import Fleet, Outcome
 from runtime.supervisor.handover import HandedWorker, Inherited
@@ -61,10 +61,8 @@ def sockets_for(bootstrap: Bootstrap, inherited: Inherited) -> Sockets:
 
 
 def fleet_for(bootstrap: Bootstrap, sockets: Sockets, *, command: Sequence[str], inherited: Inherited) -> Served:
-    """The engine that the bootstrap names; raises EnvoyMissingError where it is not installed, BootstrapError for what it cannot."""
+    """The engine that the bootstrap names; raises EnvoyMissingError where it is not installed."""
     if bootstrap.engine == "envoy":
-        if bootstrap.interception != "none":
-            raise BootstrapError("interception is for the trio engine: Envoy is not told of redirected connections yet")
         from runtime.envoy.fleet import EnvoyFleet  # Its messages cost 30 MiB.
 
         return EnvoyFleet(bootstrap)

@@ -131,9 +131,11 @@ def test_a_proxy_that_does_not_intercept_binds_nothing_for_it() -> None:
     assert ("0.0.0.0", 15006) in bound["inbound"]
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespace, Namespace]]:
-    """A pod's namespace with a sidecar and its application, and a peer's beside it."""
+@pytest.fixture(scope="module", params=["trio", "envoy"])
+def pod(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Namespace, Namespace]]:
+    """A pod's namespace with a sidecar of either engine and its application, and a peer's beside it."""
     require_namespaces()
     folder = tmp_path_factory.mktemp("pod")
     inside, peer = Namespace(), Namespace()
@@ -153,19 +155,19 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Namespace, N
             ("127.0.0.1", 82, "private"),
         ):
             inside.start(sys.executable, "-c", SERVERS, "http", host, str(port), name)
-        _start_sidecar(inside, folder)
+        _start_sidecar(inside, folder, request.param)
         yield inside, peer
     finally:
         inside.end()
         peer.end()
 
 
-def _start_sidecar(inside: Namespace, folder: Path) -> None:
+def _start_sidecar(inside: Namespace, folder: Path, engine: str) -> None:
     (folder / "root.json").write_bytes(signing_keys().root)
     release_mesh(DirectoryStore(folder / "store"), compiled(MESH).snapshot)
     (folder / "sidecar.toml").write_text(
         'store = "store"\nroot = "root.json"\nstate = "state"\nselector = {name = "sidecar/shop/app"}\nstamp = true\n'
-        f'address = "{POD}"\ninterception = "redirect"\n'
+        f'address = "{POD}"\ninterception = "redirect"\nengine = "{engine}"\n'
     )
     command = ["setpriv", "--regid", GROUP, "--clear-groups", *WEFT, "proxy", "sidecar", "--bootstrap"]
     inside.start(*command, str(folder / "sidecar.toml"), log=folder / "log")
