@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from policies.head import Peer, Principal, RequestHead
-from policies.proxy_headers import USUAL, ProxyHeaders
 from policies.traffic import Destination
 from runtime.balance.cluster import LiveCluster
 from runtime.endpoints import LiveData

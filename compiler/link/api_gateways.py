@@ -10,7 +10,7 @@ from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_cluste
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
 from compiler.link.limits import limits_on, with_limits
-from compiler.link.proxies import described_proxy, gateway_headers
+from compiler.link.proxies import described_proxy
 from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.mesh import Mesh
