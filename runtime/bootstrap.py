@@ -40,6 +40,7 @@ class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     merged_metrics: int = 15020
     readiness: int = 15021
     inbound: int = 15006
+    dns: int = 15053
 
 
 class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +56,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``region/zone/subzone``, by which near endpoints are preferred. ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
     ``admin_socket`` is a Unix socket on which the admin pages are served, too, and ``admin_token`` a file: who comes over the one or
     bears the other may take the proxy out of service. With ``interception`` ``redirect`` connections come by the kernel's redirection to the
-    ports inbound and outbound, and a slice's own listeners are bound nowhere.
+    ports inbound and outbound, and a slice's own listeners are bound nowhere. Where the slice has the proxy answer DNS, it asks the servers of
+    ``resolv_conf`` for what the mesh does not know, or instead of them ``resolvers`` (``address`` or ``address:port``).
     """
 
     selector: Selector
@@ -82,6 +84,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_token: str = ""
     interception: Literal["none", "redirect"] = "none"
 
+    resolv_conf: str = "/etc/resolv.conf"
+    resolvers: tuple[str, ...] = ()
     @property
     def standpoint(self) -> str:
         """The locality of this workload: where its labels say it stands, else where its machine does (Istio)."""

@@ -17,7 +17,7 @@ from snapshot.section import Section
 FORMAT = 2
 """The version of the slice format that this code writes and the only one that it reads."""
 
-FEATURES = frozenset({"http", "tcp", "tls", "mesh-tls", "authorization", "fault", "retry", "rate-limit"})
+FEATURES = frozenset({"http", "tcp", "tls", "mesh-tls", "authorization", "fault", "retry", "rate-limit", "dns"})
 """What this code can run. A slice that requires another feature is refused."""
 
 T = TypeVar("T")

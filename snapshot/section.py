@@ -417,6 +417,29 @@ class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True):
     encoding: str = "TEXT"
 
 
+# --- names ---------------------------------------------------------------------------------------------------------------------
+
+
+class Name(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A host as applications ask DNS for it. ``names`` are all that it is called by, in lower case, its own first (``*.suffix`` for any below).
+
+    The answer is ``addresses``; or the addresses of the endpoints that ``cluster`` has now (headless); or whatever ``alias`` is (CNAME).
+    """
+
+    names: tuple[str, ...]
+    source: SourceRef
+    addresses: tuple[str, ...] = ()
+    cluster: str = ""
+    alias: str = ""
+
+
+class NameTable(msgspec.Struct, frozen=True, tag="names", tag_field="section"):
+    """What a proxy's DNS server answers by itself of the hosts that the namespace ``name`` declares, sorted by their own names."""
+
+    name: str
+    entries: tuple[Name, ...]
+
+
 class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
     """What bounds every wait on a peer and every buffer (security.md). Times in milliseconds, sizes in bytes.
 
@@ -476,7 +499,8 @@ class Scrape(msgspec.Struct, frozen=True):
 
 class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
     """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py).
-    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready."""
+    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready.
+    ``serves_dns`` says that it answers the DNS queries of its application: by its NameTables, everything else by asking on."""
 
     workload: Workload
     trust_domain: str
@@ -490,7 +514,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     probe: Probe | None = None
 
 
-Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet
+Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet | NameTable
 
 
 def section_key(section: Section) -> tuple[str, str]:
@@ -505,3 +529,4 @@ def section_key(section: Section) -> tuple[str, str]:
             return kind, f"{table}/{host}/{ordinal}"
         case _:
             return kind, section.name
+    serves_dns: bool = False

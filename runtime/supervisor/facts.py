@@ -14,24 +14,28 @@ from snapshot.section import (
     Listener,
     MeshTls,
     MeshUpstream,
+    NameTable,
     Proxy,
     UndeclaredPort,
     WorkloadPort,
 )
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  what is looked for, not what is bound
-READ_KINDS = frozenset({"proxy", "listener", "cluster"})
+READ_KINDS = frozenset({"proxy", "listener", "cluster", "names"})
 
 Name = tuple[str, int]
 
 
 class SliceFacts(msgspec.Struct, frozen=True):
-    """One slice, as far as the supervisor reads it. ``mesh`` says that it cannot serve without an SVID."""
+    """One slice, as far as the supervisor reads it. ``mesh`` says that it cannot serve without an SVID; ``headless`` are the clusters whose
+    endpoints some name of ``tables`` means."""
 
     proxy: Proxy
     listeners: tuple[Listener, ...]
     names: frozenset[Name]
     mesh: bool
+    tables: tuple[NameTable, ...] = ()
+    headless: dict[str, Cluster] = {}
 
     @property
     def inbound_ports(self) -> tuple[int, ...]:
@@ -58,6 +62,8 @@ def read_facts(slice_: Slice) -> SliceFacts:
     proxy: Proxy | None = None
     listeners: list[Listener] = []
     names: set[Name] = set()
+    tables: list[NameTable] = []
+    clusters: dict[str, Cluster] = {}
     mesh = False
     for ref in slice_.index.sections:
         if ref.kind not in READ_KINDS:
@@ -69,10 +75,21 @@ def read_facts(slice_: Slice) -> SliceFacts:
             listeners.append(section)
             declared = not isinstance(section.bind, UndeclaredPort)
             mesh = mesh or (declared and any(isinstance(chain.tls, MeshTls) for chain in section.chains))
+        elif isinstance(section, NameTable):
+            tables.append(section)
         elif isinstance(section, Cluster):
+            clusters[section.name] = section
             if isinstance(section.endpoints, DnsEndpoints):
                 names.update(section.endpoints.names)
             mesh = mesh or isinstance(section.tls, MeshUpstream)
     if proxy is None:
         raise FormatError("undecodable", f"slice {slice_.entry.name} has no proxy section")
-    return SliceFacts(proxy, tuple(listeners), frozenset(names), mesh)
+    headless = {entry.cluster for table in tables for entry in table.entries} & clusters.keys()
+    return SliceFacts(
+        proxy,
+        tuple(listeners),
+        frozenset(names),
+        mesh,
+        tuple(tables),
+        {name: clusters[name] for name in headless},
+    )

@@ -30,6 +30,7 @@ from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
 from runtime.pages.processes import set_levels
 from runtime.socket_address import shown
+from runtime.supervisor.dns import DnsPart
 from runtime.supervisor.engines import fleet_for, sockets_for
 from runtime.supervisor.facts import SliceFacts, read_facts
 from runtime.supervisor.fleet import WORKER_COMMAND, Outcome
@@ -85,6 +86,7 @@ class Supervisor:
         self._page_sockets = dict(inherited.pages)
         self.fleet = fleet_for(self.bootstrap, self._sockets, command=command, inherited=inherited)
         self._names = Names()
+        self.dns = DnsPart(self.bootstrap, self.running.instruments, self._page_sockets, self._start_task)
         self._credentials = CredentialFiles(bootstrap.credentials)
         self._prober = Prober(self.bootstrap)
         self._control = ControlClient(bootstrap.control, bootstrap.control_ca) if bootstrap.control else None
@@ -162,6 +164,10 @@ class Supervisor:
         assert self._nursery is not None
         self._nursery.start_soon(act)
 
+    def _start_task(self, name: str, task: Task) -> None:
+        assert self._nursery is not None
+        self._nursery.start_soon(keep_running, name, task)
+
     async def wait_ready(self) -> None:
         """Waits until the proxy was ready for the first time."""
         await self._ready.wait()
@@ -224,18 +230,22 @@ class Supervisor:
             facts = read_facts(verified.slice)
             wanted = wanted_addresses(self.bootstrap, facts.listeners)
             wanted = {name: address for name, address in wanted.items() if name not in self.leaving.closed}
+            index = self.dns.prepare(facts)
             fresh = self._sockets.bind(wanted)
         except FormatError as error:
             return Outcome(error.reason, str(error))
         except BindError as error:
+            self.dns.abandon()
             return Outcome("bind", str(error))
         await self._fill_slots(facts)
         outcome = await self.fleet.deploy(verified.slice, wanted)
         if outcome.reason:
             self._sockets.release(fresh)
+            self.dns.abandon()
             return outcome
         self._sockets.release(self._sockets.names() - wanted.keys())
         self._names.only(facts.names)
+        self.dns.use(index, facts)
         took_ms = (trio.current_time() - begin) * 1000
         self.running.took(verified, facts, took_ms=took_ms, outcome=outcome)
         self._prober.use(facts.proxy.probe)
@@ -248,6 +258,7 @@ class Supervisor:
     async def _fill_slots(self, facts: SliceFacts) -> None:
         await self._names.want(facts.names)
         await self._credentials.want(frozenset(slot.name for slot in facts.proxy.credentials))
+        self.dns.server.take_resolved(self._names.all())
         await self.fleet.update(LiveUpdate(resolved=self._names.all(), credentials=self._credentials.all()))
 
     async def _take_svid(self, svid: Svid) -> None:
@@ -256,10 +267,12 @@ class Supervisor:
         self._on_change()
 
     async def _take_registry(self, registry: Registry) -> None:
+        self.dns.server.take_registry(registry)
         await self.fleet.update(LiveUpdate(registry=registry))
         self.running.instruments.set("weft_registry_version", registry.version)
 
     async def _take_resolved(self, resolved: tuple[Resolved, ...]) -> None:
+        self.dns.server.take_resolved(resolved)
         await self.fleet.update(LiveUpdate(resolved=resolved))
 
     async def _take_credentials(self, credentials: tuple[Credential, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from runtime.telemetry.instruments import DECLARED
+from runtime.telemetry.instruments import DECLARED, Declaration
 from runtime.telemetry.labels import REQUEST_LABELS, TCP_LABELS, Labels
 from runtime.telemetry.metrics import BUCKETS, MetricsSnapshot, OwnSample, RequestSample, TcpSample
 
@@ -125,9 +125,21 @@ def _own_lines(samples: list[OwnSample]) -> Iterator[str]:
         if name not in by_name:
             continue
         yield _head(name, declared.help, declared.kind)
+        if declared.bounds:
+            yield from _own_histogram(declared, {sample.labels[0]: sample.value for sample in by_name[name]})
+            continue
         for sample in sorted(by_name[name], key=lambda one: one.labels):
             labels = _pairs(declared.labels, sample.labels)
             yield f"{name}{{{labels}}} {_number(sample.value)}\n" if labels else f"{name} {_number(sample.value)}\n"
+
+
+def _own_histogram(declared: Declaration, values: dict[str, float]) -> Iterator[str]:
+    """A histogram without labels: what fell below each bound adds up, ``sum`` is the sum of all values."""
+    seen = 0.0
+    for bound in (*(format(one, "g") for one in declared.bounds), "+Inf"):
+        seen += values.get(bound, 0)
+        yield f'{declared.name}_bucket{{le="{bound}"}} {_number(seen)}\n'
+    yield f"{declared.name}_sum {_number(values.get('sum', 0))}\n{declared.name}_count {_number(seen)}\n"
 
 
 def _histograms(name: str, series: Sequence[tuple[str, Sequence[int], float]]) -> Iterator[str]:

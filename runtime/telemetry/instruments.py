@@ -9,7 +9,7 @@ from runtime.telemetry.metrics import OwnSample
 
 
 class Declaration(msgspec.Struct, frozen=True):
-    """One metric. ``kind`` is ``counter`` or ``gauge``.
+    """One metric. ``kind`` is ``counter``, ``gauge`` or ``histogram``, whose ``bounds`` are inclusive.
 
     ``merge`` says how the values of several processes become one: ``sum``, ``max`` or ``min``."""
 
@@ -18,6 +18,7 @@ class Declaration(msgspec.Struct, frozen=True):
     help: str
     labels: Labels = ()
     merge: str = "sum"
+    bounds: tuple[float, ...] = ()
 
 
 DECLARED: dict[str, Declaration] = {
@@ -165,6 +166,21 @@ DECLARED: dict[str, Declaration] = {
             "Endpoints that outlier detection leaves out now.",
             ("cluster_name",),
             "max",
+        Declaration("dns_requests_total", "counter", "DNS queries of the application.", (), "sum"),
+        Declaration(
+            "dns_upstream_requests_total", "counter", "DNS queries that other resolvers were asked.", (), "sum"
+        ),
+        Declaration(
+            "dns_upstream_failures_total", "counter", "DNS queries that no other resolver answered.", (), "sum"
+        ),
+        Declaration(
+            "dns_upstream_request_duration_seconds",
+            "histogram",
+            "How long other resolvers took to answer a DNS query, in seconds.",
+            ("le",),
+            "sum",
+            (0.001, 0.005, 0.01, 0.1, 1, 5),
+        ),
         ),
         Declaration(
             "envoy_cluster_outlier_detection_ejections_enforced_total",
@@ -267,3 +283,10 @@ class Instruments:
     def _key(name: str, labels: Labels) -> tuple[str, Labels]:
         assert len(labels) == len(DECLARED[name].labels), f"{name} has labels {DECLARED[name].labels}, not {labels}"
         return name, labels
+    def observe(self, name: str, value: float) -> None:
+        """Counts a value into a histogram."""
+        bounds = DECLARED[name].bounds
+        bound = next((format(one, "g") for one in bounds if value <= one), "+Inf")
+        for part, amount in ((bound, 1.0), ("sum", value)):
+            self._values[name, (part,)] = self._values.get((name, (part,)), 0) + amount
+

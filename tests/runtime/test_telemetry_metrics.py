@@ -183,8 +183,8 @@ def test_an_undeclared_metric_or_wrong_labels_is_a_bug() -> None:
 
 def test_every_own_metric_has_a_prefix_help_and_a_known_merge() -> None:
     for name, declared in DECLARED.items():
-        # What Envoy counts too has Envoy's name, which has no suffix for counters.
-        assert name.startswith(("weft_", "envoy_cluster_"))
+        # What Envoy or Istio counts too has their name; Envoy's have no suffix for counters.
+        assert name.startswith(("weft_", "dns_", "envoy_cluster_", "envoy_udp_"))
         assert declared.help.endswith(".")
         assert declared.merge in {"sum", "max", "min"}
         if name.startswith("weft_"):
