@@ -33,8 +33,8 @@ from compiler.resources.rate_limit import Limits
 from compiler.resources.security import AccessRule, PeerAuthentication
 from compiler.resources.service_entry import ServiceEntry
 from compiler.resources.sidecar import Sidecar
-from compiler.resources.virtual_service import VirtualService
 from compiler.resources.token_policy import TokenPolicy
+from compiler.resources.virtual_service import VirtualService
 from compiler.resources.written import WORKLOAD_KINDS, PodTemplate, Written, pod_template, written
 from policies.limits import RateLimit
 from policies.source import SourceRef
@@ -126,13 +126,13 @@ class Mesh:
         self.backend_policies = resources.all(BackendTls)
         self.peer_authentications = resources.all(PeerAuthentication)
         self.access_rules = resources.all(AccessRule)
+        self.token_policies = resources.all(TokenPolicy)
         self.rate_limits = resources.all(Limits)
         self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}
         self._outside = outside
         self._gateway_workloads = gateway_workloads if outside is None else outside.gateways
-        self.token_policies = resources.all(TokenPolicy)
 
     def is_asked_about(self, meta: Meta) -> bool:
         """Whether findings about a resource are asked for; those about others come from their own namespace's part of the mesh."""

@@ -16,8 +16,8 @@ from runtime.interception import intercepting
 from runtime.pacing import paced
 from runtime.plane import Plane
 from runtime.tls.contexts import MaterialError, TlsMaterial
-from snapshot.index import Slice
 from runtime.token_generation import TokenGeneration
+from snapshot.index import Slice
 from snapshot.prepared import PreparedSlice, PrepareError, prepare_steps
 from snapshot.section import FilterChain, HttpChain, Listener, MeshTls
 

@@ -199,13 +199,13 @@ class Proxy:
         for problem in self._material.set_credentials(credentials):
             self.plane.instruments.add("weft_prepare_failed_total", f"credential_{problem.reason}")
 
-    def _refresh(self) -> None:
-        if self._generation is not None:
-            self._generation.refresh()
     def set_keys(self, keys: Sequence[FetchedKeys]) -> None:
         """Takes the keys that tokens are checked by, all that there are; a slot that is not among them refuses every token."""
         self._live.tokens.fill(keys)
 
+    def _refresh(self) -> None:
+        if self._generation is not None:
+            self._generation.refresh()
 
     # --- drain ---------------------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ from policies.limits import RateLimit
 from policies.match import RouteMatch
 from policies.probe import Probe
 from policies.source import SourceRef
-from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 from policies.tokens import TokenRule
+from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 
 ROUTES_PER_BLOCK = 64
 
@@ -122,9 +122,9 @@ class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
     https_redirect: bool = False
     proxy: bool = False
     host: str = ""
-
-
     tokens: str = ""
+
+
 class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):
     """Bytes through, to one of ``destinations`` by weight; none means close at once (flag NR)."""
 
@@ -410,34 +410,18 @@ class PolicySet(msgspec.Struct, frozen=True, tag="policies", tag_field="section"
     policies: tuple[AuthorizationPolicy, ...]
 
 
+class TokenSet(msgspec.Struct, frozen=True, tag="tokens", tag_field="section"):
+    """Whose tokens are taken on one chain, by issuer; a token that no rule takes is refused, and a request without one passes without identity."""
+
+    name: str
+    rules: tuple[TokenRule, ...]
+
+
 class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True):
     """MeshConfig's accessLogFile ("" is off, ``/dev/stdout`` the standard output) and accessLogEncoding (TEXT, JSON)."""
 
     path: str = ""
     encoding: str = "TEXT"
-
-
-# --- names ---------------------------------------------------------------------------------------------------------------------
-
-
-class Name(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A host as applications ask DNS for it. ``names`` are all that it is called by, in lower case, its own first (``*.suffix`` for any below).
-
-    The answer is ``addresses``; or the addresses of the endpoints that ``cluster`` has now (headless); or whatever ``alias`` is (CNAME).
-    """
-
-    names: tuple[str, ...]
-    source: SourceRef
-    addresses: tuple[str, ...] = ()
-    cluster: str = ""
-    alias: str = ""
-
-
-class NameTable(msgspec.Struct, frozen=True, tag="names", tag_field="section"):
-    """What a proxy's DNS server answers by itself of the hosts that the namespace ``name`` declares, sorted by their own names."""
-
-    name: str
-    entries: tuple[Name, ...]
 
 
 class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -473,13 +457,6 @@ class Workload(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str = "unknown"
     canonical_name: str = "unknown"
     canonical_revision: str = "latest"
-class TokenSet(msgspec.Struct, frozen=True, tag="tokens", tag_field="section"):
-    """Whose tokens are taken on one chain, by issuer; a token that no rule takes is refused, and a request without one passes without identity."""
-
-    name: str
-    rules: tuple[TokenRule, ...]
-
-
     cluster: str = "Kubernetes"
 
 
@@ -499,8 +476,7 @@ class Scrape(msgspec.Struct, frozen=True):
 
 class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
     """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py).
-    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready.
-    ``serves_dns`` says that it answers the DNS queries of its application: by its NameTables, everything else by asking on."""
+    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready."""
 
     workload: Workload
     trust_domain: str
@@ -514,7 +490,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     probe: Probe | None = None
 
 
-Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet | NameTable
+Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet
 
 
 def section_key(section: Section) -> tuple[str, str]:
@@ -529,4 +505,3 @@ def section_key(section: Section) -> tuple[str, str]:
             return kind, f"{table}/{host}/{ordinal}"
         case _:
             return kind, section.name
-    serves_dns: bool = False

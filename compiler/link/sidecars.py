@@ -12,10 +12,10 @@ from compiler.link.outbound import Outbound
 from compiler.link.port_tables import PROXY, Share
 from compiler.link.proxies import proxy_section
 from compiler.link.reach import Reach, holding_sidecar
+from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
-from compiler.link.tokens import guarded
 from compiler.resources.kubernetes import Workload
 from compiler.resources.sidecar import EgressListener, Sidecar
 from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
