@@ -122,6 +122,26 @@ def listening_socket(address: Address, *, shared: bool) -> socket.socket:
         bound.setblocking(False)
     except OSError:
         bound.close()
+def datagram_socket(address: Address, *, shared: bool) -> socket.socket:
+    """A socket bound for datagrams; ``shared`` as for listening_socket. Raises OSError.
+
+    Of sockets that share an address the kernel gives each client's datagrams to one, by a hash of both ends: as long as their number stays,
+    always to the same. SO_REUSEADDR would let anybody have the address besides.
+    """
+    bound = socket.socket(family_of(address[0]), socket.SOCK_DGRAM)
+    try:
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
         raise
     return bound
 
