@@ -400,6 +400,29 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     holds: bool = False
 
 
+# --- names ---------------------------------------------------------------------------------------------------------------------
+
+
+class Name(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A host as applications ask DNS for it. ``names`` are all that it is called by, in lower case, its own first (``*.suffix`` for any below).
+
+    The answer is ``addresses``; or the addresses of the endpoints that ``cluster`` has now (headless); or whatever ``alias`` is (CNAME).
+    """
+
+    names: tuple[str, ...]
+    source: SourceRef
+    addresses: tuple[str, ...] = ()
+    cluster: str = ""
+    alias: str = ""
+
+
+class NameTable(msgspec.Struct, frozen=True, tag="names", tag_field="section"):
+    """What a proxy's DNS server answers by itself of the hosts that the namespace ``name`` declares, sorted by their own names."""
+
+    name: str
+    entries: tuple[Name, ...]
+
+
 # --- policies and the proxy's own settings -----------------------------------------------------------------------------------
 
 
@@ -476,7 +499,8 @@ class Scrape(msgspec.Struct, frozen=True):
 
 class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_defaults=True):
     """The one section about the proxy itself. ``on_policy_change`` is ``keep``, ``revalidate`` or ``close`` (runtime/policy_change.py).
-    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready."""
+    ``probe`` is how the proxy finds out that its application may be sent requests; without one it may be as soon as the proxy is ready.
+    ``serves_dns`` says that it answers the DNS queries of its application: by its NameTables, everything else by asking on."""
 
     workload: Workload
     trust_domain: str
@@ -488,9 +512,10 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     on_policy_change: str = "revalidate"
     scrape: Scrape | None = None
     probe: Probe | None = None
+    serves_dns: bool = False
 
 
-Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet
+Section = Proxy | Listener | RouteTable | VirtualHost | RouteBlock | Cluster | PolicySet | TokenSet | NameTable
 
 
 def section_key(section: Section) -> tuple[str, str]:

@@ -54,7 +54,8 @@ THIRD_PARTY = {
     "runtime.control": {"msgspec", "trio", "cryptography", "httpx"},
     "runtime.credentials": {"msgspec", "trio", "watchfiles"},
     "runtime.discovery": {"msgspec", "trio", "httpx"},
-    "runtime.envoy": {"msgspec", "trio", "envoy", "google", "httpx", "cryptography"},
+    "runtime.dns.message": {"msgspec", "dns"},
+    "runtime.envoy": {"msgspec", "trio", "envoy", "google", "xds", "httpx", "cryptography"},
     "runtime.pages": {"msgspec", "trio"},
     "runtime.supervisor.scraping": {"httpx", "trio"},
     "runtime.pages.envoys": {"msgspec", "trio", "cryptography"},
@@ -104,7 +105,7 @@ IMPURE_IMPORTS = {
     "datetime",
 }
 
-WORKER_FREE_OF = {"tuf", "securesystemslib", "ruamel", "yaml", "jsonschema", "jsonschema_rs", "pygit2", "rich", "httpx"}
+WORKER_FREE_OF = {"dns", "tuf", "securesystemslib", "ruamel", "yaml", "jsonschema", "jsonschema_rs", "pygit2", "rich", "httpx"}
 
 SUPERVISION_POINTS = {
     "runtime.lane",
