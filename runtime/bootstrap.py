@@ -83,9 +83,9 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     admin_socket: str = ""
     admin_token: str = ""
     interception: Literal["none", "redirect"] = "none"
-
     resolv_conf: str = "/etc/resolv.conf"
     resolvers: tuple[str, ...] = ()
+
     @property
     def standpoint(self) -> str:
         """The locality of this workload: where its labels say it stands, else where its machine does (Istio)."""

@@ -122,6 +122,10 @@ def listening_socket(address: Address, *, shared: bool) -> socket.socket:
         bound.setblocking(False)
     except OSError:
         bound.close()
+        raise
+    return bound
+
+
 def datagram_socket(address: Address, *, shared: bool) -> socket.socket:
     """A socket bound for datagrams; ``shared`` as for listening_socket. Raises OSError.
 
@@ -138,10 +142,6 @@ def datagram_socket(address: Address, *, shared: bool) -> socket.socket:
         bound.setblocking(False)
     except OSError:
         bound.close()
-        raise
-    return bound
-
-
         raise
     return bound
 

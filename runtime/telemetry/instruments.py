@@ -160,12 +160,6 @@ DECLARED: dict[str, Declaration] = {
             (),
             "sum",
         ),
-        Declaration(
-            "envoy_cluster_outlier_detection_ejections_active",
-            "gauge",
-            "Endpoints that outlier detection leaves out now.",
-            ("cluster_name",),
-            "max",
         Declaration("dns_requests_total", "counter", "DNS queries of the application.", (), "sum"),
         Declaration(
             "dns_upstream_requests_total", "counter", "DNS queries that other resolvers were asked.", (), "sum"
@@ -181,6 +175,12 @@ DECLARED: dict[str, Declaration] = {
             "sum",
             (0.001, 0.005, 0.01, 0.1, 1, 5),
         ),
+        Declaration(
+            "envoy_cluster_outlier_detection_ejections_active",
+            "gauge",
+            "Endpoints that outlier detection leaves out now.",
+            ("cluster_name",),
+            "max",
         ),
         Declaration(
             "envoy_cluster_outlier_detection_ejections_enforced_total",
@@ -266,6 +266,13 @@ class Instruments:
         if value > self._values.get(key, float("-inf")):
             self._values[key] = value
 
+    def observe(self, name: str, value: float) -> None:
+        """Counts a value into a histogram."""
+        bounds = DECLARED[name].bounds
+        bound = next((format(one, "g") for one in bounds if value <= one), "+Inf")
+        for part, amount in ((bound, 1.0), ("sum", value)):
+            self._values[name, (part,)] = self._values.get((name, (part,)), 0) + amount
+
     def forget(self, name: str) -> None:
         """Drops all series of one name; used before an info metric is set to new labels."""
         for key in [key for key in self._values if key[0] == name]:
@@ -283,10 +290,3 @@ class Instruments:
     def _key(name: str, labels: Labels) -> tuple[str, Labels]:
         assert len(labels) == len(DECLARED[name].labels), f"{name} has labels {DECLARED[name].labels}, not {labels}"
         return name, labels
-    def observe(self, name: str, value: float) -> None:
-        """Counts a value into a histogram."""
-        bounds = DECLARED[name].bounds
-        bound = next((format(one, "g") for one in bounds if value <= one), "+Inf")
-        for part, amount in ((bound, 1.0), ("sum", value)):
-            self._values[name, (part,)] = self._values.get((name, (part,)), 0) + amount
-
