@@ -92,7 +92,6 @@ _LISTENERS = """
 _FILTERS = "spec.rules[].(filters[]|backendRefs[].filters[])"
 
 KINDS_NOT_CARRIED = (
-    "ProxyConfig",
     "Telemetry",
     "WasmPlugin",
     "TrafficExtension",
@@ -270,9 +269,13 @@ CARRIED: dict[str, frozenset[str]] = {
     "TLSRoute": paths(f"{_PARENTS} spec.hostnames[] spec.rules[].name {_BACKENDS}"),
     "TCPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
+    "ProxyConfig": paths("spec.(selector.matchLabels{}|onPolicyChange)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
-        spec.defaultConfig.gatewayTopology.proxyProtocol
+        spec.defaultConfig.gatewayTopology.(proxyProtocol|numTrustedProxies|forwardClientCertDetails)
+        spec.defaultConfig.proxyHeaders.(forwardedClientCert|requestId.disabled|attemptCount.disabled|envoyDebugHeaders.disabled)
+        spec.defaultConfig.proxyHeaders.(server.disabled|server.value|metadataExchangeHeaders.mode)
+        spec.defaultConfig.proxyHeaders.setCurrentClientCertDetails.(subject|cert|dns|uri)
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|enablePrometheusMerge|onEmptyEndpoints)
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
@@ -287,6 +290,7 @@ REFUSED: dict[str, frozenset[str]] = {
     **dict.fromkeys(KINDS_NOT_CARRIED, paths("spec")),
     # Istio's own installation writes an empty list of networks, which asks for nothing.
     "MeshNetworks": paths("spec.networks{}"),
+    "ProxyConfig": paths("spec.(concurrency|environmentVariables|image)"),
     "WorkloadEntry": paths("spec.network"),
     # A machine's own address and place are its bootstrap's to say.
     "WorkloadGroup": paths("spec.template.(address|network|locality|weight)"),
@@ -334,9 +338,9 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.defaultConfig.(statNameLength|concurrency|proxyBootstrapTemplatePath|interceptionMode|tracing|envoyAccessLogService)
         spec.defaultConfig.(envoyMetricsService|proxyMetadata|runtimeValues|statusPort|extraStatTags|meshId|readinessProbe)
         spec.defaultConfig.(proxyStatsMatcher|holdApplicationUntilProxyStarts|caCertificatesPem|image|privateKeyProvider)
-        spec.defaultConfig.(proxyHeaders|fileFlushInterval|fileFlushMinSizeKb|statsCompression|zipkinAddress|sds)
+        spec.defaultConfig.proxyHeaders.(preserveHttp1HeaderCase|xForwardedHost|xForwardedPort|setCurrentClientCertDetails.chain)
+        spec.defaultConfig.(fileFlushInterval|fileFlushMinSizeKb|statsCompression|zipkinAddress|sds)
         spec.defaultConfig.(availabilityZone)
-        spec.defaultConfig.gatewayTopology.(numTrustedProxies|forwardClientCertDetails)
         spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)

@@ -10,6 +10,7 @@ from compiler.resources.cursor import Labels
 from compiler.resources.gateway import Gateway, Server
 from compiler.resources.kubernetes import Workload
 from compiler.resources.mesh_config import MeshConfig
+from compiler.resources.proxy_config import UNSAID, ProxySettings
 
 
 class GatewayProxy(msgspec.Struct, frozen=True):
@@ -27,9 +28,9 @@ class GatewayProxy(msgspec.Struct, frozen=True):
     gateways: tuple[Gateway, ...]
 
     @property
-    def proxied(self) -> bool:
-        """Whether its pods say that what comes to them begins with the PROXY protocol."""
-        return self.workload is not None and self.workload.proxied
+    def settings(self) -> ProxySettings:
+        """What its pods say of their proxy."""
+        return self.workload.settings if self.workload is not None else UNSAID
 
     @property
     def kind(self) -> str:

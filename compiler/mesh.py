@@ -29,6 +29,7 @@ from compiler.resources.kubernetes import Namespace, Port, Secret, Service, Serv
 from compiler.resources.load import Resources
 from compiler.resources.mesh_config import CLUSTER_DOMAIN, MeshConfig
 from compiler.resources.meta import GATEWAY_API, Meta
+from compiler.resources.proxy_config import ProxyRule
 from compiler.resources.rate_limit import Limits
 from compiler.resources.security import AccessRule, PeerAuthentication
 from compiler.resources.service_entry import ServiceEntry
@@ -128,6 +129,7 @@ class Mesh:
         self.access_rules = resources.all(AccessRule)
         self.token_policies = resources.all(TokenPolicy)
         self.rate_limits = resources.all(Limits)
+        self.proxy_rules = resources.all(ProxyRule)
         self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}

@@ -27,7 +27,7 @@ from runtime.socket_address import LOCAL
 from runtime.tls.contexts import MaterialError
 from runtime.tls.expiry import NEVER
 from runtime.tls.hello import Hello, HelloError, looks_like_tls, parse_hello
-from runtime.tls.identity import PeerRefusedError, read_peer, require_identity
+from runtime.tls.identity import PeerCertificate, PeerRefusedError, read_peer, require_identity
 from runtime.tls.naming import require_client
 from snapshot.section import (
     FilterChain,
@@ -64,9 +64,9 @@ class Accepted:
     """How a connection came in. Owned by its machine, which moves it to a new generation by ``rebound``."""
 
     __slots__ = (
+        "certificate",
         "certified_until",
         "chain",
-        "fingerprint",
         "first",
         "generation",
         "hello",
@@ -84,7 +84,7 @@ class Accepted:
         self.hello: Hello | None = None
         self.first = b""
         self.mesh = False
-        self.fingerprint = ""
+        self.certificate: PeerCertificate | None = None
         self.certified_until = NEVER
         self.vetted = chain.prepared.policies
 
@@ -382,7 +382,7 @@ class Opening:
             self._close()
             return
         if shown is not None:
-            accepted.fingerprint = shown.fingerprint
+            accepted.certificate = shown
             accepted.certified_until = shown.expires_at
             self._plane.certificate_ends.expect(shown.expires_at)
         accepted.peer = msgspec.structs.replace(self._peer, identity=identity)

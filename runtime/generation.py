@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from policies.head import Peer, Principal, RequestHead
+from policies.proxy_headers import USUAL, ProxyHeaders
 from policies.traffic import Destination
 from runtime.balance.cluster import LiveCluster
 from runtime.endpoints import LiveData
+from runtime.http.chosen_rules import rules_of
 from runtime.http.pool import PoolKey
-from runtime.http.rules import Rules
 from runtime.interception import Interception
 from runtime.lane.wheel import NEVER, slack
 from runtime.telemetry import RequestSeries, WorkloadFacts
@@ -62,13 +63,15 @@ class Chain:
 
     __slots__ = ("direction", "key", "prepared", "rules")
 
-    def __init__(self, key: tuple[str, str], prepared: PreparedChain, identity: str) -> None:
+    def __init__(
+        self, key: tuple[str, str], prepared: PreparedChain, identity: str, headers: ProxyHeaders = USUAL
+    ) -> None:
         self.key = key
         self.prepared = prepared
         self.direction = prepared.listener.direction
         # A certificate that was named for clients says nothing of who this is.
         by = "" if isinstance(prepared.chain.tls, ServerTls) else identity
-        self.rules = Rules(direction=self.direction, edge=prepared.edge, identity=by)
+        self.rules = rules_of(headers, direction=self.direction, edge=prepared.edge, identity=by)
 
 
 class Generation:
@@ -104,8 +107,9 @@ class Generation:
 
     def fill(self) -> Generator[None, None, None]:
         """Makes the chains and clusters in small steps."""
+        headers = self.prepared.proxy.headers
         for key, chain in self.prepared.chains.items():
-            self.chains[key] = Chain(key, chain, self.identity)
+            self.chains[key] = Chain(key, chain, self.identity, headers)
         yield
         for name, section in self.prepared.clusters.items():
             cluster = self.clusters[name] = LiveCluster(section, self._plane, self.live)

@@ -51,7 +51,7 @@ def chain_meanwhile(old: Chain, new: FilterChain | None, generation: Generation,
     if new is not None and isinstance(new.network, HttpChain) and same_admission(old.prepared.chain.tls, new.tls):
         return generation.chains[listener, new.name]
     refusing = msgspec.structs.replace(old.prepared, policies=NOBODY)
-    return Chain((listener, f"{old.key[1]}|refused"), refusing, generation.identity)
+    return Chain((listener, f"{old.key[1]}|refused"), refusing, generation.identity, generation.prepared.proxy.headers)
 
 
 def same_admission(old: DownstreamTls | None, new: DownstreamTls | None) -> bool:

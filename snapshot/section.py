@@ -16,6 +16,7 @@ from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryB
 from policies.limits import RateLimit
 from policies.match import RouteMatch
 from policies.probe import Probe
+from policies.proxy_headers import USUAL, ProxyHeaders
 from policies.source import SourceRef
 from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 from policies.tokens import TokenRule
@@ -510,6 +511,7 @@ class Proxy(msgspec.Struct, frozen=True, tag="proxy", tag_field="section", omit_
     credentials: tuple[CredentialSlot, ...] = ()
     path_normalization: str = "BASE"
     on_policy_change: str = "revalidate"
+    headers: ProxyHeaders = USUAL
     scrape: Scrape | None = None
     probe: Probe | None = None
     serves_dns: bool = False

@@ -10,7 +10,7 @@ from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_cluste
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
 from compiler.link.limits import limits_on, with_limits
-from compiler.link.proxies import described_proxy
+from compiler.link.proxies import described_proxy, gateway_headers
 from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.mesh import Mesh
@@ -51,7 +51,8 @@ def api_gateway(mesh: Mesh, gateway: ApiGateway, view: View) -> LinkedSlice:
     draft.add(guarded(sections, mesh, namespace, labels, gateway=name))
     draft.add(used_clusters(sections, view.clusters))
     account = f"{name}-{gateway.class_name}"
-    proxy = described_proxy(mesh, name=account, namespace=namespace, account=account, labels=labels)
+    headers = gateway_headers(mesh.config.proxies)
+    proxy = described_proxy(mesh, name=account, namespace=namespace, account=account, labels=labels, headers=headers)
     return draft.finish(ProxyShape(f"gateway/{namespace}/{name}", _kind(name), namespace, labels), proxy)
 
 
@@ -75,7 +76,7 @@ def _port(view: View, number: int, places: list[PlacedListener], policies: str) 
             chains += _connections(view, place, rivals, policies)
     protocol = "http" if web else "tcp"
     kept = tuple(without_rivals(chains))
-    source, bind, proxied = rivals[0].source, GatewayPort(number), view.mesh.config.proxied
+    source, bind, proxied = rivals[0].source, GatewayPort(number), bool(view.mesh.config.proxies.proxied)
     sections.append(Listener(f"gateway:{number}", source, "gateway", bind, protocol, kept, proxied))
     return sections
 

@@ -9,7 +9,7 @@ from compiler.hosts import overlap
 from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters
 from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
-from compiler.link.proxies import described_proxy
+from compiler.link.proxies import described_proxy, gateway_headers
 from compiler.link.server_tls import downstream_tls
 from compiler.link.tokens import guarded
 from compiler.link.view import View
@@ -37,7 +37,8 @@ Placed = tuple[Gateway, int, Server]
 def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
     """The slice of one gateway."""
     policies = policy_set(mesh, proxy.namespace, proxy.labels)
-    links = _GatewayLink(proxy, view, POLICIES if policies else "", proxied=proxy.proxied or mesh.config.proxied)
+    settings = proxy.settings.over(mesh.config.proxies)
+    links = _GatewayLink(proxy, view, POLICIES if policies else "", proxied=bool(settings.proxied))
     sections = [section for port, servers in proxy.servers().items() for section in links.port(port, servers)]
     draft = SliceDraft()
     if policies is not None:
@@ -47,7 +48,12 @@ def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
     stem = f"{proxy.namespace}/{proxy.name}" if proxy.workload else proxy.name
     shape = ProxyShape(f"gateway/{stem}", proxy.kind, proxy.namespace, proxy.labels)
     described = described_proxy(
-        mesh, name=proxy.name, namespace=proxy.namespace, account=proxy.account, labels=proxy.labels
+        mesh,
+        name=proxy.name,
+        namespace=proxy.namespace,
+        account=proxy.account,
+        labels=proxy.labels,
+        headers=gateway_headers(settings),
     )
     return draft.finish(shape, described)
 

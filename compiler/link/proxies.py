@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload as GitWorkload
+from compiler.resources.proxy_config import ProxySettings
+from policies.proxy_headers import USUAL, ProxyHeaders
 from snapshot.section import AccessLog, Deadlines, Proxy, Scrape, Workload
 
 _NAME_LABELS = ("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
@@ -21,6 +25,7 @@ def proxy_section(mesh: Mesh, workload: GitWorkload) -> Proxy:
         namespace=workload.meta.namespace,
         account=workload.service_account,
         labels=workload.labels,
+        headers=sidecar_headers(workload.settings.over(mesh.config.proxies)),
     )
     scrape = Scrape(*workload.scraped) if workload.scraped is not None and mesh.config.merges_metrics else None
     if workload.probe is None and scrape is None:
@@ -28,7 +33,9 @@ def proxy_section(mesh: Mesh, workload: GitWorkload) -> Proxy:
     return msgspec.structs.replace(made, probe=workload.probe, scrape=scrape)
 
 
-def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labels: Labels) -> Proxy:
+def described_proxy(
+    mesh: Mesh, *, name: str, namespace: str, account: str, labels: Labels, headers: ProxyHeaders
+) -> Proxy:
     """The proxy section of a workload described by its parts; canonical names as Istio derives them from labels."""
     known = dict(labels)
     config = mesh.config
@@ -48,5 +55,36 @@ def described_proxy(mesh: Mesh, *, name: str, namespace: str, account: str, labe
         access_log=AccessLog(config.access_log_file, config.access_log_encoding),
         path_normalization=config.path_normalization,
         deadlines=Deadlines() if config.sniff_ms is None else Deadlines(sniff_ms=config.sniff_ms),
-        on_policy_change=config.on_policy_change,
+        on_policy_change=_on_policy_change(mesh, namespace, labels) or config.on_policy_change,
+        headers=USUAL if headers == USUAL else headers,
     )
+
+
+def sidecar_headers(settings: ProxySettings) -> ProxyHeaders:
+    """What a sidecar says in headers."""
+    return ProxyHeaders(**_common(settings), certificate=settings.certificate or "", shows=settings.shows)
+
+
+def gateway_headers(settings: ProxySettings) -> ProxyHeaders:
+    """What a gateway says in headers: of clients what ``gatewayTopology`` asks for, and not ``proxyHeaders`` (Istio)."""
+    return ProxyHeaders(
+        **_common(settings),
+        trusted_hops=settings.trusted_hops or 0,
+        certificate=settings.gateway_certificate or "",
+    )
+
+
+def _common(settings: ProxySettings) -> dict[str, Any]:
+    names = ("request_ids", "attempts", "internal", "server")
+    return {name: said for name in names if (said := getattr(settings, name)) is not None}
+
+
+def _on_policy_change(mesh: Mesh, namespace: str, labels: Labels) -> str:
+    """What the nearest ProxyConfig says: the workload's own, its namespace's, the mesh's; of equally near ones the oldest. "" is nothing."""
+    root = mesh.config.root_namespace
+    for home, selects in ((namespace, True), (namespace, False), (root, False)):
+        for rule in mesh.proxy_rules:
+            fits = (rule.selector is not None) == selects and set(rule.selector or ()) <= set(labels)
+            if rule.meta.namespace == home and fits and rule.on_policy_change:
+                return rule.on_policy_change
+    return ""

@@ -9,7 +9,7 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Positions
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import detect_protocol
-from compiler.resources.proxy_config import is_proxied
+from compiler.resources.proxy_config import UNSAID, ProxySettings, annotated_settings
 from compiler.resources.scraping import scraped_at
 from compiler.resources.written import Written, held_data
 from policies.probe import Probe
@@ -71,8 +71,8 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Workload(msgspec.Struct, frozen=True):
-    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it. ``proxied`` says that what comes to
-    its gateway begins with the PROXY protocol.
+    """What runs: a Deployment's pod template, or a Pod. ``address`` is a Pod's status.podIP where Git has it. ``settings`` are what its pods
+    say of their proxy.
 
     One that ``fails`` stands in for a broken one: its proxy lets nothing in and nothing out.
     """
@@ -83,7 +83,7 @@ class Workload(msgspec.Struct, frozen=True):
     ports: tuple[tuple[str, int], ...]
     address: str = ""
     fails: bool = False
-    proxied: bool = False
+    settings: ProxySettings = UNSAID
     probe: Probe | None = None
     scraped: tuple[int, str] | None = None
     """Where its application shows its metrics: port and path."""
@@ -181,7 +181,7 @@ def _annotated(made: Workload, annotations: Labels) -> Workload:
     """A workload with what the annotations of its pods say."""
     if not annotations:
         return made
-    return msgspec.structs.replace(made, proxied=is_proxied(annotations), scraped=scraped_at(annotations))
+    return msgspec.structs.replace(made, settings=annotated_settings(annotations), scraped=scraped_at(annotations))
 
 
 def _workload(meta: Meta, labels: Labels, spec: Cursor | None, address: str) -> Workload:

@@ -49,6 +49,7 @@ from compiler.resources.kubernetes import (
 )
 from compiler.resources.mesh_config import MeshConfig, read_mesh_config
 from compiler.resources.meta import GATEWAY_API, kind_of
+from compiler.resources.proxy_config import ProxyRule, read_proxy_config
 from compiler.resources.rate_limit import Limits, read_rate_limit
 from compiler.resources.security import (
     AccessRule,
@@ -88,6 +89,7 @@ Resource: TypeAlias = (
     | TokenPolicy
     | Limits
     | MeshConfig
+    | ProxyRule
 )
 R = TypeVar("R", bound=Resource)
 
@@ -121,6 +123,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "RequestAuthentication": read_request_authentication,
     "RateLimit": read_rate_limit,
     "MeshConfig": read_mesh_config,
+    "ProxyConfig": read_proxy_config,
 }
 """Kind, as sources name it, to its reader."""
 

@@ -9,6 +9,7 @@ from compiler.resources.cursor import Cursor, Positions
 from compiler.resources.destination_rule import read_keep_alive
 from compiler.resources.load_balancer import LocalitySetting, read_locality
 from compiler.resources.meta import Meta, open_document
+from compiler.resources.proxy_config import UNSAID, ProxySettings, read_settings
 from policies.balancing import KeepAlive
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -29,7 +30,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
     sniff_ms: int | None = None
-    proxied: bool = False
+    proxies: ProxySettings = UNSAID
     on_policy_change: str = "revalidate"
     merges_metrics: bool = True
     holds_endpoints: bool = False
@@ -45,6 +46,7 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
     meta, root = open_document(document, positions)
     spec = root.at("spec") or root
     outbound = spec.at("outboundTrafficPolicy")
+    proxies = spec.at("defaultConfig")
     defaults = MeshConfig()
     return MeshConfig(
         meta=meta,
@@ -60,18 +62,12 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         merges_metrics=spec.flag("enablePrometheusMerge") or not spec.has("enablePrometheusMerge"),
         on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
-        proxied=_proxied(spec.at("defaultConfig")),
+        proxies=read_settings(proxies) if proxies else UNSAID,
         sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
         keep_alive=read_keep_alive(spec.at("tcpKeepalive")),
         upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
         locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )
-
-
-def _proxied(defaults: Cursor | None) -> bool:
-    """Whether what comes to gateways begins with the PROXY protocol, unless a gateway's own pod says more."""
-    topology = defaults.at("gatewayTopology") if defaults else None
-    return topology is not None and topology.has("proxyProtocol")
 
 
 def _profile(paths: Cursor | None) -> str:

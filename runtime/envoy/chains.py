@@ -21,6 +21,7 @@ from envoy.type.v3 import hash_policy_pb2
 
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
+from policies.proxy_headers import ProxyHeaders, certificate_mode, certificate_parts
 from runtime.envoy import limits
 from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
@@ -60,18 +61,15 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         stat_prefix=_stat_prefix(chain),
         http_filters=_requests(prepared, chain, network, place),
         access_log=access_logs(proxy.access_log),
-        server_name=SERVER,
-        server_header_transformation=_Manager.PASS_THROUGH
-        if chain.listener.direction == "inbound"
-        else _Manager.OVERWRITE,
-        generate_request_id={"value": True},
+        **_server(proxy.headers, chain.listener.direction),
+        generate_request_id={"value": proxy.headers.request_ids},
         strip_any_host_port=network.https_redirect,
         strip_trailing_host_dot=True,
         http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
         http2_protocol_options=http2_options(deadlines),
         **_limits(deadlines),
         **_paths(proxy.path_normalization),
-        **_trust(chain.listener.direction, edge=network.edge),
+        **_trust(proxy.headers, chain.listener.direction, edge=network.edge),
         **(_plain_scheme() if isinstance(chain.chain.tls, MeshTls) else {}),
         **_routes(prepared, use_of(network, chain.listener.direction, intercepts=place.intercepts), place),
         upgrade_configs=[
@@ -112,7 +110,13 @@ def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain,
     if asked and (network.proxy or not place.intercepts):
         forward_proxy = dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=dns_cache())
         filters.append(extension(_HTTP, "envoy.filters.http.dynamic_forward_proxy", forward_proxy))
-    filters.append(extension(_HTTP, "envoy.filters.http.router", router_pb2.Router()))
+    filters.append(
+        extension(
+            _HTTP,
+            "envoy.filters.http.router",
+            router_pb2.Router(suppress_envoy_headers=not prepared.proxy.headers.internal),
+        )
+    )
     return filters
 
 
@@ -180,18 +184,26 @@ def _paths(profile: str) -> dict[str, object]:
     return fields
 
 
-def _trust(direction: str, *, edge: bool) -> dict[str, object]:
+def _server(headers: ProxyHeaders, direction: str) -> dict[str, object]:
+    """How the proxy is called in replies. Envoy has a name for its own ones in any case."""
+    usual = "" if direction == "inbound" else SERVER
+    named = usual if headers.server is None else headers.server
+    return {
+        "server_name": named or SERVER,
+        "server_header_transformation": _Manager.OVERWRITE if named else _Manager.PASS_THROUGH,
+    }
+
+
+def _trust(headers: ProxyHeaders, direction: str, *, edge: bool) -> dict[str, object]:
     """What is believed of who sends, as ``runtime.http.rules`` has it."""
-    details = _Manager.SetCurrentClientCertDetails(subject={"value": True}, uri=True)
-    if edge:
-        forwarded = _Manager.SANITIZE_SET
-    elif direction == "inbound":
-        forwarded = _Manager.APPEND_FORWARD
-    else:
-        forwarded = _Manager.SANITIZE
+    shown = certificate_parts(headers, direction)
+    details = _Manager.SetCurrentClientCertDetails(
+        subject={"value": "subject" in shown}, cert="cert" in shown, uri="uri" in shown, dns="dns" in shown
+    )
     return {
         "use_remote_address": {"value": edge},
-        "forward_client_cert_details": forwarded,
+        "xff_num_trusted_hops": headers.trusted_hops if edge else 0,
+        "forward_client_cert_details": certificate_mode(headers, direction).upper(),
         "set_current_client_cert_details": details,
     }
 

@@ -29,6 +29,7 @@ from policies.match import (
     Suffix,
 )
 from policies.probe import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
+from policies.proxy_headers import ProxyHeaders
 from policies.source import SourceRef
 from policies.traffic import (
     Cors,
@@ -128,7 +129,8 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     Workload: "name namespace identity service_account app version canonical_name canonical_revision cluster",
     CredentialSlot: "name names",
     Scrape: "port path",
-    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization probe scrape",
+    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization probe scrape headers",
+    ProxyHeaders: "trusted_hops certificate shows request_ids attempts internal server",
     Probe: "ask initial_delay_ms period_ms timeout_ms successes failures",
     HttpProbe: "port path host https headers",
     TcpProbe: "port host",

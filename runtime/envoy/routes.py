@@ -81,7 +81,7 @@ def route_configuration(prepared: PreparedSlice, use: Use, *, stamp: str = "") -
     else:
         hosts = list(_hosts(prepared.tables[use.table], use.host, marked(prepared)))
     for host in hosts:
-        host.include_request_attempt_count = not use.inbound
+        host.include_request_attempt_count = not use.inbound and prepared.proxy.headers.attempts
         if use.named:
             _go_by_name(
                 host, {one.name for one in prepared.clusters.values() if one.endpoints == OriginalDestination()}

@@ -41,10 +41,10 @@ class Http1Downstream:
         "_reading_head",
         "_timer",
         "_tunnel",
+        "certificate",
         "channel",
         "complete",
         "content_length",
-        "fingerprint",
         "peer",
         "protocol",
         "upgrade",
@@ -54,7 +54,7 @@ class Http1Downstream:
         deadlines = accepted.generation.deadlines
         self.channel = channel
         self.peer: Peer = accepted.peer
-        self.fingerprint = accepted.fingerprint
+        self.certificate = accepted.certificate
         self.protocol = "HTTP/1.1"
         self.content_length: int | None = None
         self.complete = True
@@ -88,6 +88,11 @@ class Http1Downstream:
     def accepted(self) -> Accepted:
         """How the connection came in."""
         return self._accepted
+
+    @property
+    def connection_peer(self) -> Peer:
+        """See Downstream."""
+        return self._accepted.peer
 
     # --- requests in ---------------------------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Exchange:
         fields = self.fields
         if plane.stamp or TRACE in fields:
             self._stamp = plane.stamp or (fields[TRACE] == b"snapshot" and not chain.rules.edge)
-        chain.rules.request(head, fields, downstream.peer, downstream.fingerprint)
+        chain.rules.request(head, fields, downstream)
         content_type = fields.get(b"content-type")
         if content_type is not None and content_type.startswith(b"application/grpc"):
             self.grpc_status = ""
@@ -150,7 +150,7 @@ class Exchange:
         if reply is not None:
             self.reply(reply)
             return
-        self.forwarded = forwarded_head(self.head, self.plan, self.destination)
+        self.forwarded = forwarded_head(self.head, self.plan, self.destination, tells_path=self.chain.rules.tells_path)
         if self.forwarded is not self.head:
             self.endpoint = rehashed(self)
         if self.downstream.complete:
@@ -451,7 +451,7 @@ class Exchange:
             self.flags = (*self.flags, *reply.flag.split(","))
         if self.grpc_status is not None:
             self.grpc_status = dict(headers).get(b"grpc-status", b"").decode()
-        headers += [(b"date", http_date()), (b"server", b"weft")]
+        headers += [(b"date", http_date()), *self.chain.rules.own_server]
         if self._stamp:
             headers.append((SNAPSHOT, self.generation.stamp))
         for level in self.plan.decision.response_edits:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from snapshot.section import Endpoint
 
 
-def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | None) -> RequestHead:
-    """The head as it is forwarded: rewritten, with the edits of destination, route and virtual host. The same one where nothing changes."""
+def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | None, *, tells_path: bool) -> RequestHead:
+    """The head as it is forwarded: rewritten, with the edits of destination, route and virtual host. The same one where nothing changes.
+
+    ``tells_path`` says that a rewritten path is kept in x-envoy-original-path.
+    """
     if plan.as_is and (destination is None or destination.request_headers is NO_EDITS):
         return head
     decision = plan.decision
@@ -34,7 +37,7 @@ def forwarded_head(head: RequestHead, plan: Plan, destination: Destination | Non
     if own is not None:
         path = rewritten_path(own, decision.matched, head.path) if path is None else path
         authority = authority or own.authority
-    if path is not None:
+    if path is not None and tells_path:
         original = head.path if head.query is None else f"{head.path}?{head.query}"
         headers = [pair for pair in headers if pair[0] != b"x-envoy-original-path"]
         headers.append((b"x-envoy-original-path", original.encode()))

@@ -7,26 +7,54 @@ Trace context (traceparent, b3 and their kin) passes untouched.
 
 from __future__ import annotations
 
+import ssl
 from random import getrandbits
+from typing import Protocol
+from urllib.parse import quote
 
 from policies.head import Headers, Peer, RequestHead
+from policies.proxy_headers import (
+    APPEND_FORWARD,
+    SANITIZE_SET,
+    USUAL,
+    ProxyHeaders,
+    certificate_mode,
+    certificate_parts,
+)
+from runtime.tls.identity import PeerCertificate
 
 SERVER = (b"server", b"weft")
 TRACE = b"x-weft-trace"
 SNAPSHOT = b"x-weft-snapshot"
 _INTERNAL = b"x-envoy-"
-_CLIENT_CERTIFICATE = b"x-forwarded-client-cert"
+CLIENT_CERTIFICATE = b"x-forwarded-client-cert"
+EXTERNAL_ADDRESS = b"x-envoy-external-address"
 _ELEMENTS_KEPT = 1024
-_EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forwarded-proto", TRACE})
+EDGE_ONLY = frozenset({b"x-forwarded-client-cert", b"x-request-id", b"x-forwarded-proto", TRACE})
+"""What clients outside may not claim."""
 
-_REPLACED = frozenset({b"content-length", b"x-envoy-upstream-service-time"})
+REPLACED = frozenset({b"content-length", b"x-envoy-upstream-service-time"})
 _SERVICE_TIMES = {number: (b"x-envoy-upstream-service-time", b"%d" % number) for number in range(1000)}
-_ATTEMPTS = b"x-envoy-attempt-count"
-_FIRST_ATTEMPT = (_ATTEMPTS, b"1")
-_FORWARDED_PROTO = {scheme: (b"x-forwarded-proto", scheme.encode()) for scheme in ("http", "https")}
+ATTEMPTS = b"x-envoy-attempt-count"
+FIRST_ATTEMPT = (ATTEMPTS, b"1")
+FORWARDED_PROTO = {scheme: (b"x-forwarded-proto", scheme.encode()) for scheme in ("http", "https")}
 
 Fields = dict[bytes, bytes]
 Header = tuple[bytes, bytes]
+
+
+class Client(Protocol):
+    """Who a request is from. ``peer`` is set anew for each request that names somebody behind ``connection_peer``, whose connection it is."""
+
+    peer: Peer
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """What was shown on the connection."""
+
+    @property
+    def connection_peer(self) -> Peer:
+        """The two ends of the connection."""
 
 
 class RequestIds:
@@ -54,58 +82,84 @@ class RequestIds:
         return f"{self._stem}{number:05x}".encode()
 
 
-_ids = RequestIds()
+request_ids = RequestIds()
 
 
 def count_attempt(head: RequestHead, number: int) -> None:
     """Says in a request that is sent again which attempt it is, where it said that of the first."""
-    again = (_ATTEMPTS, b"%d" % number)
-    head.headers = [again if pair[0] == _ATTEMPTS else pair for pair in head.headers]
+    again = (ATTEMPTS, b"%d" % number)
+    head.headers = [again if pair[0] == ATTEMPTS else pair for pair in head.headers]
 
 
 class Rules:
-    """The rules of one chain. ``direction`` is the listener's; ``edge`` says that downstream is outside the mesh."""
+    """The rules of one chain. ``direction`` is the listener's; ``edge`` says that downstream is outside the mesh.
 
-    __slots__ = ("_by", "_drop", "_drop_outside", "_elements", "_shows", "edge", "inbound", "overwrites_server")
+    ``own_server`` is the ``server`` header of replies that the proxy itself makes, where they have one; ``tells_path`` says that a request whose
+    path was rewritten tells the one that it came with.
+    """
 
-    def __init__(self, *, direction: str, edge: bool, identity: str) -> None:
+    __slots__ = (
+        "_appends",
+        "_by",
+        "_claimed",
+        "_drop",
+        "_drop_outside",
+        "_elements",
+        "_parts",
+        "_shows",
+        "edge",
+        "inbound",
+        "overwrites_server",
+        "own_server",
+        "tells_path",
+    )
+
+    def __init__(self, *, direction: str, edge: bool, identity: str, headers: ProxyHeaders = USUAL) -> None:
         self.edge = edge
         self.inbound = direction == "inbound"
         self.overwrites_server = not self.inbound
+        self.own_server: list[Header] = [SERVER]
+        self.tells_path = headers.internal
+        mode = certificate_mode(headers, direction)
         self._by = identity
-        self._shows = edge or self.inbound
-        self._elements: dict[tuple[str, str], Header] = {}
+        self._shows = mode in (APPEND_FORWARD, SANITIZE_SET)
+        self._appends = mode == APPEND_FORWARD
+        self._parts = frozenset(certificate_parts(headers, direction))
+        self._elements: dict[str, Header] = {}
+        self._claimed = EDGE_ONLY
         # The writer adds the length itself; the rest is this hop's to say.
-        self._drop = _REPLACED | {b"server"} if self.overwrites_server else _REPLACED
+        self._drop = REPLACED | {b"server"} if self.overwrites_server else REPLACED
         self._drop_outside = self._drop | {SNAPSHOT}
 
-    def request(self, head: RequestHead, fields: Fields, peer: Peer, fingerprint: str) -> None:
+    def request(self, head: RequestHead, fields: Fields, client: Client) -> None:
         """Changes ``head.headers`` and keeps ``fields`` (the last value of each name) in step with it."""
         headers = head.headers
         if self.edge:
+            peer = client.peer
             headers = self._from_outside(headers, fields, peer)
+            headers.append((EXTERNAL_ADDRESS, peer.source_ip.encode()))
         if b"x-request-id" not in fields:
-            fields[b"x-request-id"] = identifier = _ids.draw()
+            fields[b"x-request-id"] = identifier = request_ids.draw()
             headers.append((b"x-request-id", identifier))
         if b"x-forwarded-proto" not in fields:
-            headers.append(_FORWARDED_PROTO[head.scheme])
+            headers.append(FORWARDED_PROTO[head.scheme])
         if self.overwrites_server:
-            if _ATTEMPTS in fields:
-                headers = [pair for pair in headers if pair[0] != _ATTEMPTS]
-            headers.append(_FIRST_ATTEMPT)
-        if _CLIENT_CERTIFICATE in fields:
-            headers = self._next_certificate(headers, fields, peer, fingerprint)
-        elif peer.identity and self._shows:
+            if ATTEMPTS in fields:
+                headers = [pair for pair in headers if pair[0] != ATTEMPTS]
+            headers.append(FIRST_ATTEMPT)
+        certificate = client.certificate
+        if CLIENT_CERTIFICATE in fields:
+            headers = self._next_certificate(headers, fields, certificate)
+        elif certificate is not None and self._shows:
             # Every request of one peer says the same.
-            headers.append(
-                self._elements.get((fingerprint, peer.identity)) or self._element(fingerprint, peer.identity)
-            )
+            headers.append(self._elements.get(certificate.fingerprint) or self._element(certificate))
         head.headers = headers
 
     def _from_outside(self, headers: Headers, fields: Fields, peer: Peer) -> Headers:
-        if not _EDGE_ONLY.isdisjoint(fields) or any(name.startswith(_INTERNAL) for name in fields):
-            headers = [pair for pair in headers if pair[0] not in _EDGE_ONLY and not pair[0].startswith(_INTERNAL)]
-            for name in [name for name in fields if name in _EDGE_ONLY or name.startswith(_INTERNAL)]:
+        claimed = self._claimed
+        if not claimed.isdisjoint(fields) or any(name.startswith(_INTERNAL) for name in fields):
+            headers = [pair for pair in headers if pair[0] not in claimed and not pair[0].startswith(_INTERNAL)]
+            for name in [name for name in fields if name in claimed or name.startswith(_INTERNAL)]:
                 del fields[name]
         source = peer.source_ip.encode()
         before = fields.get(b"x-forwarded-for")
@@ -117,23 +171,32 @@ class Rules:
         headers.append((b"x-forwarded-for", source))
         return headers
 
-    def _next_certificate(self, headers: Headers, fields: Fields, peer: Peer, fingerprint: str) -> Headers:
-        """Where the header came in: SANITIZE_SET at the edge, APPEND_FORWARD inbound, stripped outbound (the application may not claim it)."""
-        before = [value for name, value in headers if name == _CLIENT_CERTIFICATE]
-        headers = [pair for pair in headers if pair[0] != _CLIENT_CERTIFICATE]
-        del fields[_CLIENT_CERTIFICATE]
-        if peer.identity and self._shows:
-            name, element = self._element(fingerprint, peer.identity)
-            headers.append((name, b",".join((*before, element)) if self.inbound and not self.edge else element))
+    def _next_certificate(self, headers: Headers, fields: Fields, certificate: PeerCertificate | None) -> Headers:
+        """Where the header came in: kept and added to, or replaced, where a certificate was shown; else it is nobody's to claim."""
+        before = [value for name, value in headers if name == CLIENT_CERTIFICATE]
+        headers = [pair for pair in headers if pair[0] != CLIENT_CERTIFICATE]
+        del fields[CLIENT_CERTIFICATE]
+        if certificate is not None and self._shows:
+            name, element = self._element(certificate)
+            headers.append((name, b",".join((*before, element)) if self._appends else element))
         return headers
 
-    def _element(self, fingerprint: str, identity: str) -> Header:
+    def _element(self, certificate: PeerCertificate) -> Header:
         """What this hop says of a peer; kept, in a table that is emptied when it is full."""
-        by = f"By={self._by};" if self._by else ""
-        element = (_CLIENT_CERTIFICATE, f'{by}Hash={fingerprint};Subject="";URI={identity}'.encode())
+        parts, shown = [], self._parts
+        if self._by:
+            parts.append(f"By={self._by}")
+        parts.append(f"Hash={certificate.fingerprint}")
+        if "cert" in shown:
+            parts.append(f'Cert="{quote(ssl.DER_cert_to_PEM_cert(certificate.der), safe="")}"')
+        if "subject" in shown:
+            parts.append(f'Subject="{certificate.subject}"')
+        parts += [f"URI={uri}" for uri in certificate.uris if "uri" in shown]
+        parts += [f"DNS={name}" for name in certificate.dns if "dns" in shown]
+        element = (CLIENT_CERTIFICATE, ";".join(parts).encode())
         if len(self._elements) >= _ELEMENTS_KEPT:
             self._elements.clear()
-        self._elements[fingerprint, identity] = element
+        self._elements[certificate.fingerprint] = element
         return element
 
     def response(self, headers: Headers, fields: Fields, *, service_time_ms: int, stamp: bool) -> Headers:

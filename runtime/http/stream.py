@@ -12,21 +12,29 @@ from typing import Protocol
 from policies.head import Headers, Peer, RequestHead, ResponseHead
 from runtime.http.rules import Fields
 from runtime.telemetry import Failure
+from runtime.tls.identity import PeerCertificate
 
 
 class Downstream(Protocol):
     """One request's downstream side. ``complete`` says that the request's body is over (or that there is none).
 
     ``content_length`` is the request's, None where unknown; ``upgrade`` the protocol that it asks to switch to, or b"".
-    ``fingerprint`` is the sha256 of the peer's certificate in hex ("" without).
+    ``peer`` is who the request is from, ``certificate`` what was shown on its connection.
     """
 
     peer: Peer
-    fingerprint: str
     protocol: str
     content_length: int | None
     complete: bool
     upgrade: bytes
+
+    @property
+    def certificate(self) -> PeerCertificate | None:
+        """What the client showed, or None."""
+
+    @property
+    def connection_peer(self) -> Peer:
+        """The two ends of the connection; ``peer`` may be somebody behind it."""
 
     @property
     def full(self) -> bool:

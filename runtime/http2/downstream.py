@@ -50,10 +50,10 @@ class DownstreamStream:
         "_owed",
         "_paused",
         "_timer",
+        "certificate",
         "complete",
         "content_length",
         "exchange",
-        "fingerprint",
         "outbox",
         "peer",
         "protocol",
@@ -65,7 +65,7 @@ class DownstreamStream:
         self._connection = connection
         self.stream_id = request.stream_id
         self.peer: Peer = connection.accepted.peer
-        self.fingerprint = connection.accepted.fingerprint
+        self.certificate = connection.accepted.certificate
         self.protocol = "HTTP/2"
         self.content_length = request.content_length
         self.upgrade = request.protocol
@@ -81,6 +81,11 @@ class DownstreamStream:
         self._timer = Timer(self._expired)
 
     # --- the request in ------------------------------------------------------------------------------------------------------
+
+    @property
+    def connection_peer(self) -> Peer:
+        """See Downstream."""
+        return self._connection.accepted.peer
 
     def take(self, event: DataReceived) -> None:
         """Body bytes, which are acknowledged at once where nobody is slow."""

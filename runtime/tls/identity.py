@@ -11,6 +11,7 @@ import hashlib
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from policies.spiffe import SpiffeError, require_svid
 from runtime.identity.certificate import leaf_facts
@@ -28,10 +29,11 @@ class PeerRefusedError(Exception):
 
 
 class PeerCertificate(msgspec.Struct, frozen=True, gc=False):
-    """What weft reads from a peer's leaf: the SPIFFE ID ("" where it bears none), the other names, the sha256 of the DER in hex, and its notAfter
+    """What weft reads from a peer's leaf: the SPIFFE ID ("" where it bears none), all names, the sha256 of the DER in hex, and its notAfter
     (seconds since 1970).
 
-    ``violation`` says why a certificate that claims a SPIFFE ID is no X.509-SVID ("" where it is one, or claims none).
+    ``uris``, ``dns`` and ``subject`` (RFC 4514) are as headers may have them: what is not printable ASCII is escaped. ``violation`` says why a
+    certificate that claims a SPIFFE ID is no X.509-SVID ("" where it is one, or claims none).
     """
 
     identity: str
@@ -40,9 +42,15 @@ class PeerCertificate(msgspec.Struct, frozen=True, gc=False):
     fingerprint: str
     expires_at: float
     violation: str = ""
+    der: bytes = b""
+    subject: str = ""
+    uris: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
 
 
 _known: dict[bytes, PeerCertificate] = {}
+_ATTRIBUTES = {NameOID.EMAIL_ADDRESS: "emailAddress", NameOID.SERIAL_NUMBER: "serialNumber", NameOID.GIVEN_NAME: "GN"}
+"""Names of attributes that OpenSSL, and so Envoy, writes out and RFC 4514 leaves as numbers."""
 
 
 def read_peer(der: bytes) -> PeerCertificate:
@@ -92,21 +100,35 @@ def _parse(der: bytes, fingerprint: str) -> PeerCertificate:
     except ValueError as error:
         raise PeerRefusedError("malformed", f"the peer's certificate cannot be read: {error}") from None
     expires_at = certificate.not_valid_after_utc.timestamp()
+    subject = _printable(certificate.subject.rfc4514_string(_ATTRIBUTES))
     if names is None:
-        return PeerCertificate("", "", (), fingerprint, expires_at)
+        return PeerCertificate("", "", (), fingerprint, expires_at, der=der, subject=subject)
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    others = (
-        *uris,
-        *names.get_values_for_type(x509.DNSName),
-        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+    dns = names.get_values_for_type(x509.DNSName)
+    others = (*uris, *dns, *(str(address) for address in names.get_values_for_type(x509.IPAddress)))
+    identity, trust_domain, violation = "", "", ""
+    if any(uri.lower().startswith("spiffe:") for uri in uris):
+        try:
+            found = require_svid(leaf_facts(certificate))
+            identity, trust_domain = str(found), found.trust_domain
+        except SpiffeError as error:
+            violation = str(error)
+    return PeerCertificate(
+        identity=identity,
+        trust_domain=trust_domain,
+        names=others,
+        fingerprint=fingerprint,
+        expires_at=expires_at,
+        violation=violation,
+        der=der,
+        subject=subject,
+        uris=tuple(map(_printable, uris)),
+        dns=tuple(map(_printable, dns)),
     )
-    if not any(uri.lower().startswith("spiffe:") for uri in uris):
-        return PeerCertificate("", "", others, fingerprint, expires_at)
-    try:
-        identity = require_svid(leaf_facts(certificate))
-    except SpiffeError as error:
-        return PeerCertificate("", "", others, fingerprint, expires_at, str(error))
-    return PeerCertificate(str(identity), identity.trust_domain, others, fingerprint, expires_at)
+
+
+def _printable(text: str) -> str:
+    return "".join(one if " " <= one <= "~" else "".join(f"\\{byte:02X}" for byte in one.encode()) for one in text)
 
 
 def _alternative_names(extensions: x509.Extensions) -> x509.SubjectAlternativeName | None:

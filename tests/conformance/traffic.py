@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from tests.conformance import traffic_xff
 from tests.conformance.corpus import Tally, read
 from tests.conformance.go_template import evaluate
 from tests.conformance.traffic_calls import Call, send
@@ -27,7 +28,6 @@ LEFT_OUT = {
     "autoPassthroughCases": "AUTO_PASSTHROUGH is between two clusters",
     "trafficLoopCases": "the port of transparent interception",
     "testServiceEntryWithMultipleVIPsAndResolutionNone": "addresses of which only interception knows where they lead",
-    "XFFGatewayCase": "gatewayTopology.numTrustedProxies is not carried yet, and says so (WFT0200)",
 }
 """Groups of which no case can run, and why."""
 SKIPPED_LINES: dict[int, str] = {}
@@ -87,6 +87,8 @@ async def _case(
 
 def _lost(case: dict[str, Any], name: str) -> Lost:
     line = case["line"]
+    if line == traffic_xff.LINE:
+        return traffic_xff.XFF
     found = LOST.get((line, name)) or LOST.get((line, "")) or Lost()
     if line == 2291:
         port = case["name"]
@@ -111,7 +113,7 @@ def _config(case: dict[str, Any], lost: Lost, cases: list[dict[str, Any]]) -> st
         # Istio joins its two templates and a Secret; another case has the two as text.
         config = next(one for one in cases if one["line"] == 3007)["config"].partition("---")[2]
     values = {"dstSvc": "b", "dst": [{"Config": {"Service": "b"}}], "SystemNamespace": "istio-system", **lost.values}
-    text = evaluate(config, values)
+    text = evaluate(config, values) + lost.more
     names = {
         "t.Apps.Namespace.Name()": NAMESPACE,
         "t.Apps.EchoNamespace.Namespace.Name()": NAMESPACE,
@@ -139,7 +141,7 @@ def _call(case: dict[str, Any], child: dict[str, Any], lost: Lost, host: str, wo
     if more.pop("http", False):
         asked, scheme = {"ServicePort": 80}, "http"
     number = asked.get("ServicePort") or BY_NAME.get(asked.get("Name") or "http", 80)
-    if case.get("viaIngress") or case["line"] == 3007:
+    if case.get("viaIngress") or case["line"] in (3007, traffic_xff.LINE):
         number = 443 if scheme == "https" else 80
         place, port = world.proxies["ingress"], str(number)
         full = f"b-ext-se.{FQDN}" if case["line"] == 3007 else f"b.{FQDN}"

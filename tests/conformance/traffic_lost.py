@@ -18,7 +18,7 @@ _CHOSEN_CIPHERS = ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384
 
 
 class Lost(msgspec.Struct, frozen=True):
-    """What one call needs beside the data. ``values`` fill the template; ``calls`` are further settings of the call."""
+    """What one call needs beside the data. ``values`` fill the template; ``calls`` are further settings of the call, ``more`` further documents."""
 
     headers: dict[str, str] = {}
     values: dict[str, Any] = {}
@@ -26,6 +26,7 @@ class Lost(msgspec.Struct, frozen=True):
     host: str = ""
     calls: dict[str, Any] = {}
     config: str = ""
+    more: str = ""
 
 
 def location(wanted: str) -> Callable[[list[Reply]], str | None]:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from policies.head import Peer
 from policies.traffic import HeaderEdits
 from runtime.http.edits import compiled
 from runtime.http.rules import RequestIds, Rules, count_attempt
+from runtime.tls.identity import PeerCertificate
 from tests.slices import request
 
+
+class Sender(msgspec.Struct):
+    """A downstream as rules know it."""
+
+    peer: Peer
+    certificate: PeerCertificate | None = None
+
+    @property
+    def connection_peer(self) -> Peer:
+        return PLAIN
+
+
+SVID = "spiffe://cluster.local/ns/a/sa/b"
+CERTIFICATE = PeerCertificate(SVID, "cluster.local", (SVID,), "abcd", 0.0, der=b"DER", uris=(SVID,), dns=("b.a",))
 MESH = Peer("10.0.0.9", 1, "10.0.0.1", 80, identity="spiffe://cluster.local/ns/a/sa/b", tls=True)
 PLAIN = Peer("10.0.0.9", 1, "10.0.0.1", 80)
 ME = "spiffe://cluster.local/ns/a/sa/me"
@@ -20,7 +36,8 @@ ME = "spiffe://cluster.local/ns/a/sa/me"
 def after(direction: str, peer: Peer, *headers: tuple[bytes, bytes], edge: bool = False) -> dict[bytes, bytes]:
     head = request(headers=list(headers))
     fields = dict(headers)
-    Rules(direction=direction, edge=edge, identity=ME).request(head, fields, peer, "abcd")
+    sender = Sender(peer, CERTIFICATE if peer.identity else None)
+    Rules(direction=direction, edge=edge, identity=ME).request(head, fields, sender)
     assert len(dict(head.headers)) == len(head.headers), "a header stands twice"
     return dict(head.headers)
 
@@ -47,9 +64,10 @@ def test_whoever_chooses_an_upstream_counts_attempts(direction: str, *, edge: bo
 @pytest.mark.parametrize(
     ("direction", "edge", "peer", "before", "expected"),
     [
-        ("inbound", False, MESH, None, b'By=%b;Hash=abcd;Subject="";URI=%b'),
-        ("inbound", False, MESH, b"first", b'first,By=%b;Hash=abcd;Subject="";URI=%b'),
-        ("gateway", True, MESH, b"forged", b'By=%b;Hash=abcd;Subject="";URI=%b'),
+        ("inbound", False, MESH, None, b'By=%b;Hash=abcd;Subject="";URI=%b;DNS=b.a'),
+        ("inbound", False, MESH, b"first", b'first,By=%b;Hash=abcd;Subject="";URI=%b;DNS=b.a'),
+        ("gateway", True, MESH, b"forged", b'By=%b;Hash=abcd;Cert="%b";Subject="";URI=%b;DNS=b.a'),
+        ("gateway", False, MESH, b"forged", b'By=%b;Hash=abcd;Cert="%b";Subject="";URI=%b;DNS=b.a'),
         ("gateway", True, PLAIN, b"forged", None),
         ("outbound", False, PLAIN, b"forged", None),
     ],
@@ -59,7 +77,9 @@ def test_the_clients_certificate(
 ) -> None:
     headers = ((b"x-forwarded-client-cert", before),) if before else ()
     found = after(direction, peer, *headers, edge=edge).get(b"x-forwarded-client-cert")
-    assert found == (expected % (ME.encode(), peer.identity.encode()) if expected else None)
+    pem = b"-----BEGIN%20CERTIFICATE-----%0AREVS%0A-----END%20CERTIFICATE-----%0A"
+    told = (ME.encode(), *([pem] if direction == "gateway" else []), peer.identity.encode())
+    assert found == (expected % told if expected else None)
 
 
 def test_the_edge_strips_and_states_anew() -> None:
@@ -73,7 +93,9 @@ def test_the_edge_strips_and_states_anew() -> None:
     assert found[b"x-request-id"] != b"r"
     assert found[b"x-forwarded-proto"] == b"http"
     assert found[b"x-forwarded-for"] == b"10.0.0.9"
-    assert set(found) == {b"x-request-id", b"x-forwarded-proto", b"x-forwarded-for", b"x-envoy-attempt-count"}
+    assert found[b"x-envoy-external-address"] == b"10.0.0.9"
+    added = {b"x-envoy-attempt-count", b"x-envoy-external-address"}
+    assert set(found) == {b"x-request-id", b"x-forwarded-proto", b"x-forwarded-for", *added}
 
 
 def test_request_ids_are_version_4_and_differ() -> None:

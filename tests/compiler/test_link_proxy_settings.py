@@ -1,0 +1,86 @@
+"""What is said of single proxies, and where it holds: the mesh's defaults, a pod's annotation, the kind ProxyConfig."""
+
+from __future__ import annotations
+
+import pytest
+
+from policies.proxy_headers import ProxyHeaders
+from tests.compiler.compiled import compiled
+from tests.compiler.test_link_proxy_protocol import EDGE
+from tests.compiler.test_link_sidecars import SHOP, mesh_config
+
+SIDECAR, API, EDGES = "sidecar/shop/reviews-v1", "gateway/infra/api", "gateway/infra/edge"
+
+
+def edge(said: str = "") -> str:
+    annotation = ", annotations: {proxy.istio.io/config: '" + said + "'}" if said else ""
+    return EDGE.replace("ANNOTATIONS", annotation)
+
+
+def headers(*texts: str) -> dict[str, ProxyHeaders]:
+    mesh = compiled(SHOP, *texts)
+    return {name: mesh.slice(name).proxy.headers for name in (SIDECAR, API, EDGES)}
+
+
+def test_what_stands_before_gateways_is_no_sidecars_business() -> None:
+    topology = "{gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: APPEND_FORWARD}}"
+    chosen = ProxyHeaders(trusted_hops=2, certificate="append_forward")
+    found = headers(edge(), mesh_config("{defaultConfig: " + topology + "}"))
+    assert found == {SIDECAR: ProxyHeaders(), API: chosen, EDGES: chosen}
+
+
+def test_a_pod_says_more_than_the_mesh_and_the_rest_stays() -> None:
+    found = headers(
+        edge("{gatewayTopology: {numTrustedProxies: 0}}"),
+        mesh_config("{defaultConfig: {gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: SANITIZE}}}"),
+    )
+    assert found[EDGES] == ProxyHeaders(certificate="sanitize")
+    assert found[API] == ProxyHeaders(trusted_hops=2, certificate="sanitize")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("{forwardedClientCert: ALWAYS_FORWARD_ONLY}", ProxyHeaders(certificate="always_forward_only")),
+        ("{forwardedClientCert: UNDEFINED}", ProxyHeaders()),
+        ("{setCurrentClientCertDetails: {cert: true, dns: false}}", ProxyHeaders(shows=("cert", "subject", "uri"))),
+        ("{setCurrentClientCertDetails: {}}", ProxyHeaders(shows=("subject", "uri", "dns"))),
+        ("{requestId: {disabled: true}}", ProxyHeaders(request_ids=False)),
+        ("{requestId: {disabled: false}}", ProxyHeaders()),
+        ("{attemptCount: {disabled: true}}", ProxyHeaders(attempts=False)),
+        ("{envoyDebugHeaders: {disabled: true}}", ProxyHeaders(internal=False)),
+        ("{server: {disabled: true}}", ProxyHeaders(server="")),
+        ("{server: {value: mine}}", ProxyHeaders(server="mine")),
+        ("{metadataExchangeHeaders: {mode: IN_MESH}}", ProxyHeaders()),
+    ],
+)
+def test_what_proxies_say_in_headers(said: str, expected: ProxyHeaders) -> None:
+    found = headers(edge(), mesh_config("{defaultConfig: {proxyHeaders: " + said + "}}"))
+    assert found[SIDECAR] == expected
+    if expected.certificate or expected.shows is not None:
+        assert found[EDGES] == ProxyHeaders(), "gateways go by gatewayTopology here"
+    else:
+        assert found[EDGES] == found[API] == expected
+
+
+def test_a_proxy_config_says_what_becomes_of_connections_when_policies_change() -> None:
+    def rule(name: str, namespace: str, mode: str, selector: str = "") -> str:
+        chosen = f"selector: {{matchLabels: {selector}}}, " if selector else ""
+        return (
+            "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\n"
+            f"metadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{chosen}onPolicyChange: {mode}}}\n"
+        )
+
+    def found(*texts: str) -> dict[str, str]:
+        mesh = compiled(SHOP, edge(), *texts)
+        return {name: mesh.slice(name).proxy.on_policy_change for name in (SIDECAR, EDGES)}
+
+    mesh, everywhere = mesh_config("{onPolicyChange: close}"), rule("all", "istio-system", "keep")
+    assert found() == {SIDECAR: "revalidate", EDGES: "revalidate"}
+    assert found(mesh) == {SIDECAR: "close", EDGES: "close"}
+    assert found(mesh, everywhere) == {SIDECAR: "keep", EDGES: "keep"}
+    shop = rule("shop", "shop", "close")
+    assert found(everywhere, shop) == {SIDECAR: "close", EDGES: "keep"}
+    one = rule("one", "infra", "revalidate", "{app: edge}")
+    other = rule("other", "infra", "close", "{app: another}")
+    assert found(everywhere, shop, one, other) == {SIDECAR: "close", EDGES: "revalidate"}
