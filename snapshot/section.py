@@ -18,8 +18,8 @@ from policies.match import RouteMatch
 from policies.probe import Probe
 from policies.proxy_headers import USUAL, ProxyHeaders
 from policies.source import SourceRef
-from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 from policies.tokens import TokenRule
+from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
 
 ROUTES_PER_BLOCK = 64
 
@@ -123,9 +123,9 @@ class HttpChain(msgspec.Struct, frozen=True, tag="http", omit_defaults=True):
     https_redirect: bool = False
     proxy: bool = False
     host: str = ""
-
-
     tokens: str = ""
+
+
 class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):
     """Bytes through, to one of ``destinations`` by weight; none means close at once (flag NR)."""
 
@@ -434,6 +434,13 @@ class PolicySet(msgspec.Struct, frozen=True, tag="policies", tag_field="section"
     policies: tuple[AuthorizationPolicy, ...]
 
 
+class TokenSet(msgspec.Struct, frozen=True, tag="tokens", tag_field="section"):
+    """Whose tokens are taken on one chain, by issuer; a token that no rule takes is refused, and a request without one passes without identity."""
+
+    name: str
+    rules: tuple[TokenRule, ...]
+
+
 class AccessLog(msgspec.Struct, frozen=True, omit_defaults=True):
     """MeshConfig's accessLogFile ("" is off, ``/dev/stdout`` the standard output) and accessLogEncoding (TEXT, JSON)."""
 
@@ -474,13 +481,6 @@ class Workload(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str = "unknown"
     canonical_name: str = "unknown"
     canonical_revision: str = "latest"
-class TokenSet(msgspec.Struct, frozen=True, tag="tokens", tag_field="section"):
-    """Whose tokens are taken on one chain, by issuer; a token that no rule takes is refused, and a request without one passes without identity."""
-
-    name: str
-    rules: tuple[TokenRule, ...]
-
-
     cluster: str = "Kubernetes"
 
 
