@@ -62,7 +62,7 @@ def authority_problem(
 
 
 def backend_problem(mesh: Mesh, route: Attachable, target: ObjectRef, port: int) -> Verdict | None:
-    """Why a backendRef must not be followed: HTTP requests for it are answered 500, connections are closed."""
+    """Why a backendRef must not be followed: HTTP requests for it are answered 500, connections are closed, datagrams dropped."""
     kind = route.meta.id.kind
     if (target.group, target.kind) != ("", "Service"):
         return Verdict("InvalidKind", f"backendRefs must name a Service, not {target.kind}")
@@ -81,7 +81,8 @@ def backend_problem(mesh: Mesh, route: Attachable, target: ObjectRef, port: int)
     if not port:
         return Verdict("BackendNotFound", f"a backendRef to a Service needs a port; {target.name} has {known}")
     if (port, transport) not in ports:
-        return Verdict("BackendNotFound", f"{name} has no port {port}; it has {known}")
+        which = "UDP port" if transport == "UDP" else "port"
+        return Verdict("BackendNotFound", f"{name} has no {which} {port}; it has {known}")
     return None
 
 

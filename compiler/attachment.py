@@ -2,7 +2,7 @@
 
 bind(Standing(mesh), route, parent)       the listeners that one parentRef of a route of any kind binds to, or why there are none
 attachments(mesh, place)                  the HTTPRoutes and GRPCRoutes on one listener, as link asks
-connections(mesh, place)                  the TLSRoutes and TCPRoutes on one listener, as link asks
+connections(mesh, place)                  the TLSRoutes, TCPRoutes and UDPRoutes on one listener, as link asks
 standing_listeners(mesh, gateway)         the listeners that link serves, and the others with the reason
 """
 
@@ -29,7 +29,7 @@ from compiler.resources.gateway_api import ApiGateway, ApiListener, ListenerSet
 from compiler.resources.http_route import HttpRoute
 from compiler.resources.meta import GATEWAY_API
 
-CARRIED_PROTOCOLS = frozenset({"HTTP", "HTTPS", "TLS", "TCP"})
+CARRIED_PROTOCOLS = frozenset({"HTTP", "HTTPS", "TLS", "TCP", "UDP"})
 """The protocols of listeners that link makes chains of."""
 HOSTED_KINDS = frozenset({"HTTPRoute", "GRPCRoute", "TLSRoute"})
 """The kinds of route that have hostnames."""
@@ -187,7 +187,7 @@ def attachments(mesh: Mesh, place: PlacedListener) -> list[Attached]:
 
 
 def connections(mesh: Mesh, place: PlacedListener) -> list[tuple[ConnectionRoute, tuple[str, ...]]]:
-    """The TLSRoutes and TCPRoutes on one listener, in order, with the hosts that both have in common."""
+    """The TLSRoutes, TCPRoutes and UDPRoutes on one listener, in order, with the hosts that both have in common."""
     found = _on_listener(mesh, place, mesh.connection_routes)
     return [(route, common_hosts(place.listener, route)) for route in found]
 

@@ -95,7 +95,6 @@ KINDS_NOT_CARRIED = (
     "Telemetry",
     "WasmPlugin",
     "TrafficExtension",
-    "UDPRoute",
     "XBackendTrafficPolicy",
 )
 """Kinds that are read and checked, and of which this version carries nothing."""
@@ -268,6 +267,7 @@ CARRIED: dict[str, frozenset[str]] = {
     """),
     "TLSRoute": paths(f"{_PARENTS} spec.hostnames[] spec.rules[].name {_BACKENDS}"),
     "TCPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
+    "UDPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
     "ProxyConfig": paths("spec.(selector.matchLabels{}|onPolicyChange)"),
     "MeshConfig": paths("""
@@ -332,6 +332,7 @@ REFUSED: dict[str, frozenset[str]] = {
     """),
     "TLSRoute": paths("spec.useDefaultGateways"),
     "TCPRoute": paths("spec.useDefaultGateways"),
+    "UDPRoute": paths("spec.useDefaultGateways"),
     "MeshConfig": paths("""
         spec.defaultConfig.(configPath|binaryPath|serviceCluster|tracingServiceName|drainDuration|terminationDrainDuration)
         spec.defaultConfig.(discoveryAddress|statsdUdpAddress|proxyAdminPort|controlPlaneAuthPolicy|customConfigFile)
@@ -361,10 +362,9 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
     },
     "Ingress": {"spec.ingressClassName": frozenset({"istio"}), "metadata.annotations{}": frozenset({"istio"})},
     "EndpointSlice": {"addressType": frozenset({"FQDN"})},
+    # To datagrams only UDPRoutes lead, and those name Services.
+    "ServiceEntry": {"spec.ports[].protocol": frozenset({"UDP", "udp"})},
     "MeshConfig": {"spec.outboundTrafficPolicy.mode": frozenset({"ALLOW_ANY_DYNAMIC_DNS"})},
     "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
-    "Gateway.gateway.networking.k8s.io": {
-        "spec.listeners[].protocol": frozenset({"UDP"}),
-    },
 }
 """Values that a carried leaf may have in the schema and that this version does not carry."""

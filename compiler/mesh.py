@@ -72,6 +72,11 @@ class MeshService(msgspec.Struct, frozen=True):
         """The port of a number, or None."""
         return next((port for port in self.origin.ports if port.number == number), None)
 
+    def datagram_port(self, number: int) -> Port | None:
+        """The UDP port of a number, or None; only Services of Kubernetes have such."""
+        ports = self.origin.datagram_ports if isinstance(self.origin, Service) else ()
+        return next((port for port in ports if port.number == number), None)
+
 
 class Outside(msgspec.Struct, frozen=True):
     """What is known of a mesh of which only a part is looked at: the part that findings about ``home`` depend on.
@@ -170,7 +175,7 @@ class Mesh:
         return {
             (item.namespace, item.meta.name): frozenset(
                 [(port.number, "TCP") for port in item.ports]
-                + [(number, "UDP") for number in item.origin.datagram_ports]
+                + [(port.number, "UDP") for port in item.origin.datagram_ports]
             )
             for item in self.services
             if isinstance(item.origin, Service)

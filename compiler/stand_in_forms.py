@@ -213,7 +213,7 @@ FORMS: dict[str, Callable[[Broken], dict[str, Value]]] = {
     **dict.fromkeys(("HTTPRoute", "GRPCRoute"), _http_route),
     "Sidecar": _sidecar,
     "RateLimit": _rate_limit,
-    **dict.fromkeys(("TLSRoute", "TCPRoute"), _connection_route),
+    **dict.fromkeys(("TLSRoute", "TCPRoute", "UDPRoute"), _connection_route),
     "Service": _service,
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "Job"), _workload),
     "CronJob": _cron_job,

@@ -47,8 +47,9 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One proxy's bootstrap.
 
     ``address`` is the workload's (or gateway's) address in the mesh, on which the proxy accepts; ``application`` is the address where
-    the application behind a sidecar listens. ``port_map`` maps a slice's listener port (as text) to the port really bound, and
-    ``application_ports`` a target port to the application's real one. ``services`` gives ``host:port`` of a mesh service an
+    the application behind a sidecar listens. ``port_map`` maps a slice's listener port (as text; ``53/udp`` is one for datagrams
+    alone) to the port really bound, and ``application_ports`` a target port to the application's real one.
+    ``services`` gives ``host:port`` of a mesh service an
     ``address:port`` to listen on (listener per service), and moves a listener that a Sidecar binds to ``address:port``. ``control`` is the
     control plane's URL ("" for none), trusted by ``control_ca`` (PEM file); ``join_token`` is a file. ``credentials`` is a directory of
     ``<namespace>/<secret>/{tls.crt,tls.key,ca.crt}``. ``state`` keeps the last verified slice and the SVID. ``stamp`` adds an x-weft-
@@ -98,6 +99,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return None
             case ProxyPort() if self.interception != "none":
                 return "127.0.0.1", self.ports.outbound
+            case GatewayPort(port, datagrams=True) if f"{port}/udp" in self.port_map:
+                return self.address, self.port_map[f"{port}/udp"]
             case WorkloadPort(port) | GatewayPort(port):
                 return self.address, self.port_map.get(str(port), port)
             case ProxyPort():

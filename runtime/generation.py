@@ -114,7 +114,7 @@ class Generation:
         for name, section in self.prepared.clusters.items():
             cluster = self.clusters[name] = LiveCluster(section, self._plane, self.live)
             yield from cluster.build()
-            if not section.subset and name.startswith("outbound|"):
+            if not section.subset and section.protocol != "udp" and name.startswith("outbound|"):
                 self._name_cluster(section)
             yield
 

@@ -15,6 +15,7 @@ from runtime.generation import Generation
 from runtime.interception import intercepting
 from runtime.pacing import paced
 from runtime.plane import Plane
+from runtime.socket_address import socket_name
 from runtime.tls.contexts import MaterialError, TlsMaterial
 from runtime.token_generation import TokenGeneration
 from snapshot.index import Slice
@@ -48,7 +49,7 @@ async def prepare(
 def address_of(listener: Listener, bootstrap: Bootstrap) -> str | None:
     """The name under which the supervisor passes this listener's socket, or None where this machine gives it no address."""
     address = bootstrap.resolve(listener.bind)
-    return f"{address[0]}:{address[1]}" if address is not None else None
+    return socket_name(address, datagrams=listener.protocol == "udp") if address is not None else None
 
 
 def _check_listeners(prepared: PreparedSlice, bootstrap: Bootstrap, sockets: frozenset[str]) -> None:

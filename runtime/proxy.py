@@ -36,9 +36,11 @@ from runtime.pages.connections import of_plane
 from runtime.plane import Plane, Rebindable
 from runtime.prepare import address_of, prepare
 from runtime.retire import free, parts_of
+from runtime.socket_address import takes_datagrams
 from runtime.telemetry import AccessLogFormat, MetricsSnapshot
 from runtime.telemetry.labels import facts_of_registered
 from runtime.tls.contexts import TlsMaterial
+from runtime.udp.accepting import DatagramAcceptor
 from snapshot.index import Slice
 from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 
@@ -58,7 +60,7 @@ class Proxy:
     ) -> None:
         self._bootstrap = bootstrap
         self._sockets: dict[str, socket.socket] = dict(sockets or {})
-        self._acceptors: dict[str, Acceptor] = {}
+        self._acceptors: dict[str, Acceptor | DatagramAcceptor] = {}
         self._closed: frozenset[str] = frozenset()
         self._material = TlsMaterial()
         self._live = LiveData(bootstrap)
@@ -157,7 +159,8 @@ class Proxy:
         for name, listener in wanted.items():
             acceptor = self._acceptors.get(name)
             if acceptor is None:
-                acceptor = self._acceptors[name] = Acceptor(self.plane, self._sockets[name], listener)
+                accepts = DatagramAcceptor if takes_datagrams(name) else Acceptor
+                acceptor = self._acceptors[name] = accepts(self.plane, self._sockets[name], listener)
                 acceptor.start()
             acceptor.listener = listener
             acceptor.direction = directions.get(name) or ("outbound" if generation.interception else "")
@@ -286,6 +289,9 @@ class Proxy:
         if self.lane.bugs:
             instruments.add("weft_connection_bugs_total", amount=self.lane.bugs)
             self.lane.bugs = 0
+        for acceptor in self._acceptors.values():
+            if isinstance(acceptor, DatagramAcceptor):
+                acceptor.publish()
         samples = self.plane.metrics.samples()
         return MetricsSnapshot(samples.requests, samples.tcp, [*samples.own, *instruments.samples()])
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runtime.http.replies import Refusal
     from runtime.plane import Plane
     from runtime.tcp.relay import TcpRelay
+    from runtime.udp.session import UdpSession
 
 MAX_BUFFERED = 1 << 20
 """Bytes of log lines that wait for a log that does not take them; beyond, lines are dropped and counted (never the traffic's problem)."""
@@ -213,6 +214,13 @@ class Reporter:
         series.closed += 1
         series.sent += relay.bytes_sent
         series.received += relay.bytes_received
+        self._log_bytes(relay)
+
+    def session_closed(self, session: UdpSession) -> None:
+        """Logs a UDP session that is over; what is counted of it, its listener counts."""
+        self._log_bytes(session)
+
+    def _log_bytes(self, relay: TcpRelay | UdpSession) -> None:
         if self._format is not None:
             peer = relay.accepted.peer
             record = ExchangeRecord(

@@ -8,6 +8,20 @@ LOCAL = "127.0.0.1"
 """Where a peer on a Unix socket is said to come from: this machine."""
 
 
+DATAGRAMS = "/udp"
+
+
+def socket_name(address: tuple[str, int], *, datagrams: bool = False) -> str:
+    """How a listening socket is called between supervisor and worker: ``address:port``, a Unix socket by its path and port 0, and one for
+    datagrams with ``/udp`` behind, because one number may be had for both."""
+    return f"{address[0]}:{address[1]}{DATAGRAMS if datagrams else ''}"
+
+
+def takes_datagrams(name: str) -> bool:
+    """Whether a listening socket is one for datagrams, by its name."""
+    return name.endswith(DATAGRAMS)
+
+
 def is_path(address: str) -> bool:
     """Whether an address is a Unix socket's; its port then says nothing."""
     return address.startswith(("/", "@"))

@@ -33,10 +33,11 @@ class WorkloadPort(msgspec.Struct, frozen=True, tag="workload"):
     port: int
 
 
-class GatewayPort(msgspec.Struct, frozen=True, tag="gateway"):
-    """A gateway's port on the gateway's own address. The bootstrap may map the number (80 -> 8080)."""
+class GatewayPort(msgspec.Struct, frozen=True, tag="gateway", omit_defaults=True):
+    """A gateway's port on the gateway's own address, for connections or for ``datagrams``. The bootstrap may map the number (80 -> 8080)."""
 
     port: int
+    datagrams: bool = False
 
 
 class ServicePort(msgspec.Struct, frozen=True, tag="service"):
@@ -134,6 +135,20 @@ class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):
     policies: str = ""
 
 
+class UdpChain(msgspec.Struct, frozen=True, tag="udp", omit_defaults=True):
+    """Datagrams to one of ``destinations`` by weight, and what comes back; none drops them (flag NR).
+
+    A session is one client's datagrams to one endpoint. It ends after ``idle_ms`` without one, unless its cluster says another time
+    (``PoolLimits.tcp_idle_ms``). Of more than ``max_sessions`` per listener and worker the one that was silent longest ends.
+    """
+
+    destinations: tuple[Destination, ...]
+    source: SourceRef
+    policies: str = ""
+    idle_ms: int = 60_000
+    max_sessions: int = 4096
+
+
 class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
     """One way in. A connection takes the chain that fits best: exact server name, then longest wildcard (``*.example.com``), then no
     name; TLS chains only fit a ClientHello, plain chains only what is not one. ``passthrough`` chains match on SNI without terminating.
@@ -143,7 +158,7 @@ class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     source: SourceRef
-    network: HttpChain | TcpChain
+    network: HttpChain | TcpChain | UdpChain
     server_names: tuple[str, ...] = ()
     tls: DownstreamTls | None = None
     passthrough: bool = False
@@ -152,7 +167,8 @@ class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
 class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section", omit_defaults=True):
     """An address that accepts. ``direction`` is ``inbound`` (from the mesh to this workload), ``outbound`` or ``gateway``.
 
-    ``protocol`` is ``http``, ``tcp`` or ``auto`` (sniffed when plain; then ``chains`` holds an HTTP and a TCP chain).
+    ``protocol`` is ``http``, ``tcp``, ``auto`` (sniffed when plain; then ``chains`` holds an HTTP and a TCP chain) or ``udp``, which has one chain
+    and a socket for datagrams.
     ``proxy_protocol`` says that every connection begins with a header of the PROXY protocol, which names its two ends.
     ``addresses`` are those of the service that a listener per service is for, IP addresses and blocks: who intercepts finds it by them.
     """
@@ -377,7 +393,7 @@ class ConsistentHash(msgspec.Struct, frozen=True, omit_defaults=True):
 class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", omit_defaults=True):
     """A set of equal endpoints and how to reach them.
 
-    ``protocol`` is ``http1``, ``http2`` or ``tcp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
+    ``protocol`` is ``http1``, ``http2``, ``tcp`` or ``udp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
     ``random``, or ``ring_hash`` or ``maglev`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
     ``proxy_protocol`` (``v1``, ``v2``) makes each connection begin by naming the client that it is for. With ``holds`` the last endpoints
     stay when all have gone.

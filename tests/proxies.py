@@ -10,7 +10,8 @@ import trio
 
 from runtime.bootstrap import Bootstrap, Ports
 from runtime.proxy import Proxy
-from runtime.supervisor.sockets import listening_socket
+from runtime.socket_address import socket_name
+from runtime.supervisor.sockets import datagram_socket, listening_socket
 from snapshot.index import Selector, Slice, Snapshot, assemble
 from snapshot.live import Credential, RegisteredWorkload, Registry
 from snapshot.prepared import prepare
@@ -43,23 +44,31 @@ async def running(
     credentials: Sequence[Credential] = (),
     *,
     application_ports: dict[str, int] | None = None,
+    every_address: bool = False,
 ) -> AsyncIterator[Running]:
-    """Runs a proxy with this slice for the duration of a block, each listener on a free port of 127.0.0.1."""
+    """Runs a proxy with this slice for the duration of a block, each listener on a free port of 127.0.0.1, or, those of a gateway, of every
+    address."""
+    host = "0.0.0.0" if every_address else "127.0.0.1"
     sockets: dict[str, socket.socket] = {}
     port_map: dict[str, int] = {}
     ports: dict[str, int] = {}
     services: dict[str, str] = {}
     outbound = -1
     for listener in prepare(slice_).listeners.values():
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        sock.listen(128)
-        sock.setblocking(False)
+        datagrams = listener.protocol == "udp"
+        if datagrams:
+            sock = datagram_socket((host, 0), shared=False)
+        else:
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((host, 0))
+            sock.listen(128)
+            sock.setblocking(False)
         port = sock.getsockname()[1]
         match listener.bind:
             case GatewayPort(number) | WorkloadPort(number):
-                port_map[str(number)] = ports[str(number)] = port
+                called = f"{number}/udp" if datagrams else str(number)
+                port_map[called] = ports[called] = port
             case ProxyPort():
                 outbound = ports["outbound"] = port
             case ServicePort(host, number):
@@ -72,12 +81,13 @@ async def running(
                 sock.close()
                 sockets[f"{path}:0"] = listening_socket((path, 0), shared=False)
                 continue
-        sockets[f"127.0.0.1:{port}"] = sock
+        sockets[socket_name((host, port), datagrams=datagrams)] = sock
     bootstrap = Bootstrap(
         selector=Selector(name=slice_.entry.name),
         store="",
         root="",
         state="",
+        address=host,
         port_map=port_map,
         services=services,
         application_ports=application_ports or {},

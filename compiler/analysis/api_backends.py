@@ -34,7 +34,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
         for backend in (backend for item in connections.rules for backend in item.backends):
             problem = backend_problem(mesh, connections, backend.target, backend.port)
             if problem:
-                message = f"{problem.message}; its share of connections is closed"
+                lost = "datagrams is dropped" if connections.meta.id.kind == "UDPRoute" else "connections is closed"
+                message = f"{problem.message}; its share of {lost}"
                 related = _service(mesh, backend.target)
                 yield diagnostic("WFT0111", message, backend.target.span, resource=connections.meta.id, related=related)
 

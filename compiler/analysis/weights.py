@@ -25,7 +25,8 @@ def check(mesh: Mesh) -> Iterator[Diagnostic]:
     for connections in mesh.connection_routes:
         for one in connections.rules:
             if one.backends and not any(backend.weight for backend in one.backends):
-                message = "all weights are 0, so every connection is closed"
+                lost = "datagram is dropped" if connections.meta.id.kind == "UDPRoute" else "connection is closed"
+                message = f"all weights are 0, so every {lost}"
                 yield diagnostic("WFT0122", message, one.span, resource=connections.meta.id)
     for route in mesh.http_routes:
         for api_rule in route.rules:

@@ -6,6 +6,7 @@ from compiler.api_listeners import PlacedListener, validation_of
 from compiler.attachment import attachments, connections, standing_listeners
 from compiler.hosts import covers, specificity
 from compiler.link.authorization import POLICIES, policy_set
+from compiler.link.datagrams import datagram_listener
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters, virtual_host_sections
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
@@ -16,6 +17,7 @@ from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.gateway_api import ApiGateway, ApiListener
 from compiler.resources.http_route import HttpRoute
+from compiler.resources.protocol import UDP
 from policies.match import RouteMatch
 from policies.traffic import DirectResponse
 from snapshot.section import (
@@ -42,8 +44,11 @@ def api_gateway(mesh: Mesh, gateway: ApiGateway, view: View) -> LinkedSlice:
     policies = policy_set(mesh, namespace, labels, gateway=name)
     sections: list[Section] = []
     standing, _ = standing_listeners(mesh, gateway)
-    for number in sorted({place.listener.port for place in standing}):
-        together = [place for place in standing if place.listener.port == number]
+    datagrams = [place for place in standing if place.listener.protocol == UDP]
+    sections += [datagram_listener(view, place, POLICIES if policies else "") for place in datagrams]
+    bytewise = [place for place in standing if place.listener.protocol != UDP]
+    for number in sorted({place.listener.port for place in bytewise}):
+        together = [place for place in bytewise if place.listener.port == number]
         sections += _port(view, number, together, POLICIES if policies else "")
     draft = SliceDraft()
     if policies is not None:

@@ -14,7 +14,7 @@ from compiler.resources.destination_rule import ClientTls, ConnectionPool, Subse
 from compiler.resources.endpoints import WorkloadEntry
 from compiler.resources.kubernetes import Port, Service, Workload
 from compiler.resources.load_balancer import LoadBalancer
-from compiler.resources.protocol import TLS, cluster_protocol, is_http
+from compiler.resources.protocol import TLS, UDP, cluster_protocol, is_http
 from compiler.resources.service_entry import EntryEndpoint, ServiceEntry
 from policies.balancing import labelled_locality
 from policies.source import SourceRef
@@ -64,7 +64,7 @@ def build_cluster(
     balance = balancer.balance
     if balance == "passthrough":
         endpoints, balance = OriginalDestination(), "round_robin"
-    backend = backend_policy(mesh, service, port) if gateway and policy.tls is None else None
+    backend = backend_policy(mesh, service, port) if gateway and policy.tls is None and port.transport != UDP else None
     if backend is not None:
         tls = _backend_tls(mesh, backend)
         # A policy that can prove nothing lets nothing through (BackendTLSPolicy: such requests are answered 5xx).
@@ -87,6 +87,11 @@ def build_cluster(
         warmup=balancer.warmup if balance in ("least_request", "round_robin") else None,
         proxy_protocol=policy.proxy_protocol,
     )
+
+
+def of_datagrams(cluster: Cluster) -> Cluster:
+    """A cluster of a UDP port: what is said of TLS and of the PROXY protocol holds for connections, and datagrams have none."""
+    return msgspec.structs.replace(cluster, protocol="udp", tls=None, proxy_protocol="")
 
 
 def pool_limits(mesh: Mesh, pool: ConnectionPool | None) -> PoolLimits:

@@ -22,6 +22,7 @@ from snapshot.section import (
     ServerTls,
     TcpChain,
     TlsUpstream,
+    UdpChain,
     VirtualHost,
     section_key,
 )
@@ -136,7 +137,7 @@ def _destinations(section: Section) -> Iterable[Destination | Mirror]:
                     yield from route.action.mirrors
         case Listener(chains=chains):
             for chain in chains:
-                if isinstance(chain.network, TcpChain):
+                if isinstance(chain.network, TcpChain | UdpChain):
                     yield from chain.network.destinations
         case _:
             return

@@ -157,7 +157,8 @@ def api_destination(
 def _cluster(view: View, route: Attachable, target: ObjectRef, number: int) -> Cluster | None:
     """The cluster of a backend, None where it must not be followed."""
     service = view.services.get(full_host(target.name, target.namespace))
-    port = service.port(number) if service else None
+    datagrams = route.meta.id.kind == "UDPRoute"
+    port = (service.datagram_port(number) if datagrams else service.port(number)) if service else None
     refused = backend_problem(view.mesh, route, target, number)
     return view.cluster(service, port) if service and port and not refused else None
 

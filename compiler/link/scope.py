@@ -21,7 +21,7 @@ from compiler.resources.load import Resources
 from compiler.resources.written import WORKLOAD_KINDS
 from snapshot.encode import encode
 
-ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")
+ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
 AROUND = ("WorkloadEntry", "Endpoints", "EndpointSlice", "BackendTLSPolicy")
 """Kinds that matter to whoever sees a service of their namespace."""
 OVER = ("PeerAuthentication", "DestinationRule")

@@ -9,11 +9,12 @@ import msgspec
 
 from compiler.delegates import undelegated
 from compiler.hosts import covers, full_host, is_visible, specificity
-from compiler.link.clusters import build_cluster
+from compiler.link.clusters import build_cluster, of_datagrams
 from compiler.link.reach import Reach
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import DestinationRule, Subset, TrafficPolicy
 from compiler.resources.kubernetes import Port, Service
+from compiler.resources.protocol import UDP
 from compiler.resources.virtual_service import Target, VirtualService
 from policies.source import SourceRef
 from snapshot.section import Cluster, StaticEndpoints
@@ -109,7 +110,9 @@ class View:
 
     def cluster(self, service: MeshService, port: Port, subset: str = "") -> Cluster | None:
         """The cluster of a service's port and subset; None where no rule defines the subset."""
-        name = f"outbound|{port.number}|{subset}|{service.host}"
+        # A Service may have one number for bytes and for datagrams.
+        number = f"{port.number}/udp" if port.transport == UDP else str(port.number)
+        name = f"outbound|{number}|{subset}|{service.host}"
         known = self.clusters.get(name)
         if known is not None:
             return known
@@ -124,6 +127,8 @@ class View:
         cluster = build_cluster(
             self.mesh, self.namespace, name, service, port, chosen, effective, rule.sources, gateway=self._gateway
         )
+        if port.transport == UDP:
+            cluster = of_datagrams(cluster)
         if rule.fails:
             cluster = msgspec.structs.replace(cluster, endpoints=StaticEndpoints(()))
         self.clusters[name] = cluster

@@ -1,4 +1,4 @@
-"""TLSRoute and TCPRoute: where connections go, by server name or by listener alone."""
+"""TLSRoute, TCPRoute and UDPRoute: where connections and datagrams go, by server name or by listener alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ConnectionRouteRule(msgspec.Struct, frozen=True):
 
 
 class ConnectionRoute(msgspec.Struct, frozen=True):
-    """A TLSRoute or a TCPRoute. The first rule holds for all connections, because nothing tells rules apart (TLSRouteRule, TCPRouteRule)."""
+    """A TLSRoute, a TCPRoute or a UDPRoute. The first rule holds for everything, because nothing tells rules apart (TLSRouteRule and the others)."""
 
     meta: Meta
     parents: tuple[ParentRef, ...]
@@ -31,7 +31,7 @@ class ConnectionRoute(msgspec.Struct, frozen=True):
 
 
 def read_connection_route(document: Document, positions: Positions) -> ConnectionRoute:
-    """A TLSRoute or TCPRoute document."""
+    """A TLSRoute, TCPRoute or UDPRoute document."""
     meta, root = open_document(document, positions)
     spec = root.at("spec") or root.empty("spec")
     hostnames = tuple(dict.fromkeys(host.lower() for host in spec.texts("hostnames")))

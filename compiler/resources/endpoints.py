@@ -79,5 +79,5 @@ def _ports(parent: Cursor) -> tuple[tuple[str, int], ...]:
     return tuple(
         (port.text("name"), port.number("port"))
         for port in parent.each("ports")
-        if port.text("protocol", "TCP") == "TCP" and port.has("port")
+        if port.text("protocol", "TCP") in ("TCP", "UDP") and port.has("port")
     )

@@ -8,7 +8,7 @@ from compiler.diagnostic import Span
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Positions
 from compiler.resources.meta import Meta, open_document
-from compiler.resources.protocol import detect_protocol
+from compiler.resources.protocol import UDP, detect_protocol
 from compiler.resources.proxy_config import UNSAID, ProxySettings, annotated_settings
 from compiler.resources.scraping import scraped_at
 from compiler.resources.written import Written, held_data
@@ -40,7 +40,7 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 class Port(msgspec.Struct, frozen=True):
-    """A service's port. ``target`` is the workload's port number, or 0 where ``target_name`` names it."""
+    """A service's port. ``target`` is the workload's port number, or 0 where ``target_name`` names it. ``transport`` is TCP or UDP."""
 
     number: int
     name: str
@@ -49,6 +49,7 @@ class Port(msgspec.Struct, frozen=True):
     target_name: str
     source: SourceRef
     span: Span
+    transport: str = "TCP"
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -63,8 +64,8 @@ class Service(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
     external_name: str
     export_to: tuple[str, ...]
-    datagram_ports: tuple[int, ...] = ()
-    """Numbers of the UDP ports."""
+    datagram_ports: tuple[Port, ...] = ()
+    """The UDP ports, to which only UDPRoutes lead."""
     fails: bool = False
     traffic_distribution: str = ""
     """PreferClose, PreferSameZone or PreferSameNode; the annotation stands before the field (Istio)."""
@@ -112,7 +113,7 @@ def read_secret(document: Document, positions: Positions) -> Secret:
 
 
 def read_service(document: Document, positions: Positions) -> Service:
-    """A Service document; of UDP ports only the numbers are kept, and SCTP ports are left out, which proxies do not carry."""
+    """A Service document; UDP ports stand apart, and SCTP ports are left out, which proxies do not carry."""
     meta, root = open_document(document, positions)
     spec = root.at("spec")
     if spec is None:
@@ -127,7 +128,11 @@ def read_service(document: Document, positions: Positions) -> Service:
         addresses=tuple(address for address in addresses if address not in ("", "None")),
         external_name=spec.text("externalName") if spec.text("type") == "ExternalName" else "",
         export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or ("*",),
-        datagram_ports=tuple(port.number("port") for port, transport in written if transport == "UDP"),
+        datagram_ports=tuple(
+            msgspec.structs.replace(_service_port(port), transport=UDP)
+            for port, transport in written
+            if transport == UDP
+        ),
         traffic_distribution=meta.annotation(DISTRIBUTION_ANNOTATION) or spec.text("trafficDistribution"),
     )
 

@@ -115,7 +115,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "ListenerSet": read_listener_set,
     "HTTPRoute": read_http_route,
     "GRPCRoute": read_grpc_route,
-    **dict.fromkeys(("TLSRoute", "TCPRoute"), read_connection_route),
+    **dict.fromkeys(("TLSRoute", "TCPRoute", "UDPRoute"), read_connection_route),
     "ReferenceGrant": read_reference_grant,
     "BackendTLSPolicy": read_backend_tls,
     "PeerAuthentication": read_peer_authentication,

@@ -5,6 +5,9 @@ from __future__ import annotations
 AUTO = "auto"
 """Neither declared nor well known: the proxy looks at the first bytes."""
 
+UDP = "UDP"
+"""The transport of datagrams. A port's name does not make it one: what is named ``udp-x`` and has the transport TCP carries bytes."""
+
 WELL_KNOWN_TCP = frozenset({25, 53, 3306, 27017})
 _KNOWN = frozenset(
     {"tcp", "udp", "http", "http_proxy", "http2", "grpc", "grpc-web", "https", "tls", "mongo", "redis", "mysql"}

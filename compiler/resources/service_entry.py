@@ -8,7 +8,7 @@ from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.kubernetes import Port
 from compiler.resources.meta import Meta, open_document
-from compiler.resources.protocol import WELL_KNOWN_TCP, parse_protocol
+from compiler.resources.protocol import UDP, WELL_KNOWN_TCP, parse_protocol
 
 
 class EntryEndpoint(msgspec.Struct, frozen=True):
@@ -47,7 +47,8 @@ def read_service_entry(document: Document, positions: Positions) -> ServiceEntry
         meta=meta,
         hosts=spec.references("hosts"),
         addresses=spec.texts("addresses"),
-        ports=tuple(_port(port) for port in spec.each("ports")),
+        # Datagrams are refused by name (compiler/carried_leaves.py); Istio's proxies leave such ports out, too.
+        ports=tuple(_port(port) for port in spec.each("ports") if port.text("protocol").upper() != UDP),
         in_mesh=spec.text("location", "MESH_EXTERNAL") == "MESH_INTERNAL",
         resolution=spec.text("resolution", "NONE"),
         endpoints=tuple(read_endpoint(endpoint) for endpoint in spec.each("endpoints")),

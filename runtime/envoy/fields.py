@@ -78,6 +78,7 @@ from snapshot.section import (
     StaticEndpoints,
     TcpChain,
     TlsUpstream,
+    UdpChain,
     UndeclaredPort,
     UnixSocket,
     VirtualHost,
@@ -87,7 +88,7 @@ from snapshot.section import (
 
 KNOWN: dict[type[msgspec.Struct], str] = {
     WorkloadPort: "port",
-    GatewayPort: "port",
+    GatewayPort: "port datagrams",
     ServicePort: "host port",
     ProxyPort: "",
     UndeclaredPort: "port",
@@ -97,6 +98,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     ServerTls: "credentials client client_ca min_version max_version ciphers names hashes keys",
     HttpChain: "routes policies edge https_redirect proxy host",
     TcpChain: "destinations source policies",
+    UdpChain: "destinations source policies idle_ms max_sessions",
     FilterChain: "name source network server_names tls passthrough",
     Listener: "name source direction bind protocol chains proxy_protocol addresses",
     Route: "source match action name request_headers response_headers fault timeout_ms retry cors limits",

@@ -37,9 +37,10 @@ from runtime.envoy.secrets import of_credential, of_svid
 from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import discovering, translate
 from runtime.ipc import LiveUpdate
+from runtime.socket_address import socket_name
 from runtime.supervisor.fleet import Outcome
 from runtime.supervisor.handover import HandedWorker, HandoverError
-from runtime.supervisor.sockets import Address, socket_name
+from runtime.supervisor.sockets import Address
 from snapshot.encode import FormatError
 from snapshot.index import Slice
 from snapshot.live import Credential, Svid
@@ -150,8 +151,12 @@ class EnvoyFleet:
     def _addresses(self) -> set[str]:
         """The sockets on which Envoy listens."""
         listeners = self._serving.prepared.listeners.values() if self._serving is not None else ()
-        bound = (self._bootstrap.resolve(listener.bind) for listener in listeners)
-        return {socket_name(address) for address in bound if address is not None}
+        bound = ((listener, self._bootstrap.resolve(listener.bind)) for listener in listeners)
+        return {
+            socket_name(address, datagrams=listener.protocol == "udp")
+            for listener, address in bound
+            if address is not None
+        }
 
     async def _order(self, path: str, **query: str) -> None:
         """Has Envoy act; one that is gone comes back as it was before."""

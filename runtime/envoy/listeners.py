@@ -12,12 +12,13 @@ from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_p
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 
 from runtime.envoy.chains import http_filters, tcp_filters
+from runtime.envoy.datagrams import datagram_listener
 from runtime.envoy.messages import Message, address, extension, milliseconds
 from runtime.envoy.placement import Placement
 from runtime.envoy.tls import MESH_TCP_ALPN, downstream
 from runtime.tls.contexts import MESH_ALPN
 from snapshot.prepared import PreparedSlice
-from snapshot.section import Deadlines, FilterChain, HttpChain, Listener, MeshTls, TcpChain
+from snapshot.section import Deadlines, FilterChain, HttpChain, Listener, MeshTls, TcpChain, UdpChain
 
 _HTTP_SNIFFED = ("http/1.0", "http/1.1", "h2c")
 DIRECTIONS = {"inbound": base_pb2.INBOUND, "outbound": base_pb2.OUTBOUND, "gateway": base_pb2.OUTBOUND}
@@ -36,6 +37,8 @@ def listener(prepared: PreparedSlice, section: Listener, place: Placement) -> Me
     where = place.bootstrap.resolve(section.bind)
     if where is None:
         return None
+    if section.protocol == "udp":
+        return datagram_listener(prepared, section, where)
     deadlines = prepared.proxy.deadlines
     chains = [
         filter_chain(prepared, section, chain, fit, place) for chain, fit in fits(section.chains, section.protocol)
@@ -125,6 +128,7 @@ def filter_chain(prepared: PreparedSlice, section: Listener, chain: FilterChain,
         server_names=fit.server_names,
         application_protocols=fit.protocols,
     )
+    assert not isinstance(network, UdpChain)
     filters = (
         http_filters(prepared, at, network, place)
         if isinstance(network, HttpChain)

@@ -27,6 +27,7 @@ from snapshot.section import (
     Route,
     RouteTable,
     StaticEndpoints,
+    UdpChain,
     VirtualHost,
 )
 
@@ -34,6 +35,7 @@ TYPE = "type.googleapis.com/envoy."
 _TLS = "extensions.transport_sockets.tls.v3."
 _HTTP_MANAGER = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TCP_PROXY = "extensions.filters.network.tcp_proxy.v3.TcpProxy"
+_UDP_PROXY = "extensions.filters.udp.udp_proxy.v3.UdpProxyConfig"
 _DIRECTIONS = {"inbound": "INBOUND", "outbound": "OUTBOUND", "gateway": "OUTBOUND"}
 
 Plain = dict[str, Any]
@@ -87,15 +89,18 @@ def listener(section: Listener, bootstrap: Bootstrap) -> Plain | None:
     return {
         "@type": f"{TYPE}config.listener.v3.Listener",
         "name": section.name,
-        "address": _address(*where),
+        "address": _address(*where, datagrams=section.protocol == "udp"),
         "filter_chains": [_filter_chain(chain) for chain in section.chains],
         "traffic_direction": _DIRECTIONS.get(section.direction, "UNSPECIFIED"),
         "metadata": _metadata((section.source,)),
     }
 
 
-def _address(host: str, port: int) -> Plain:
-    return {"pipe": {"path": host}} if is_path(host) else {"socket_address": {"address": host, "port_value": port}}
+def _address(host: str, port: int, *, datagrams: bool) -> Plain:
+    if is_path(host):
+        return {"pipe": {"path": host}}
+    shown = {"address": host, "port_value": port}
+    return {"socket_address": {"protocol": "UDP", **shown} if datagrams else shown}
 
 
 def _filter_chain(chain: FilterChain) -> Plain:
@@ -122,6 +127,9 @@ def _network_filter(chain: FilterChain) -> Plain:
     if isinstance(network, HttpChain):
         manager = {"@type": f"{TYPE}{_HTTP_MANAGER}", "rds": {"route_config_name": network.routes}}
         return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+    if isinstance(network, UdpChain):
+        proxy = {"@type": f"{TYPE}{_UDP_PROXY}", "stat_prefix": chain.name, **_clusters(network.destinations)}
+        return {"name": "envoy.filters.udp_listener.udp_proxy", "typed_config": proxy}
     proxy = {"@type": f"{TYPE}{_TCP_PROXY}", "stat_prefix": chain.name, **_clusters(network.destinations)}
     return {"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}
 

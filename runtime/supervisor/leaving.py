@@ -9,9 +9,10 @@ import trio
 
 from runtime.bootstrap import Bootstrap
 from runtime.ipc import LiveUpdate
+from runtime.socket_address import socket_name
 from runtime.supervisor.engines import Served
 from runtime.supervisor.running import Running
-from runtime.supervisor.sockets import Sockets, socket_name
+from runtime.supervisor.sockets import Sockets
 
 DRAIN_S = 30.0
 
@@ -73,9 +74,13 @@ class Leaving:
 
     def _names(self, *, inbound_only: bool) -> frozenset[str]:
         deployed = self._running.deployed
-        addresses = [
-            self._bootstrap.resolve(listener.bind)
+        found = [
+            (listener, self._bootstrap.resolve(listener.bind))
             for listener in (deployed.facts.listeners if deployed is not None else ())
             if not inbound_only or listener.direction == "inbound"
         ]
-        return frozenset(socket_name(address) for address in addresses if address is not None)
+        return frozenset(
+            socket_name(address, datagrams=listener.protocol == "udp")
+            for listener, address in found
+            if address is not None
+        )

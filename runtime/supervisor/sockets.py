@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from runtime.bootstrap import Bootstrap
 from runtime.interception import redirected_to
-from runtime.socket_address import family_of, is_path, target_of
+from runtime.socket_address import family_of, is_path, socket_name, takes_datagrams, target_of
 from snapshot.section import Listener
 
 BACKLOG = 4096
@@ -25,11 +25,6 @@ class BindError(Exception):
     """An address cannot be bound; the message names it, why, and the next step."""
 
 
-def socket_name(address: Address) -> str:
-    """How a socket is called between supervisor and worker: ``address:port``; a Unix socket by its path and port 0."""
-    return f"{address[0]}:{address[1]}"
-
-
 def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dict[str, Address]:
     """The addresses that this machine gives a slice's listeners, by name; raises BindError where two listeners of the slice share one."""
     redirected = [address for found in redirected_to(bootstrap).values() for address in found]
@@ -39,7 +34,7 @@ def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dic
         address = bootstrap.resolve(listener.bind)
         if address is None:
             continue
-        name = socket_name(address)
+        name = socket_name(address, datagrams=listener.protocol == "udp")
         if name in owners:
             raise BindError(
                 f"listeners {owners[name]} and {listener.name} both want {name}: change port_map in the bootstrap"
@@ -79,7 +74,8 @@ class Sockets:
         try:
             for name, address in wanted.items():
                 if name not in self._bound:
-                    self._bound[name] = _bind_all(address, self._workers)
+                    bind = _bind_datagrams if takes_datagrams(name) else _bind_all
+                    self._bound[name] = bind(address, self._workers)
                     fresh.append(name)
         except OSError as error:
             self.release(fresh)
@@ -151,6 +147,8 @@ def _beside(bound: socket.socket) -> socket.socket:
     if bound.family == socket.AF_UNIX:
         return bound.dup()
     host, port, *_ = bound.getsockname()
+    if bound.type == socket.SOCK_DGRAM:
+        return datagram_socket((host, port), shared=True)
     return listening_socket((host, port), shared=True)
 
 
@@ -172,6 +170,11 @@ def free_port(host: str) -> int:
         return port
 
 
+def _bind_datagrams(address: Address, count: int) -> list[socket.socket]:
+    datagram_socket(address, shared=False).close()
+    return _each(lambda: datagram_socket(address, shared=True), count)
+
+
 def _bind_all(address: Address, count: int) -> list[socket.socket]:
     if is_path(address[0]):
         # The workers share one queue: of Unix sockets only the last one bound to a path would be found there.
@@ -182,10 +185,15 @@ def _bind_all(address: Address, count: int) -> list[socket.socket]:
         return [first, *(first.dup() for _ in range(count - 1))]
     # SO_REUSEPORT would let two proxies of one user share an address without a word, so it is asked for without it first.
     listening_socket(address, shared=False).close()
+    return _each(lambda: listening_socket(address, shared=True), count)
+
+
+def _each(make: Callable[[], socket.socket], count: int) -> list[socket.socket]:
+    """So many sockets, or none where one cannot be had."""
     bound: list[socket.socket] = []
     try:
         for _ in range(count):
-            bound.append(listening_socket(address, shared=True))
+            bound.append(make())
     except OSError:
         for one in bound:
             one.close()

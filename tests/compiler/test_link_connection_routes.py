@@ -1,8 +1,8 @@
-"""TLSRoutes, TCPRoutes and GRPCRoutes at the listeners of Gateway API's Gateways."""
+"""TLSRoutes, TCPRoutes, UDPRoutes and GRPCRoutes at the listeners of Gateway API's Gateways."""
 
 from __future__ import annotations
 
-from snapshot.section import FilterChain, HttpChain, ServerTls, TcpChain
+from snapshot.section import FilterChain, GatewayPort, HttpChain, RegisteredEndpoints, ServerTls, TcpChain, UdpChain
 from tests.compiler.compiled import CompiledMesh, ask, clusters, compilation, compiled, request
 
 MESH = """\
@@ -213,3 +213,95 @@ def test_a_cors_filter_takes_a_wildcard_for_at_least_one_label_and_answers_other
     # What no browser takes for a yes, as Envoy answers.
     assert marks("https://b.test") == rest
     assert marks("https://x.bxtest") == rest
+
+
+DNS = """\
+---
+apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: shop}
+spec:
+  selector: {app: dns}
+  ports: [{name: dns, port: 53, protocol: UDP, targetPort: 5353}, {name: dns-tcp, port: 53}]
+"""
+UDP, PLAIN = "{name: udp, port: 53, protocol: UDP}", "{name: tcp, port: 53, protocol: TCP}"
+DATAGRAMS = "outbound|53/udp||dns.shop.svc.cluster.local"
+
+
+def test_a_udp_route_leads_datagrams_to_udp_ports_by_weight() -> None:
+    backends = "{name: dns, port: 53, weight: 3}, {name: raw, port: 443}"
+    mesh = mesh_with(DNS, route("UDPRoute", "u", backends), listeners=(UDP,))
+    listener = mesh.slice("gateway/shop/edge").listeners["gateway:53/udp"]
+    (chain,) = listener.chains
+    assert (listener.protocol, listener.bind, chain.name) == ("udp", GatewayPort(53, datagrams=True), "udp/shop/u")
+    assert isinstance(chain.network, UdpChain)
+    assert [(one.cluster, one.weight) for one in chain.network.destinations] == [(DATAGRAMS, 3), ("", 1)]
+    found = compilation(MESH + f"  - {UDP}\n", DNS, route("UDPRoute", "u", backends)).diagnostics
+    assert [item.message for item in found] == [
+        "Service shop/raw has no UDP port 443; it has none; its share of datagrams is dropped"
+    ]
+
+
+def test_one_number_may_be_had_for_bytes_and_for_datagrams() -> None:
+    routes = (route("UDPRoute", "u", "{name: dns, port: 53}"), route("TCPRoute", "t", "{name: dns, port: 53}"))
+    mesh = mesh_with(DNS, *routes, listeners=(UDP, PLAIN))
+    slice_ = mesh.slice("gateway/shop/edge")
+    assert set(slice_.listeners) == {"gateway:53", "gateway:53/udp"}
+    datagrams, connections = slice_.clusters[DATAGRAMS], slice_.clusters["outbound|53||dns.shop.svc.cluster.local"]
+    assert isinstance(datagrams.endpoints, RegisteredEndpoints)
+    assert isinstance(connections.endpoints, RegisteredEndpoints)
+    assert (datagrams.protocol, datagrams.endpoints.port, datagrams.tls) == ("udp", 5353, None)
+    assert (connections.protocol, connections.endpoints.port) == ("tcp", 53)
+    assert connections.tls is not None
+
+
+def test_of_two_udp_routes_the_first_has_every_datagram_and_without_one_they_go_nowhere() -> None:
+    mesh = mesh_with(
+        DNS,
+        route("UDPRoute", "a", "{name: dns, port: 53}"),
+        route("UDPRoute", "b", "{name: raw, port: 1}"),
+        listeners=(UDP,),
+    )
+    (chain,) = mesh.slice("gateway/shop/edge").listeners["gateway:53/udp"].chains
+    assert chain.name == "udp/shop/a"
+    (closed,) = mesh_with(DNS, listeners=(UDP,)).slice("gateway/shop/edge").listeners["gateway:53/udp"].chains
+    assert isinstance(closed.network, UdpChain)
+    assert closed.network.destinations == ()
+
+
+def test_a_service_entrys_udp_port_is_refused_by_name_and_the_others_stay() -> None:
+    entry = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: out, namespace: shop}
+spec:
+  hosts: [out.example]
+  addresses: [10.0.0.8]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.9}]
+  ports: [{number: 53, name: dns, protocol: UDP}, {number: 54, name: dns-tcp, protocol: TCP}]
+"""
+    found = compilation(MESH + f"  - {UDP}\n", entry, allow_partial=True).diagnostics
+    assert [(item.code, item.message.partition(" is valid")[0]) for item in found] == [
+        ("WFT0200", "`spec.ports[0].protocol: UDP`")
+    ]
+
+
+def test_endpoints_that_git_lists_have_udp_ports_too() -> None:
+    listed = """\
+---
+apiVersion: v1
+kind: Service
+metadata: {name: dns, namespace: shop}
+spec: {ports: [{name: dns, port: 53, protocol: UDP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: dns-1, namespace: shop, labels: {kubernetes.io/service-name: dns}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.9]}]
+ports: [{name: dns, port: 5353, protocol: UDP}]
+"""
+    mesh = mesh_with(listed, route("UDPRoute", "u", "{name: dns, port: 53}"), listeners=(UDP,))
+    (endpoint,) = mesh.slice("gateway/shop/edge").clusters[DATAGRAMS].endpoints.endpoints  # type: ignore[union-attr]
+    assert (endpoint.address, endpoint.port) == ("10.0.0.9", 5353)

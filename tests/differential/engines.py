@@ -20,6 +20,8 @@ from runtime.envoy.secrets import of_credential, of_svid
 from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import translate
 from runtime.proxy import Proxy as DataPlane
+from runtime.socket_address import socket_name
+from runtime.supervisor.sockets import datagram_socket
 from snapshot.index import Selector, Slice
 from snapshot.live import Credential, Svid
 from snapshot.prepared import PreparedSlice, prepare
@@ -108,8 +110,9 @@ async def both(
     wanted = [one for one in secrets if one.name in translated.secrets]
     configuration = json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy)))
     async with _trio(slice_, ours, sockets, svid, credentials), _envoy(configuration, folder) as envoy:
-        for _, port in addresses.values():
-            await _wait_open(port, envoy, folder / "envoy.log")
+        for name, (_, port) in addresses.items():
+            wait = wait_bound if grounded_prepared.listeners[name].protocol == "udp" else _wait_open
+            await wait(port, envoy, folder / "envoy.log")
         for sock in reserved.values():
             sock.close()
         yield Engines(grounded_prepared, addresses, clusters, authority)
@@ -141,7 +144,10 @@ def _placed(
     services: dict[str, str] = {}
     outbound = -1
     for listener in listeners:
-        if reserved:
+        datagrams = listener.protocol == "udp"
+        if datagrams:
+            sock = datagram_socket(("127.0.0.1", 0), shared=False)
+        elif reserved:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind(("127.0.0.1", 0))
@@ -149,6 +155,8 @@ def _placed(
             sock = socket.create_server(("127.0.0.1", 0), backlog=128)
         port = sock.getsockname()[1]
         match listener.bind:
+            case GatewayPort(number, datagrams=True):
+                port_map[f"{number}/udp"] = port
             case GatewayPort(number) | WorkloadPort(number):
                 port_map[str(number)] = port
             case ProxyPort():
@@ -157,7 +165,11 @@ def _placed(
                 services[f"{host}:{number}"] = f"127.0.0.1:{port}"
             case AddressPort(address, number):
                 services[f"{address or '127.0.0.1'}:{number}"] = f"127.0.0.1:{port}"
-        sockets[f"127.0.0.1:{port}"] = sock
+        if datagrams and reserved:
+            # Nobody else may read there, or what is sent to Envoy would be shared out.
+            sock.close()
+            continue
+        sockets[socket_name(("127.0.0.1", port), datagrams=datagrams)] = sock
     ports = Ports(admin=-1, outbound=outbound, metrics=-1, merged_metrics=-1, readiness=-1)
     bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, services=services, ports=ports, locality=locality)
     return bootstrap, sockets
@@ -198,6 +210,19 @@ async def _envoy(configuration: str, folder: Path) -> AsyncIterator[trio.Process
 
 def _end_of(log: Path) -> str:
     return f"Envoy ended: {log.read_text()[-2000:]}"
+
+
+async def wait_bound(port: int, envoy: trio.Process, log: Path) -> None:
+    """Returns once Envoy takes datagrams on a port, which it does not tell whoever sends one."""
+    with trio.fail_after(START_S):
+        while not takes_datagrams(port):
+            assert envoy.returncode is None, _end_of(log)
+            await trio.sleep(0.01)
+
+
+def takes_datagrams(port: int) -> bool:
+    """Whether anybody has bound a port for datagrams."""
+    return f":{port:04X} " in Path("/proc/net/udp").read_text()
 
 
 async def _wait_open(port: int, envoy: trio.Process, log: Path) -> None:

@@ -18,9 +18,11 @@ from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.secrets import of_credential, of_svid
 from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import translate
+from runtime.supervisor.sockets import datagram_socket
 from snapshot.index import Selector
 from snapshot.live import Credential, Svid
 from snapshot.section import Section
+from tests.differential.engines import wait_bound
 from tests.slices import prepared_of
 
 START_S = 30.0
@@ -29,9 +31,10 @@ START_S = 30.0
 class RunningEnvoy:
     """One Envoy that serves. ``ports`` says which real port each of the slice's ports became."""
 
-    def __init__(self, process: trio.Process, ports: dict[int, int], log: Path) -> None:
+    def __init__(self, process: trio.Process, ports: dict[int, int], datagrams: dict[int, int], log: Path) -> None:
         self.process = process
         self.ports = ports
+        self.datagram_ports = datagrams
         self._log = log
 
     def resident_bytes(self) -> int:
@@ -50,6 +53,8 @@ class RunningEnvoy:
                     except OSError:
                         assert self.process.returncode is None, self._log.read_text()[-2000:]
                         await trio.sleep(0.01)
+            for port in self.datagram_ports.values():
+                await wait_bound(port, self.process, self._log)
 
 
 @asynccontextmanager
@@ -57,16 +62,22 @@ async def envoying(
     folder: Path,
     *sections: Section,
     ports: tuple[int, ...] = (80,),
+    datagram_ports: tuple[int, ...] = (),
     svid: Svid | None = None,
     credentials: Sequence[Credential] = (),
 ) -> AsyncIterator[RunningEnvoy]:
-    """Runs Envoy with these sections; ``ports`` are the slice's gateway or workload ports, each bound to any free one."""
+    """Runs Envoy with these sections; ``ports`` are the slice's gateway or workload ports, each bound to any free one, ``datagram_ports``
+    those of them that are for datagrams."""
     real: dict[int, int] = {}
     for port in ports:
         with socket.create_server(("127.0.0.1", 0)) as sock:
             real[port] = sock.getsockname()[1]
+    datagrams: dict[int, int] = {}
+    for port in datagram_ports:
+        with datagram_socket(("127.0.0.1", 0), shared=False) as sock:
+            datagrams[port] = sock.getsockname()[1]
     own = Ports(admin=-1, outbound=-1, metrics=-1, merged_metrics=-1, readiness=-1)
-    port_map = {str(port): number for port, number in real.items()}
+    port_map = {str(port): number for port, number in {**real, **datagrams}.items()}
     bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, ports=own)
     prepared = prepared_of(*sections)
     translated = translate(prepared, Placement(bootstrap, LiveData(bootstrap), Delivery.STATIC))
@@ -80,7 +91,7 @@ async def envoying(
     with log.open("wb") as out:
         process = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=out)
     try:
-        running = RunningEnvoy(process, real, log)
+        running = RunningEnvoy(process, real, datagrams, log)
         await running.wait_open()
         yield running
     finally:
