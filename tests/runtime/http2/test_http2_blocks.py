@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
-from hpack import Decoder, Encoder
+from hpack import Decoder, Encoder, HPACKError
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hypothesis import given, settings
@@ -36,6 +38,33 @@ def test_a_connections_blocks_decode_as_they_were_encoded_remembered_or_not(
             got = reader.decode(block)
             reader.remember(block, got)
         assert got == expected == headers
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32))
+def test_damaged_blocks_are_refused_or_read_as_the_library_does(seed: int) -> None:
+    draws = random.Random(seed)
+    encoder, reader, judge = Encoder(), BlockReader(1 << 20), Decoder(1 << 20)
+    for _ in range(4):
+        encoder.header_table_size = draws.choice((encoder.header_table_size, 0, 100, 4096))
+        headers = [(draws.choice((b":path", b"x-a", b"date")), draws.randbytes(draws.randint(0, 40))) for _ in range(4)]
+        block = damaged(encoder.encode(headers, huffman=draws.random() < 0.5), draws)
+        try:
+            expected = [(bytes(key), bytes(text)) for key, text in judge.decode(block, raw=True)]
+        except HPACKError:
+            with pytest.raises((CompressionError, TooLargeError)):
+                reader.decode(block)
+            return
+        assert reader.decode(block) == expected
+
+
+def damaged(block: bytes, draws: random.Random) -> bytes:
+    """Now and then with bytes replaced, put in or taken out."""
+    if draws.random() < 0.5:
+        return block
+    at = draws.randrange(len(block))
+    other = draws.choice((b"", draws.randbytes(1), b"\xff", b"\x7f\xff\xff", b"\x3f\xe1\x1f"))
+    return block[:at] + other + block[at + draws.randint(0, 1) :]
 
 
 @settings(max_examples=150, deadline=None)
