@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from compiler.carried_leaves import KINDS_NOT_CARRIED, REFUSED, REFUSED_VALUES
+from compiler.carried_leaves import CARRIED_KEYS, KINDS_NOT_CARRIED, REFUSED, REFUSED_VALUES
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
 from compiler.envoy_patches import answer_patches
@@ -19,7 +19,8 @@ _STEP = re.compile(r"[^.\[\]{}]+|\[\]|\{\}")
 
 
 class Branch:
-    """One step of the refused paths of a kind. ``refused`` covers everything below; ``values`` are refused of a scalar here."""
+    """One step of the refused paths of a kind. ``refused`` covers everything below; ``values`` are refused of a scalar here. A step for one key
+    of a map is asked before that for all keys."""
 
     __slots__ = ("refused", "steps", "values")
 
@@ -43,6 +44,10 @@ def _tree(kind: str) -> Branch:
         root.grow(path).refused = True
     for path, values in REFUSED_VALUES.get(kind, {}).items():
         root.grow(path).values = values
+    for path, keys in CARRIED_KEYS.get(kind, {}).items():
+        entries = root.grow(path)
+        entries.steps = {VALUES: Branch(), **{key: Branch() for key in keys}}
+        entries.steps[VALUES].refused = True
     return root
 
 

@@ -278,6 +278,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.defaultConfig.proxyHeaders.setCurrentClientCertDetails.(subject|cert|dns|uri)
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|enablePrometheusMerge|onEmptyEndpoints)
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
+        spec.defaultConfig.proxyMetadata{}
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
 }
@@ -337,7 +338,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.defaultConfig.(configPath|binaryPath|serviceCluster|tracingServiceName|drainDuration|terminationDrainDuration)
         spec.defaultConfig.(discoveryAddress|statsdUdpAddress|proxyAdminPort|controlPlaneAuthPolicy|customConfigFile)
         spec.defaultConfig.(statNameLength|concurrency|proxyBootstrapTemplatePath|interceptionMode|tracing|envoyAccessLogService)
-        spec.defaultConfig.(envoyMetricsService|proxyMetadata|runtimeValues|statusPort|extraStatTags|meshId|readinessProbe)
+        spec.defaultConfig.(envoyMetricsService|runtimeValues|statusPort|extraStatTags|meshId|readinessProbe)
         spec.defaultConfig.(proxyStatsMatcher|holdApplicationUntilProxyStarts|caCertificatesPem|image|privateKeyProvider)
         spec.defaultConfig.proxyHeaders.(preserveHttp1HeaderCase|xForwardedHost|xForwardedPort|setCurrentClientCertDetails.chain)
         spec.defaultConfig.(fileFlushInterval|fileFlushMinSizeKb|statsCompression|zipkinAddress|sds)
@@ -368,3 +369,10 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
     "IngressClass": {"spec.controller": frozenset({"istio.io/ingress-controller"})},
 }
 """Values that a carried leaf may have in the schema and that this version does not carry."""
+
+CARRIED_KEYS: dict[str, dict[str, frozenset[str]]] = {
+    "MeshConfig": {
+        "spec.defaultConfig.proxyMetadata": frozenset({"ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE"}),
+    },
+}
+"""Maps that anybody may write anything into, and the keys of which something comes; this version does not carry the others."""

@@ -14,6 +14,7 @@ from snapshot.section import (
     Cluster,
     CredentialSlot,
     Listener,
+    NameTable,
     Proxy,
     Route,
     RouteBlock,
@@ -116,7 +117,7 @@ def virtual_host_sections(host: VirtualHost, routes: Sequence[Route]) -> list[Se
 
 
 def used_clusters(sections: Iterable[Section], known: dict[str, Cluster]) -> list[Section]:
-    """The clusters that routes, chains and tables name, from those that a view has built."""
+    """The clusters that routes, chains, tables and names name, from those that a view has built."""
     names: dict[str, None] = {}
     for section in sections:
         for destination in _destinations(section):
@@ -124,6 +125,8 @@ def used_clusters(sections: Iterable[Section], known: dict[str, Cluster]) -> lis
                 names[destination.cluster] = None
         if isinstance(section, RouteTable):
             names[section.unmatched] = None
+        elif isinstance(section, NameTable):
+            names.update((entry.cluster, None) for entry in section.entries)
     every = {**known, PASSTHROUGH.name: PASSTHROUGH}
     return [every[name] for name in sorted(names) if name in every]
 

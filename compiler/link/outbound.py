@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from compiler.link.clusters import PASSTHROUGH
 from compiler.link.draft import SectionKey, keyed, used_clusters
+from compiler.link.names import Naming, name_tables
 from compiler.link.port_tables import PROXY, PortTables, Share, own_name
 from compiler.resources.cursor import Labels
 from compiler.resources.protocol import AUTO, TLS, is_http
@@ -22,12 +23,16 @@ BLACK_HOLE = "BlackHoleCluster"
 
 
 class Outbound:
-    """The outbound part of the slices of one namespace, Sidecar and combination of source labels. Owns the sections while they are made.
+    """The outbound part of the slices of one namespace, Sidecar, Naming and combination of source labels. Owns the sections while they are
+    made.
 
     There is at least one share; of what several shares define alike the first has it.
     """
 
-    def __init__(self, shares: Sequence[Share], labels: Labels, sidecar: Sidecar | None = None) -> None:
+    def __init__(
+        self, shares: Sequence[Share], labels: Labels, sidecar: Sidecar | None = None, naming: Naming | None = None
+    ) -> None:
+        self._naming = naming
         self._tables = [PortTables(share, labels) for share in shares]
         self._view = shares[0].view
         self._sidecar = sidecar
@@ -41,6 +46,8 @@ class Outbound:
             sections += tables.sections
             sections += tables.refusals(OUTBOUND)
             sections += self._own(tables)
+        if self._naming is not None:
+            sections += name_tables([tables.view for tables in self._tables], self._tables[0].share.addresses)
         sections.append(RouteTable(OUTBOUND, self._source, 0, self._unmatched))
         chain = FilterChain("http", self._source, HttpChain(OUTBOUND, proxy=True))
         sections.append(Listener(OUTBOUND, self._source, "outbound", ProxyPort(), "http", (chain,)))

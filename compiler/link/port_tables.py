@@ -9,6 +9,7 @@ import msgspec
 from compiler.hosts import covers, specificity
 from compiler.link.draft import virtual_host_sections
 from compiler.link.http_routes import mesh_routes
+from compiler.link.names import ServiceAddresses
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, binds, connection_rule, hosts_of, http_routes, link_targets
 from compiler.mesh import MeshService
@@ -43,12 +44,20 @@ PROXY = "http_proxy"
 
 class Share:
     """One egress listener as link takes it: what it knows, and the ports whose tables it makes. ``written`` is None without a Sidecar.
+    ``addresses`` are those of services as its proxies know them.
 
     ``named`` are the ports that listeners before it name, or, for the one without a port, that any listener names: their tables are others'.
     """
 
-    def __init__(self, view: View, written: EgressListener | None = None, named: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        view: View,
+        written: EgressListener | None = None,
+        named: frozenset[int] = frozenset(),
+        addresses: ServiceAddresses | None = None,
+    ) -> None:
         self.view = view
+        self.addresses = addresses or ServiceAddresses(view.mesh, view.namespace, None)
         self.written = written
         self._named = named
 
@@ -112,7 +121,7 @@ class PortTables:
         if self.share.governs(FALLBACK_PORT):
             self._hosts_without_service()
         for host, service in self.failing:
-            domains, told = service_domains(host, service, self.view.namespace), service.meta.source
+            domains, told = service_domains(host, self.view.namespace, service.origin.addresses), service.meta.source
             for number in self.numbers:
                 self._virtual_host(number, host, domains, told, [refusal(told)])
         share = self.share
@@ -130,7 +139,7 @@ class PortTables:
         """The virtual hosts of failing Services in a table of ports that nothing else is known of."""
         found: list[Section] = []
         for host, service in self.failing:
-            domains = tuple(service_domains(host, service, self.view.namespace))
+            domains = tuple(service_domains(host, self.view.namespace, service.origin.addresses))
             section = VirtualHost(table, host, domains, service.meta.source)
             found += virtual_host_sections(section, [refusal(service.meta.source)])
         return found
@@ -149,13 +158,15 @@ class PortTables:
         assert cluster is not None
         if host == service.host:
             self.ports.setdefault(port.number, []).append((service, port))
-        at = self._standpoint(port.number, service.origin.addresses)
+        addresses = self.share.addresses.of(service)
+        at = self._standpoint(port.number, addresses)
         rules = self._rules_for(host) or self._rules_for(service.host)
         routes = self._routes(service, port, cluster, rules, at)
-        domains = service_domains(host, service, self.view.namespace)
+        addresses = addresses if host == service.host else ()
+        domains = service_domains(host, self.view.namespace, addresses)
         self._virtual_host(port.number, host, domains, port.source, routes)
-        if not host.startswith("*") and not self.share.prefix:
-            addresses = service.origin.addresses if host == service.host else ()
+        # Nobody calls a pattern by its name, but by an address that stands for all of it.
+        if (addresses or not host.startswith("*")) and not self.share.prefix:
             listener = self._listener(host, port, cluster, rules, at)
             self.sections.append(msgspec.structs.replace(listener, addresses=addresses))
 
@@ -171,7 +182,7 @@ class PortTables:
             port,
             cluster,
             self._rules_for(service.host),
-            self._standpoint(port.number, service.origin.addresses),
+            self._standpoint(port.number, self.share.addresses.of(service)),
         )
 
     def _routes(
@@ -252,10 +263,10 @@ def refusal(source: SourceRef) -> Route:
     return Route(source, RouteMatch(), DirectResponse(503, flag="UH"), name="default")
 
 
-def service_domains(host: str, service: MeshService, namespace: str) -> list[str]:
+def service_domains(host: str, namespace: str, addresses: tuple[str, ...]) -> list[str]:
     """The names by which clients of a namespace call a service: short forms only of Kubernetes services, its addresses too.
 
-    ``host`` is the service's own or an alias's.
+    ``host`` is the service's own or an alias's, which has no addresses.
     The port may stand behind any of them; it is the table's, so the names without it are enough for requests of that port.
     """
     names = [host]
@@ -266,9 +277,7 @@ def service_domains(host: str, service: MeshService, namespace: str) -> list[str
         name, _, owner = stem.partition(".")
         if owner == namespace:
             names.append(name)
-    if host == service.host:
-        names += [address for address in service.origin.addresses if "/" not in address]
-    return names
+    return names + [address for address in addresses if "/" not in address]
 
 
 def _first_by_host(services: list[VirtualService]) -> dict[str, VirtualService]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from compiler.diagnostic import ResourceId
 from compiler.link.authorization import POLICIES, denying, policy_set
 from compiler.link.draft import LinkedPart, LinkedSlice, ProxyShape, SliceDraft
 from compiler.link.inbound import inbound
+from compiler.link.names import Naming, ServiceAddresses, naming
 from compiler.link.outbound import Outbound
 from compiler.link.port_tables import PROXY, Share
 from compiler.link.proxies import proxy_section
@@ -22,37 +25,47 @@ from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
 
 
 class OutboundParts:
-    """Outbound sections of a namespace, linked once per Sidecar and combination of the labels that some VirtualService asks for. Owns them."""
+    """Outbound sections of a namespace, linked once per Sidecar, way to answer DNS and combination of the labels that some VirtualService asks
+    for. Owns them."""
 
     def __init__(self, mesh: Mesh, view: View) -> None:
         self._mesh = mesh
-        self._shares: dict[ResourceId | None, list[Share]] = {None: [Share(view)]}
+        self._view = view
+        self._shares: dict[tuple[ResourceId | None, Naming | None], list[Share]] = {}
+        self._addresses: dict[Naming | None, ServiceAddresses] = {}
         self._asked = _asked_labels(mesh)
-        self._parts: dict[tuple[ResourceId | None, Labels], LinkedPart] = {}
+        self._parts: dict[tuple[ResourceId | None, Naming | None, Labels], LinkedPart] = {}
 
     def of(self, workload: Workload, holding: Sidecar | None) -> LinkedPart:
         """The outbound sections of one workload, for which a Sidecar or none holds."""
         name = holding.meta.id if holding else None
         labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
-        if (name, labels) not in self._parts:
-            shares = self._shares_of(holding, workload.meta.namespace)
-            self._parts[name, labels] = LinkedPart(Outbound(shares, labels, holding).link())
-        return self._parts[name, labels]
+        asked = naming(self._mesh, workload)
+        if (name, asked, labels) not in self._parts:
+            shares = self._shares_of(holding, workload.meta.namespace, asked)
+            self._parts[name, asked, labels] = LinkedPart(Outbound(shares, labels, holding, asked).link())
+        return self._parts[name, asked, labels]
 
-    def _shares_of(self, holding: Sidecar | None, namespace: str) -> list[Share]:
-        if holding is None or holding.egress is None:
-            return self._shares[None]
-        name = holding.meta.id
-        if name not in self._shares:
-            self._shares[name] = list(_shares(self._mesh, namespace, holding.egress))
-        return self._shares[name]
+    def _shares_of(self, holding: Sidecar | None, namespace: str, asked: Naming | None) -> list[Share]:
+        egress = holding.egress if holding is not None else None
+        name = holding.meta.id if holding is not None and egress is not None else None
+        if (name, asked) not in self._shares:
+            if asked not in self._addresses:
+                self._addresses[asked] = ServiceAddresses(self._mesh, namespace, asked)
+            addresses = self._addresses[asked]
+            every = [Share(self._view, addresses=addresses)]
+            shares = every if egress is None else list(_shares(self._mesh, namespace, egress, addresses))
+            self._shares[name, asked] = shares
+        return self._shares[name, asked]
 
 
-def _shares(mesh: Mesh, namespace: str, egress: tuple[EgressListener, ...]) -> Iterator[Share]:
+def _shares(
+    mesh: Mesh, namespace: str, egress: tuple[EgressListener, ...], addresses: ServiceAddresses
+) -> Iterator[Share]:
     named: set[int] = set()
     # The listener without a port has what all others leave, wherever it stands.
     for written in sorted(egress, key=lambda one: one.port is None):
-        yield Share(View(mesh, namespace, Reach(written.hosts, namespace)), written, frozenset(named))
+        yield Share(View(mesh, namespace, Reach(written.hosts, namespace)), written, frozenset(named), addresses)
         if written.port and written.protocol != PROXY:
             named.add(written.port)
 
@@ -74,7 +87,10 @@ def sidecar(mesh: Mesh, workload: Workload, parts: OutboundParts) -> LinkedSlice
         namespace=workload.meta.namespace,
         labels=workload.labels,
     )
-    return draft.finish(shape, proxy_section(mesh, workload))
+    proxy = proxy_section(mesh, workload)
+    if naming(mesh, workload) is not None:
+        proxy = msgspec.structs.replace(proxy, serves_dns=True)
+    return draft.finish(shape, proxy)
 
 
 def _closed(workload: Workload) -> Sidecar:

@@ -69,6 +69,8 @@ class Service(msgspec.Struct, frozen=True):
     fails: bool = False
     traffic_distribution: str = ""
     """PreferClose, PreferSameZone or PreferSameNode; the annotation stands before the field (Istio)."""
+    headless: bool = False
+    """Whether its name means its workloads' addresses (``clusterIP: None``). Without this and an address the address is not in Git."""
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -134,6 +136,7 @@ def read_service(document: Document, positions: Positions) -> Service:
             if transport == UDP
         ),
         traffic_distribution=meta.annotation(DISTRIBUTION_ANNOTATION) or spec.text("trafficDistribution"),
+        headless=spec.text("clusterIP") == "None",
     )
 
 

@@ -10,6 +10,8 @@ from compiler.resources.kubernetes import Port
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.protocol import UDP, WELL_KNOWN_TCP, parse_protocol
 
+ALLOCATION_LABEL = "networking.istio.io/enable-autoallocate-ip"
+
 
 class EntryEndpoint(msgspec.Struct, frozen=True):
     """One address of a ServiceEntry or of a WorkloadEntry; ``ports`` maps port names to numbers where they differ from the entry's."""
@@ -35,6 +37,10 @@ class ServiceEntry(msgspec.Struct, frozen=True):
     selector: Labels
     export_to: tuple[str, ...]
     subject_alt_names: tuple[str, ...]
+    allocated: Labels = ()
+    """Addresses that somebody allocated already, each after the host that it is for ("" for all)."""
+    allocates: bool = True
+    """Whether hosts without an address may be given one."""
 
 
 def read_service_entry(document: Document, positions: Positions) -> ServiceEntry:
@@ -55,7 +61,14 @@ def read_service_entry(document: Document, positions: Positions) -> ServiceEntry
         selector=selector.labels("labels") if selector else (),
         export_to=spec.texts("exportTo") or ("*",),
         subject_alt_names=spec.texts("subjectAltNames"),
+        allocated=_allocated(root.at("status")),
+        allocates=dict(meta.labels).get(ALLOCATION_LABEL) != "false",
     )
+
+
+def _allocated(status: Cursor | None) -> Labels:
+    found = status.each("addresses") if status is not None else ()
+    return tuple((address.text("host").lower(), address.text("value")) for address in found if address.text("value"))
 
 
 def _port(port: Cursor) -> Port:

@@ -6,7 +6,7 @@ import pytest
 
 from compiler import schemas
 from compiler.carried import not_carried
-from compiler.carried_leaves import CARRIED, EVERY_KIND, INERT, REFUSED, REFUSED_VALUES
+from compiler.carried_leaves import CARRIED, CARRIED_KEYS, EVERY_KIND, INERT, REFUSED, REFUSED_VALUES
 from compiler.documents import load_documents
 from compiler.kinds import KINDS, Kind
 from compiler.tree import MemoryTree
@@ -35,6 +35,7 @@ def test_every_leaf_of_a_schema_is_carried_or_refused_and_none_is_both(kind: Kin
     assert sorted(carried - leaves) == []
     assert sorted(path for path in refused if not any(covered(leaf, frozenset({path})) for leaf in leaves)) == []
     assert set(REFUSED_VALUES.get(name, {})) <= carried
+    assert {f"{path}{{}}" for path in CARRIED_KEYS.get(name, {})} <= carried
 
 
 def findings(text: str) -> list[tuple[str, int, int, str]]:
@@ -82,3 +83,17 @@ spec:
   portLevelMtls: {8080: {mode: DISABLE}}
 """
     assert findings(text) == []
+
+
+def test_of_a_map_that_anybody_may_write_into_only_known_keys_are_carried() -> None:
+    text = """\
+apiVersion: weft/v1
+kind: MeshConfig
+metadata: {name: m}
+spec:
+  defaultConfig:
+    proxyMetadata:
+      ISTIO_META_DNS_CAPTURE: "true"
+      SOMETHING_ELSE: "true"
+"""
+    assert findings(text) == [("WFT0200", 8, 7, "spec.defaultConfig.proxyMetadata.SOMETHING_ELSE")]
