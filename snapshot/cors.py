@@ -26,7 +26,7 @@ def cross_origin(prepared: PreparedRoute, cors: Cors, decision: Decision, head: 
         # Without the origin's own field a browser takes the rest for a no, as where Envoy answers.
         answer = _preflight(cors, origin if allowed else b"", *wanted)
         return Decision(
-            reply=LocalReply(200, headers=answer),
+            reply=LocalReply(200, headers=answer, details="cors_response"),
             route_name=decision.route_name,
             virtual_host=decision.virtual_host,
             sources=decision.sources,

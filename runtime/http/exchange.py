@@ -415,18 +415,21 @@ class Exchange:
                 self._upstream.pause()
 
     def on_tunnel(self, head: ResponseHead) -> None:
-        """See ExchangeSide."""
+        """See ExchangeSide. What switches protocols is a response like others: it bears the edits of its route (Envoy)."""
+        headers = head.headers
+        if self.pool is not None:
+            accepted = self._accept_response(head, dict(headers))
+            if accepted is None:
+                return
+            headers = accepted
+        elif self._stamp:
+            headers.append((SNAPSHOT, self.generation.stamp))
         self._tunnel = True
         self._held = None
         self.code = head.status
         self.details = "via_upstream"
-        if self.pool is not None:
-            self.pool.tally.succeeded += 1
         if self._deadlines is not None:
             self._deadlines.unset("route")
-        headers = head.headers
-        if self._stamp:
-            headers.append((SNAPSHOT, self.generation.stamp))
         self.downstream.start_tunnel(head.status, headers)
 
     def _end_tunnel_side(self) -> None:

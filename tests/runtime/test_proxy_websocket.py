@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
 from policies.match import PathPrefix
+from policies.traffic import HeaderEdits
 from snapshot.section import Section
 from tests.h2_peer import Answer, connected
 from tests.runtime.envoying import envoying
@@ -90,6 +92,23 @@ async def test_a_refused_handshake_is_an_ordinary_response(downstream: str, upst
     async with serving(Origin(http2=upstream == "http2", refuses=True)) as origin:
         async with proxying(*to(origin.port, upstream)) as proxy:
             assert await refused(proxy.ports[80], downstream) == 403
+
+
+@upstreams
+async def test_what_switches_protocols_bears_the_edits_of_its_route(upstream: str) -> None:
+    async with serving(Origin(http2=upstream == "http2")) as origin:
+        edited = msgspec.structs.replace(route(None, "a"), response_headers=HeaderEdits(set=(("x-edited", "yes"),)))
+        there = cluster("a", ("127.0.0.1", origin.port), protocol=upstream)
+        sections = [gateway_listener(), table(), *host_sections("all", ["*"], [edited]), there]
+        async with proxying(*sections) as proxy, await trio.open_tcp_stream("127.0.0.1", proxy.ports[80]) as stream:
+            head = "GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            await stream.send_all(f"{head}sec-websocket-version: 13\r\nsec-websocket-key: {KEY}\r\n\r\n".encode())
+            answer = b""
+            while b"\r\n\r\n" not in answer:
+                answer += await stream.receive_some()
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert b"\r\nx-edited: yes\r\n" in answer
+    assert b"\r\nserver: weft\r\n" in answer
 
 
 @pairings
