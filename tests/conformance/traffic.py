@@ -64,9 +64,9 @@ async def _case(
 ) -> str | None:
     for child in case.get("children") or [case]:
         name = child["name"] if child is not case else ""
-        lost = _lost(case, name)
+        lost = lost_of(case, name)
         try:
-            snapshot = town.compile(_config(case, lost, cases))
+            snapshot = town.compile(config_of(case, lost, cases))
         except ValueError as error:
             return f"{name}: does not compile: {error}"
         async with town.world(snapshot) as world:
@@ -85,7 +85,8 @@ async def _case(
     return None
 
 
-def _lost(case: dict[str, Any], name: str) -> Lost:
+def lost_of(case: dict[str, Any], name: str) -> Lost:
+    """What the data lack of a case, or of its child of this name."""
     line = case["line"]
     if line == traffic_xff.LINE:
         return traffic_xff.XFF
@@ -107,7 +108,8 @@ def _lost(case: dict[str, Any], name: str) -> Lost:
     return found
 
 
-def _config(case: dict[str, Any], lost: Lost, cases: list[dict[str, Any]]) -> str:
+def config_of(case: dict[str, Any], lost: Lost, cases: list[dict[str, Any]]) -> str:
+    """A case's own documents, with what was lost filled in."""
     config = lost.config or case.get("config") or ""
     if isinstance(config, dict):
         # Istio joins its two templates and a Secret; another case has the two as text.
