@@ -185,6 +185,7 @@ class Acceptor:
             return
         sock.setblocking(False)
         plane.instruments.add("weft_connections_total", "downstream")
+        plane.instruments.add("weft_listener_connections_total", listener.name)
         if sock.family == socket.AF_UNIX:
             address = local = (LOCAL, 0)
         else:

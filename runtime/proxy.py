@@ -32,7 +32,7 @@ from runtime.limits.limiter import Borrowing
 from runtime.machines import install
 from runtime.names import NameCache
 from runtime.pages.clusters import of_generation
-from runtime.pages.connections import of_plane
+from runtime.pages.connections import by_listener, of_plane
 from runtime.plane import Plane, Rebindable
 from runtime.prepare import address_of, prepare
 from runtime.retire import free, parts_of
@@ -286,6 +286,9 @@ class Proxy:
         instruments = self.plane.instruments
         instruments.set("weft_connections", len(self.plane.connections), "downstream")
         instruments.set("weft_connections", self.plane.pools.connections, "upstream")
+        instruments.forget("weft_listener_connections")
+        for listener, count in by_listener(self.plane.connections).items():
+            instruments.set("weft_listener_connections", count, listener)
         if self.lane.bugs:
             instruments.add("weft_connection_bugs_total", amount=self.lane.bugs)
             self.lane.bugs = 0

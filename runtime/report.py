@@ -111,7 +111,9 @@ class Reporter:
                 flags=",".join(one.flags),
                 grpc=one.grpc_status,
             )
-        return self._plane.metrics.request(labels)
+        return self._plane.metrics.request(
+            labels, ("|".join(one.chain.key), cluster.section.name if cluster is not None else "")
+        )
 
     def _log(self, one: Exchange, duration_ms: int) -> None:
         form = self._format

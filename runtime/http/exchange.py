@@ -148,6 +148,9 @@ class Exchange:
 
     def _go(self, reply: LocalReply | None) -> None:
         if reply is not None:
+            if self.destination is not None:
+                # Nobody there could take it: that is said of the cluster where it was going.
+                self.cluster = self.generation.clusters.get(self.destination.cluster)
             self.reply(reply)
             return
         self.forwarded = forwarded_head(self.head, self.plan, self.destination, tells_path=self.chain.rules.tells_path)

@@ -210,6 +210,8 @@ class Pool:
 
     def _connect(self) -> None:
         self.load.opened += 1
+        self.load.http1_opened += self.key.protocol == "http1"
+        self.load.http2_opened += self.key.protocol == "http2"
         self.tally.opened += 1
         if self.endpoint.others:
             if not Race(self, (self.key.address, *self.endpoint.others)).start():
@@ -287,10 +289,6 @@ class Pool:
     def on_connected(self) -> None:
         """A connection attempt has succeeded; ``on_ready`` follows."""
         self._connecting -= 1
-        if self.key.protocol == "http2":
-            self.load.http2_opened += 1
-        elif self.key.protocol == "http1":
-            self.load.http1_opened += 1
         self.plane.instruments.add("weft_connections_total", "upstream")
 
     def on_connect_failed(self, connection: UpstreamConnection, error: OSError) -> None:

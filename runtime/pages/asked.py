@@ -13,6 +13,7 @@ from runtime.service import ServiceRequest, ServiceResponse
 from runtime.supervisor.leaving import Leaving
 from runtime.supervisor.running import Running
 from runtime.telemetry import Instruments
+from snapshot.live import Credential
 
 JSON = ((b"content-type", b"application/json"), (b"cache-control", b"no-cache, max-age=0"))
 
@@ -36,6 +37,9 @@ class Asked(Protocol):
     @property
     def restarts(self) -> int:
         """How often a worker was started again."""
+
+    def credentials(self) -> tuple[Credential, ...]:
+        """What fills the slice's credential slots."""
 
     def measure(self) -> Instruments:
         """The supervisor's own metrics, brought up to now."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import re2
 
 from runtime.balance.cluster import LiveCluster
 from runtime.generation import Generation
@@ -32,6 +33,10 @@ _RATES = (
     "local_origin_success_rate_average",
     "local_origin_success_rate_ejection_threshold",
 )
+
+
+class ClusterFilterError(Exception):
+    """The filter is no expression; the message says why."""
 
 
 class HostStatus(msgspec.Struct, omit_defaults=True):
@@ -120,6 +125,9 @@ def _stats(load: ClusterLoad, limits: PoolLimits) -> dict[str, int]:
         "upstream_rq_retry_limit_exceeded": load.exhausted,
         "upstream_rq_timeout": load.timed_out,
         "upstream_rq_per_try_timeout": load.try_timed_out,
+        "upstream_rq_rx_reset": load.reset,
+        "upstream_cx_protocol_error": load.broken,
+        "upstream_cx_destroy_remote_with_active_rq": load.left,
         **{
             f"circuit_breakers.default.{name}_open": int(bool(most) and now >= most)
             for name, (now, most) in used.items()
@@ -193,6 +201,15 @@ def _add(known: ClusterStatus, other: ClusterStatus) -> None:
         same.flags = sorted({*same.flags, *host.flags})
 
 
+def named(statuses: Sequence[ClusterStatus], pattern: str) -> list[ClusterStatus]:
+    """Those whose name an RE2 expression finds something in; raises ClusterFilterError."""
+    try:
+        wanted = re2.compile(pattern)
+    except re2.error as error:
+        raise ClusterFilterError(f"Invalid re2 regex: {error}") from None
+    return [one for one in statuses if wanted.search(one.name)]
+
+
 # --- the two forms -----------------------------------------------------------------------------------------------------------
 
 
@@ -212,16 +229,15 @@ def _cluster_json(status: ClusterStatus) -> dict[str, Any]:
 
 
 def _host_json(host: HostStatus) -> dict[str, Any]:
-    address = {"pipe": {"path": host.address}} if is_path(host.address) else None
     shown: dict[str, Any] = {
-        "address": address or {"socket_address": {"address": host.address, "port_value": host.port}},
+        "address": _address(host),
         "stats": [
             *(_stat(name, host.stats.get(name, 0)) for name in COUNTERS),
             *({"type": "GAUGE", **_stat(name, host.stats.get(name, 0))} for name in GAUGES),
         ],
         "health_status": {**dict.fromkeys(host.flags, True), "eds_health_status": "HEALTHY"},
         "weight": host.weight,
-        "locality": _locality(host.locality),
+        "locality": locality_of(host.locality),
     }
     if host.priority:
         shown["priority"] = host.priority
@@ -239,7 +255,23 @@ def _stat(name: str, value: int) -> dict[str, str]:
     return {"value": str(value), "name": name} if value else {"name": name}
 
 
-def _locality(text: str) -> dict[str, str]:
+def lb_endpoint(host: HostStatus) -> dict[str, Any]:
+    """An endpoint as Envoy's LbEndpoint."""
+    return {
+        "endpoint": {"address": _address(host), "health_check_config": {}, "hostname": host.hostname},
+        "health_status": "UNHEALTHY" if host.flags else "HEALTHY",
+        "load_balancing_weight": host.weight,
+    }
+
+
+def _address(host: HostStatus) -> dict[str, Any]:
+    if is_path(host.address):
+        return {"pipe": {"path": host.address}}
+    return {"socket_address": {"address": host.address, "port_value": host.port}}
+
+
+def locality_of(text: str) -> dict[str, str]:
+    """Envoy's Locality of ``region/zone/subzone``."""
     parts = zip(("region", "zone", "sub_zone"), text.split("/"), strict=False)
     return {name: part for name, part in parts if part}
 
@@ -259,12 +291,12 @@ def _lines(status: ClusterStatus) -> Iterator[str]:
     yield f"{name}::added_via_api::true"
     for host in status.hosts:
         where = shown(host.address, host.port)
-        for fact, value in _facts(host).items():
-            yield f"{name}::{where}::{fact}::{value}"
+        for fact, told in _facts(host).items():
+            yield f"{name}::{where}::{fact}::{told}"
 
 
 def _facts(host: HostStatus) -> dict[str, object]:
-    locality = _locality(host.locality)
+    locality = locality_of(host.locality)
     return {
         **{stat: host.stats.get(stat, 0) for stat in sorted((*COUNTERS, *GAUGES))},
         "hostname": host.hostname,

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from runtime.bootstrap import Bootstrap
+from runtime.pages.clusters import ClusterStatus, lb_endpoint, locality_of
 from runtime.pages.resources import TYPE, Plain, cluster, listener, route_table
 from snapshot.encode import decode, decode_section
 from snapshot.index import ProvenanceRow, Slice
-from snapshot.live import Svid
+from snapshot.live import Credential, Svid
 from snapshot.section import Cluster, Listener, Proxy, Route, RouteBlock, RouteTable, Section, VirtualHost
 
 _REDACTED = base64.b64encode(b"[redacted]").decode()
 
 
-def config_dump(slice_: Slice, bootstrap: Bootstrap, svid: Svid | None, swapped_at: float) -> dict[str, Any]:
-    """Envoy's ``/config_dump``: bootstrap, clusters, listeners, routes, secrets."""
+def config_dump(
+    slice_: Slice,
+    bootstrap: Bootstrap,
+    svid: Svid | None,
+    swapped_at: float,
+    *,
+    credentials: Sequence[Credential] = (),
+    endpoints: Sequence[ClusterStatus] | None = None,
+) -> dict[str, Any]:
+    """Envoy's ``/config_dump``: bootstrap, clusters, listeners, routes, secrets, and where they are given the clusters' endpoints."""
     sections = {(ref.kind, ref.name): decode_section(slice_.blobs[ref.behaviour]) for ref in slice_.index.sections}
     versions = {(ref.kind, ref.name): ref.behaviour for ref in slice_.index.sections}
     since = _when(swapped_at)
@@ -44,7 +53,9 @@ def config_dump(slice_: Slice, bootstrap: Bootstrap, svid: Svid | None, swapped_
                 found["routes"].append(active(key, "route_config", table))
             case _:
                 pass
-    return {"configs": [_bootstrap(sections, bootstrap), *_dumps(slice_.snapshot, found), _secrets(svid)]}
+    clusters, *rest = _dumps(slice_.snapshot, found)
+    dumps = [clusters, *([_endpoints(endpoints)] if endpoints is not None else []), *rest]
+    return {"configs": [_bootstrap(sections, bootstrap, since), *dumps, _secrets(svid, credentials, since)]}
 
 
 def _dumps(version: str, found: dict[str, list[Plain]]) -> Iterator[Plain]:
@@ -57,37 +68,69 @@ def _dumps(version: str, found: dict[str, list[Plain]]) -> Iterator[Plain]:
         yield {"@type": f"{TYPE}admin.v3.{kind}", "version_info": version, field: found[name]}
 
 
-def _bootstrap(sections: dict[tuple[str, str], Section], bootstrap: Bootstrap) -> Plain:
+def _endpoints(statuses: Sequence[ClusterStatus]) -> Plain:
+    """What Envoy adds for ``include_eds``: each cluster's endpoints by locality, with their health."""
+    configs = []
+    for status in statuses:
+        groups: dict[tuple[str, int], list[Plain]] = {}
+        for host in status.hosts:
+            groups.setdefault((host.locality, host.priority), []).append(lb_endpoint(host))
+        shown = [
+            {
+                "locality": locality_of(locality),
+                "lb_endpoints": members,
+                **({"priority": priority} if priority else {}),
+            }
+            for (locality, priority), members in sorted(groups.items())
+        ]
+        assignment = {"@type": f"{TYPE}config.endpoint.v3.ClusterLoadAssignment", "cluster_name": status.name}
+        configs.append({"endpoint_config": {**assignment, "endpoints": shown}})
+    return {"@type": f"{TYPE}admin.v3.EndpointsConfigDump", "dynamic_endpoint_configs": configs}
+
+
+def _bootstrap(sections: dict[tuple[str, str], Section], bootstrap: Bootstrap, since: str) -> Plain:
     proxy = sections["proxy", "proxy"]
     assert isinstance(proxy, Proxy)
+    node = node_of(proxy)
+    return {
+        "@type": f"{TYPE}admin.v3.BootstrapConfigDump",
+        "bootstrap": {"node": node, "weft": msgspec.to_builtins(bootstrap)},
+        "last_updated": since,
+    }
+
+
+def node_of(proxy: Proxy) -> Plain:
+    """Who this proxy is, as Envoy calls it."""
     workload = proxy.workload
-    node = {
+    return {
         "id": f"{workload.name}.{workload.namespace}",
         "cluster": f"{workload.canonical_name}.{workload.namespace}",
         "metadata": msgspec.to_builtins(workload),
     }
-    return {
-        "@type": f"{TYPE}admin.v3.BootstrapConfigDump",
-        "bootstrap": {"node": node, "weft": msgspec.to_builtins(bootstrap)},
-    }
 
 
-def _secrets(svid: Svid | None) -> Plain:
+def _secrets(svid: Svid | None, credentials: Sequence[Credential], since: str) -> Plain:
+    """Certificates and what they are trusted by; of a key only that there is one."""
     secrets = []
     if svid is not None:
-        since = _when(svid.issued_at)
-        chain = {"inline_bytes": base64.b64encode(svid.certificate_chain).decode()}
-        certificate = {"certificate_chain": chain, "private_key": {"inline_bytes": _REDACTED}}
-        bundle = {"trusted_ca": {"inline_bytes": base64.b64encode(svid.bundle).decode()}}
-        kinds: tuple[tuple[str, Plain], ...] = (
-            ("default", {"tls_certificate": certificate}),
-            ("ROOTCA", {"validation_context": bundle}),
-        )
-        secrets = [
-            {"name": name, "last_updated": since, "secret": {"@type": f"{TYPE}{_SECRET}", "name": name, **what}}
-            for name, what in kinds
-        ]
+        issued = _when(svid.issued_at)
+        secrets.append(_secret("default", issued, chain=svid.certificate_chain))
+        secrets.append(_secret("ROOTCA", issued, bundle=svid.bundle))
+    for one in credentials:
+        if one.certificate_chain:
+            secrets.append(_secret(one.name, since, chain=one.certificate_chain))
+        if one.ca:
+            # Istio's gateways name the two halves of one secret so.
+            secrets.append(_secret(f"{one.name}-cacert" if one.certificate_chain else one.name, since, bundle=one.ca))
     return {"@type": f"{TYPE}admin.v3.SecretsConfigDump", "dynamic_active_secrets": secrets}
+
+
+def _secret(name: str, since: str, *, chain: bytes = b"", bundle: bytes = b"") -> Plain:
+    what: Plain = {"validation_context": {"trusted_ca": {"inline_bytes": base64.b64encode(bundle).decode()}}}
+    if chain:
+        public = {"inline_bytes": base64.b64encode(chain).decode()}
+        what = {"tls_certificate": {"certificate_chain": public, "private_key": {"inline_bytes": _REDACTED}}}
+    return {"name": name, "last_updated": since, "secret": {"@type": f"{TYPE}{_SECRET}", "name": name, **what}}
 
 
 _SECRET = "extensions.transport_sockets.tls.v3.Secret"  # noqa: S105  a type's name

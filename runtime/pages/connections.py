@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,6 +47,12 @@ def of_plane(connections: Iterable[Rebindable]) -> Connections:
         if accepted is not None:
             found.append(_connection(one, accepted))
     return Connections(len(every), found)
+
+
+def by_listener(connections: Iterable[Rebindable]) -> Counter[str]:
+    """How many connections each listener has, but for those that are still being opened."""
+    accepted = (getattr(one, "accepted", None) for one in list(connections))
+    return Counter(one.listener for one in accepted if one is not None)
 
 
 def _connection(machine: Rebindable, accepted: Accepted) -> Connection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -16,6 +17,9 @@ from runtime.pages import stats as stats_page
 from runtime.pages.asked import JSON, Asked, json_answer, text_answer, written
 from runtime.pages.clusters import ClusterStatus
 from runtime.pages.config import config_dump as dump_of
+from runtime.pages.config import node_of
+from runtime.pages.dumped import DumpQueryError, asked_for
+from runtime.pages.stats import Stats
 from runtime.service import ServiceRequest, ServiceResponse
 from runtime.telemetry import MetricsSnapshot, exposition, merge
 from runtime.telemetry.exposition import CONTENT_TYPE
@@ -23,6 +27,10 @@ from snapshot.decoding import json_decoder, packed_decoder
 from snapshot.encode import FORMAT
 
 DAY_S = 86_400
+NO_CERTIFICATE = 4_294_967_295
+"""The days that Envoy shows where no certificate can end."""
+STATES = ("LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING")
+"""Envoy's states of a server, in the order of its numbers."""
 
 
 async def ready(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
@@ -40,17 +48,32 @@ async def server_info(asked: Asked, _request: ServiceRequest) -> ServiceResponse
         {
             "version": version,
             "slice_format": FORMAT,
-            "state": "PRE_INITIALIZING" if asked.not_ready() else "LIVE",
+            "state": server_state(asked),
             "uptime_current_epoch": f"{int(uptime_s)}s",
             "uptime_all_epochs": f"{int(uptime_s)}s",
             "uptime_s": round(uptime_s, 3),
-            "command_line_options": {"concurrency": asked.bootstrap.workers, "mode": "Serve"},
-            "node": {"id": running.deployed.verified.slice.entry.name if running.deployed else ""},
+            "hot_restart_version": "disabled",
+            "command_line_options": {
+                "concurrency": asked.bootstrap.workers,
+                "drain_time": f"{asked.leaving.drain_s:g}s",
+                "mode": "Serve",
+                "restart_epoch": 0,
+            },
+            "node": node_of(running.deployed.facts.proxy) if running.deployed else {},
             "engine": asked.bootstrap.engine,
             "workers": asked.workers(),
             "worker_restarts": asked.restarts,
         }
     )
+
+
+def server_state(asked: Asked) -> str:
+    """Envoy's word for how far a proxy is: with a snapshot but not ready it initialises, without one it has not begun."""
+    if asked.leaving.unhealthy:
+        return "DRAINING"
+    if not asked.not_ready():
+        return "LIVE"
+    return "INITIALIZING" if asked.running.deployed is not None else "PRE_INITIALIZING"
 
 
 async def listeners(asked: Asked, request: ServiceRequest) -> ServiceResponse:
@@ -74,8 +97,20 @@ async def config_dump(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     deployed = asked.running.deployed
     if deployed is None:
         return json_answer({"configs": []})
-    slice_, svid, since = deployed.verified.slice, asked.running.svid, deployed.swapped_at
-    return json_answer(await trio.to_thread.run_sync(dump_of, slice_, asked.bootstrap, svid, since))
+    endpoints = await _cluster_statuses(asked) if "include_eds" in request.query else None
+    make = partial(
+        dump_of,
+        deployed.verified.slice,
+        asked.bootstrap,
+        asked.running.svid,
+        deployed.swapped_at,
+        credentials=asked.credentials(),
+        endpoints=endpoints,
+    )
+    try:
+        return json_answer(asked_for(await trio.to_thread.run_sync(make), request.query))
+    except DumpQueryError as error:
+        return text_answer(f"{error}\n", status=error.status)
 
 
 async def clusters(asked: Asked, request: ServiceRequest) -> ServiceResponse:
@@ -84,20 +119,28 @@ async def clusters(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     if native is not None:
         return native
     statuses = await _cluster_statuses(asked)
+    try:
+        statuses = cluster_page.named(statuses, request.query.get("filter", ""))
+    except cluster_page.ClusterFilterError as error:
+        return text_answer(f"{error}\n", status=400)
     if request.query.get("format") == "json":
         return json_answer(cluster_page.as_json(statuses))
     return text_answer(cluster_page.as_text(statuses))
 
 
 async def certs(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
-    """The SVID and the trust bundle: names, serials and times. Never a key."""
-    svid = asked.running.svid
-    if svid is None:
-        return json_answer({"certificates": []})
-    now = asked.running.clock()
-    chain = [_certificate(one, now) for one in read_certificates(svid.certificate_chain)]
-    bundle = [_certificate(one, now) for one in read_certificates(svid.bundle)]
-    return json_answer({"certificates": [{"ca_cert": bundle, "cert_chain": chain}]})
+    """The SVID with the trust bundle, then the credentials of the slice's slots: names, serials and times. Never a key."""
+    svid, now = asked.running.svid, asked.running.clock()
+    pairs = [(svid.bundle, svid.certificate_chain)] if svid is not None else []
+    pairs += [(one.ca, one.certificate_chain) for one in asked.credentials()]
+    found = [
+        {"ca_cert": _certificates(bundle, now), "cert_chain": _certificates(chain, now)} for bundle, chain in pairs
+    ]
+    return json_answer({"certificates": found})
+
+
+def _certificates(pem: bytes, now: float) -> list[dict[str, Any]]:
+    return [_certificate(one, now) for one in read_certificates(pem)] if pem else []
 
 
 async def stats(asked: Asked, request: ServiceRequest) -> ServiceResponse:
@@ -109,27 +152,61 @@ async def stats(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     if native is not None:
         return native
     if form not in ("text", "json"):
-        return text_answer("format is one of text, json, prometheus\n", status=400)
-    statuses = await _cluster_statuses(asked)
-    facts = {
-        "server.live": 0 if asked.not_ready() else 1,
-        "server.uptime": int(asked.running.clock() - asked.running.started_at),
-        "server.concurrency": asked.bootstrap.workers,
-        "cluster_manager.active_clusters": len(statuses),
-        "listener_manager.total_listeners_active": len(asked.listeners()),
-    }
-    every = stats_page.stats(await _merged(asked), statuses, facts)
+        return text_answer("usage: /stats?format=(json|prometheus|text)\n", status=400)
+    every = await _every_stat(asked)
+    every = Stats(every.numbers, asked.running.intervals.close(every.histograms, asked.running.clock()))
     try:
         found = stats_page.asked_for(every, request.query)
     except stats_page.StatQueryError as error:
         return text_answer(f"{error}\n", status=400)
-    return json_answer(stats_page.as_json(found)) if form == "json" else text_answer(stats_page.as_text(found))
+    buckets = request.query.get("histogram_buckets", "")
+    if form == "json":
+        return json_answer(stats_page.as_json(found, buckets))
+    return text_answer(stats_page.as_text(found, buckets))
 
 
-async def prometheus(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
-    """All metrics of all workers and of the supervisor, in the Prometheus text format."""
-    text = exposition(await _merged(asked), version=importlib.metadata.version("weft"))
-    return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text + await asked.more_metrics())
+async def _every_stat(asked: Asked) -> Stats:
+    statuses = await _cluster_statuses(asked)
+    workers = await _measured(asked)
+    merged = merge([MetricsSnapshot(own=asked.measure().samples()), *workers])
+    return stats_page.stats(workers, merged, statuses, _facts(asked, len(statuses), merged), asked.listeners())
+
+
+def _facts(asked: Asked, clusters: int, merged: MetricsSnapshot) -> dict[str, int]:
+    """What Envoy's server says of itself."""
+    taken = processes.memory([processes.own(), *asked.workers().values()])
+    open_now = (one.value for one in merged.own if (one.name, one.labels) == ("weft_connections", ("downstream",)))
+    ends = asked.running.expiries.values()
+    days = int((min(ends) - asked.running.clock()) // DAY_S) if ends else NO_CERTIFICATE
+    state = server_state(asked)
+    return {
+        "server.live": int(state == "LIVE"),
+        "server.state": list(STATES).index(state),
+        "server.uptime": int(asked.running.clock() - asked.running.started_at),
+        "server.concurrency": asked.bootstrap.workers,
+        "server.hot_restart_epoch": 0,
+        "server.total_connections": int(sum(open_now)),
+        "server.days_until_first_cert_expiring": max(days, 0),
+        "server.memory_allocated": int(str(taken["allocated"])),
+        "server.memory_heap_size": int(str(taken["heap_size"])),
+        "server.memory_physical_size": int(str(taken["total_physical_bytes"])),
+        "cluster_manager.active_clusters": clusters,
+        "cluster_manager.warming_clusters": 0,
+        "listener_manager.total_listeners_active": len(asked.listeners()),
+        "listener_manager.total_listeners_warming": 0,
+        "listener_manager.total_listeners_draining": len(asked.leaving.closed),
+        "listener_manager.workers_started": int(bool(asked.workers())),
+    }
+
+
+async def prometheus(asked: Asked, request: ServiceRequest) -> ServiceResponse:
+    """All metrics of all workers and of the supervisor, in the Prometheus text format; ``filter`` and ``usedonly`` leave some out."""
+    text = exposition(await _merged(asked), version=importlib.metadata.version("weft")) + await asked.more_metrics()
+    try:
+        text = stats_page.families_asked_for(text, request.query)
+    except stats_page.StatQueryError as error:
+        return text_answer(f"{error}\n", status=400)
+    return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text)
 
 
 async def merged(asked: Asked, request: ServiceRequest) -> ServiceResponse:
@@ -162,9 +239,12 @@ async def set_levels(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     return text_answer(processes.as_text())
 
 
+async def _measured(asked: Asked) -> list[MetricsSnapshot]:
+    return [packed_decoder(MetricsSnapshot).decode(body) for body in await asked.ask("metrics")]
+
+
 async def _merged(asked: Asked) -> MetricsSnapshot:
-    parts = [packed_decoder(MetricsSnapshot).decode(body) for body in await asked.ask("metrics")]
-    return merge([MetricsSnapshot(own=asked.measure().samples()), *parts])
+    return merge([MetricsSnapshot(own=asked.measure().samples()), *await _measured(asked)])
 
 
 async def _cluster_statuses(asked: Asked) -> Sequence[ClusterStatus]:
@@ -179,17 +259,29 @@ async def _native(asked: Asked, path: str, query: dict[str, str]) -> ServiceResp
     return ServiceResponse(headers=JSON, body=body) if body[:1] in (b"{", b"[") else ServiceResponse(body=body)
 
 
+def _alternative(name: x509.GeneralName) -> Iterator[dict[str, str]]:
+    """A name as Envoy shows it; those of other kinds it leaves out, too."""
+    match name:
+        case x509.UniformResourceIdentifier(value=uri):
+            yield {"uri": uri}
+        case x509.DNSName(value=host):
+            yield {"dns": host}
+        case x509.IPAddress(value=address):
+            yield {"ip_address": str(address)}
+        case _:
+            return
+
+
 def _certificate(certificate: x509.Certificate, now: float) -> dict[str, Any]:
     expires_at = certificate.not_valid_after_utc.timestamp()
     try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+        names = list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
-        uris = []
+        names = []
     return {
         "path": "<inline>",
         "serial_number": f"{certificate.serial_number:x}",
-        "subject_alt_names": [{"uri": uri} for uri in uris],
+        "subject_alt_names": [shown for name in names for shown in _alternative(name)],
         "days_until_expiration": str(max(0, int((expires_at - now) // DAY_S))),
         "valid_from": written(certificate.not_valid_before_utc.timestamp()),
         "expiration_time": written(expires_at),

@@ -20,6 +20,10 @@ LEVELS = {
 """Envoy's names. ``trace`` is ``debug``: there is nothing finer."""
 
 
+ALLOCATORS_OWN = ("pageheap_unmapped", "pageheap_free", "total_thread_cache")
+"""What Envoy's allocator tells of itself; Python's has no such parts."""
+
+
 class LevelError(Exception):
     """No such logger or level; the message names those there are."""
 
@@ -40,6 +44,7 @@ def memory(pids: Iterable[int]) -> dict[str, object]:
     return {
         "allocated": total,
         "heap_size": str(virtual),
+        **dict.fromkeys(ALLOCATORS_OWN, "0"),
         "total_physical_bytes": total,
         "processes": {pid: str(size) for pid, size in resident.items()},
     }

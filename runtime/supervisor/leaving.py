@@ -59,7 +59,7 @@ class Leaving:
         listens on."""
         if graceful:
             await self.set_healthy(healthy=False)
-            await trio.sleep(self._drain_s())
+            await trio.sleep(self.drain_s)
             if keep_open:
                 return
         names = self._names(inbound_only=inbound_only)
@@ -68,7 +68,9 @@ class Leaving:
         await self._fleet.update(LiveUpdate(closed=tuple(sorted(self.closed))))
         self._sockets.release(names & self._sockets.names())
 
-    def _drain_s(self) -> float:
+    @property
+    def drain_s(self) -> float:
+        """How long a drain may take."""
         deployed = self._running.deployed
         return deployed.facts.proxy.deadlines.drain_ms / 1000 if deployed is not None else DRAIN_S
 

@@ -11,6 +11,7 @@ import trio
 from runtime.control.interface import ProxyStatus
 from runtime.fetch.news import FetchProblem, VerifiedSlice
 from runtime.identity.certificate import read_certificates
+from runtime.pages.histograms import Intervals
 from runtime.supervisor.facts import SliceFacts
 from runtime.supervisor.fleet import Outcome
 from runtime.telemetry import Instruments
@@ -37,7 +38,8 @@ class Deployed(msgspec.Struct, frozen=True):
 
 class Running:
     """Owns the state. ``problem`` is the store's last problem, None once news was good again; ``refused`` the last slice that could not be
-    prepared, None once one could. ``changed`` is set, and replaced, at every change: take it before looking."""
+    prepared, None once one could. ``changed`` is set, and replaced, at every change: take it before looking. ``intervals`` are those of the
+    histograms on ``/stats``."""
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
@@ -48,6 +50,7 @@ class Running:
         self.svid: Svid | None = None
         self.expiries: dict[str, float] = {}
         self.instruments = Instruments()
+        self.intervals = Intervals()
         self.changed = trio.Event()
 
     def _tell(self) -> None:

@@ -374,6 +374,10 @@ class Supervisor:
                 found[listener.name] = shown(*address)
         return found
 
+    def credentials(self) -> tuple[Credential, ...]:
+        """What fills the slice's credential slots."""
+        return self._credentials.all()
+
     def workers(self) -> dict[int, int]:
         """Process ids by worker."""
         return self.fleet.pids()

@@ -88,6 +88,12 @@ DECLARED: dict[str, Declaration] = {
         Declaration("weft_connections", "gauge", "Open connections of the data plane, by side.", ("side",), "sum"),
         Declaration("weft_connections_total", "counter", "Connections accepted or opened, by side.", ("side",), "sum"),
         Declaration(
+            "weft_listener_connections", "gauge", "Open downstream connections, by listener.", ("listener",), "sum"
+        ),
+        Declaration(
+            "weft_listener_connections_total", "counter", "Connections accepted, by listener.", ("listener",), "sum"
+        ),
+        Declaration(
             "weft_certificate_ended_total",
             "counter",
             "Downstream connections asked to leave because their client's certificate had ended.",

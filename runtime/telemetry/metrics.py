@@ -38,13 +38,29 @@ BUCKETS = (
 MAX_SERIES = 10_000
 
 
+Place = tuple[str, str]
+"""Where requests were observed: the filter chain's name with its listener's before it (``listener|chain``), and the cluster's, "" for none."""
+
+
 class RequestSeries:
-    """One combination of labels of istio_requests_total and its three histograms. Owned by TrafficMetrics, kept by whoever observes."""
+    """One combination of labels of istio_requests_total and its three histograms, by where it was observed: filter chain and cluster.
 
-    __slots__ = ("duration", "duration_sum", "labels", "request_size", "request_sum", "response_size", "response_sum")
+    Owned by TrafficMetrics, kept by whoever observes."""
 
-    def __init__(self, labels: Labels) -> None:
+    __slots__ = (
+        "duration",
+        "duration_sum",
+        "labels",
+        "place",
+        "request_size",
+        "request_sum",
+        "response_size",
+        "response_sum",
+    )
+
+    def __init__(self, labels: Labels, place: Place = ("", "")) -> None:
         self.labels = labels
+        self.place = place
         self.duration = [0] * (len(BUCKETS) + 1)
         self.duration_sum = 0.0
         self.request_size = [0] * (len(BUCKETS) + 1)
@@ -76,7 +92,8 @@ class TcpSeries:
 
 
 class RequestSample(msgspec.Struct, array_like=True):
-    """A RequestSeries at one moment, as it travels. The request count is the sum of ``duration``."""
+    """A RequestSeries at one moment, as it travels. The request count is the sum of ``duration``. ``place`` says nothing once several
+    series of the same labels are one."""
 
     labels: Labels
     duration: list[int]
@@ -85,6 +102,7 @@ class RequestSample(msgspec.Struct, array_like=True):
     request_sum: int
     response_size: list[int]
     response_sum: int
+    place: Place = ("", "")
 
 
 class TcpSample(msgspec.Struct, array_like=True):
@@ -120,19 +138,23 @@ class TrafficMetrics:
 
     def __init__(self, *, max_series: int = MAX_SERIES) -> None:
         self._max_series = max_series
-        self._requests: dict[Labels, RequestSeries] = {}
+        self._requests: dict[Labels, dict[Place, RequestSeries]] = {}
         self._tcp: dict[Labels, TcpSeries] = {}
         self._nowhere = RequestSeries(())
         self._nowhere_tcp = TcpSeries(())
         self.dropped = 0
 
-    def request(self, labels: Labels) -> RequestSeries:
-        """The series of these labels (REQUEST_LABELS' order). Keep it: the look-up hashes 25 strings."""
-        series = self._requests.get(labels)
-        if series is None:
+    def request(self, labels: Labels, place: Place = ("", "")) -> RequestSeries:
+        """The series of these labels (REQUEST_LABELS' order) at a place. Keep it: the look-up hashes 25 strings."""
+        places = self._requests.get(labels)
+        if places is None:
             if self._full():
                 return self._nowhere
-            series = self._requests[labels] = RequestSeries(labels)
+            places = self._requests[labels] = {}
+        series = places.get(place)
+        if series is None:
+            # Not bounded: places are what the configuration has.
+            series = places[place] = RequestSeries(labels, place)
         return series
 
     def tcp(self, labels: Labels) -> TcpSeries:
@@ -156,8 +178,10 @@ class TrafficMetrics:
                     one.request_sum,
                     list(one.response_size),
                     one.response_sum,
+                    one.place,
                 )
-                for one in self._requests.values()
+                for places in self._requests.values()
+                for one in places.values()
             ],
             tcp=[TcpSample(one.labels, one.opened, one.closed, one.sent, one.received) for one in self._tcp.values()],
             own=[OwnSample("weft_series_dropped_total", (), self.dropped)],

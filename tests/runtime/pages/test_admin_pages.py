@@ -18,7 +18,7 @@ from runtime.pages.connections import added as all_connections
 from runtime.pages.explaining import ExplainError, explain
 from runtime.pages.processes import LevelError, set_levels, wanted_levels
 from runtime.pages.processes import as_text as levels_text
-from runtime.pages.stats import StatQueryError, asked_for, stats
+from runtime.pages.stats import StatQueryError, asked_for, families_asked_for, stats
 from runtime.pages.stats import as_text as stats_text
 from runtime.service import ServiceRequest
 from runtime.telemetry import MetricsSnapshot
@@ -97,12 +97,12 @@ SNAPSHOT = MetricsSnapshot(own=[OwnSample("weft_connections", ("downstream",), 3
 
 
 def test_stats_are_filtered_as_envoy_filters_them() -> None:
-    every = stats(SNAPSHOT, worker(0), {"server.live": 1})
+    every = stats([SNAPSHOT], SNAPSHOT, worker(0), {"server.live": 1, "server.state": 0}, {})
     assert "weft_connections.side.downstream: 3\n" in stats_text(every)
-    assert [one.name for one in asked_for(every, {"filter": "^server"})] == ["server.live"]
-    assert "cluster.outbound|80||a.upstream_rq_active" not in stats_text(asked_for(every, {"usedonly": ""}))
-    assert not asked_for(every, {"type": "Counters"})
-    for query in ({"filter": "("}, {"filter": "x" * 2000}, {"type": "Sizes"}):
+    assert [one.name for one in asked_for(every, {"filter": "^server"}).numbers] == ["server.live", "server.state"]
+    assert "server.state" not in stats_text(asked_for(every, {"usedonly": ""}))
+    assert not asked_for(every, {"type": "Counters"}).numbers
+    for query in ({"filter": "("}, {"filter": "x" * 2000}, {"type": "Sizes"}, {"histogram_buckets": "all"}):
         with pytest.raises(StatQueryError):
             asked_for(every, query)
 
@@ -142,3 +142,12 @@ async def test_only_post_acts_and_never_for_another_site() -> None:
     assert await ask("POST", "/logging", (b"origin", b"http://elsewhere.test")) == 403
     assert await ask("POST", "/logging") == 200
     assert await ask("GET", "/nothing") == 404
+
+
+def test_metrics_are_filtered_whole() -> None:
+    text = b'# HELP a_total A.\n# TYPE a_total counter\na_total 0\n# TYPE b histogram\nb_bucket{le="1"} 0\nb_count 2\n'
+    assert families_asked_for(text, {}) == text
+    assert families_asked_for(text, {"filter": "^a"}).count(b"\n") == 3
+    assert families_asked_for(text, {"usedonly": ""}).startswith(b"# TYPE b histogram\nb_bucket")
+    with pytest.raises(StatQueryError, match="re2"):
+        families_asked_for(text, {"filter": "["})
