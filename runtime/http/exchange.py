@@ -527,6 +527,8 @@ class Exchange:
 
     def _on_timeout(self) -> None:
         if self.code:
+            if self.pool is not None:
+                self.pool.load.timed_out += 1
             self._cut_off(REPLIES[Failure.UPSTREAM_TIMEOUT])
         else:
             # An upstream that has begun to answer is not silent (Envoy).

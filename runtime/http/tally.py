@@ -12,10 +12,12 @@ class ClusterLoad:
     """What a cluster's pools use together, and what they have done since the worker started.
 
     ``granted`` streams less ``ended`` ones are in flight. ``queued`` counts requests that had to wait for a connection, ``retried`` the
-    attempts after a first one, ``recovered`` those that ended well, ``exhausted`` requests that ran out of attempts.
+    attempts after a first one, ``recovered`` those that ended well, ``exhausted`` requests that ran out of attempts. Upstreams
+    have ``broken`` their protocol on so many connections, ``reset`` so many streams, ``left`` by closing so many connections in use.
     """
 
     __slots__ = (
+        "broken",
         "connect_failed",
         "connect_timed_out",
         "connections",
@@ -24,10 +26,12 @@ class ClusterLoad:
         "granted",
         "http1_opened",
         "http2_opened",
+        "left",
         "opened",
         "pending",
         "queued",
         "recovered",
+        "reset",
         "retried",
         "retries",
         "timed_out",
@@ -51,6 +55,9 @@ class ClusterLoad:
         self.exhausted = 0
         self.timed_out = 0
         self.try_timed_out = 0
+        self.broken = 0
+        self.reset = 0
+        self.left = 0
 
     @property
     def requests(self) -> int:

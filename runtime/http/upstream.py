@@ -264,6 +264,7 @@ class Http1Upstream:
         if isinstance(event, EndOfMessage) and self.channel.clean_eof:
             self._end(exchange, [])
         else:
+            self.pool.load.left += 1
             self._fail(cut, "connection termination")
 
     def on_drained(self) -> None:
@@ -284,12 +285,16 @@ class Http1Upstream:
             self.pool.on_stream_done(self)
         self.pool.on_closed(self)
         if exchange is not None:
-            exchange.on_upstream_failed(_cut(self._codec), error.strerror or str(error))
+            cut = _cut(self._codec)
+            self.pool.load.left += 1
+            self.pool.load.broken += cut is Failure.UPSTREAM_PROTOCOL
+            exchange.on_upstream_failed(cut, error.strerror or str(error))
 
     def _fail(self, failure: Failure, reason: str) -> None:
         exchange = self.waiter
         self.cancel()
         if exchange is not None:
+            self.pool.load.broken += failure is Failure.UPSTREAM_PROTOCOL
             exchange.on_upstream_failed(failure, reason)
 
 

@@ -393,6 +393,10 @@ class Http2Upstream:
         elif type(event) is WindowOpened:
             stream.pump()
         elif type(event) is StreamReset:
+            if event.reason:
+                self.pool.load.broken += 1
+            else:
+                self.pool.load.reset += 1
             reset = Failure.UPSTREAM_RESET if event.unprocessed else Failure.UPSTREAM_CLOSED
             stream.fail(Failure.UPSTREAM_PROTOCOL if event.reason else reset, _reset_reason(event))
 
@@ -415,6 +419,7 @@ class Http2Upstream:
 
     def on_eof(self) -> None:
         """See Sink."""
+        self.pool.load.left += bool(self.streams)
         self.lose(Failure.UPSTREAM_CLOSED, "connection termination")
 
     def on_drained(self) -> None:
@@ -434,11 +439,13 @@ class Http2Upstream:
             return
         self.capacity = 0
         self._idle.due = NEVER
+        self.pool.load.left += bool(self.streams)
         self._fail_streams(Failure.UPSTREAM_CLOSED, error.strerror or str(error))
         self.pool.on_closed(self)
 
     def lose(self, failure: Failure, reason: str) -> None:
         """The connection is over, and with it every stream on it."""
+        self.pool.load.broken += failure is Failure.UPSTREAM_PROTOCOL
         self._close()
         self._fail_streams(failure, reason)
 

@@ -65,9 +65,11 @@ async def envoying(
     datagram_ports: tuple[int, ...] = (),
     svid: Svid | None = None,
     credentials: Sequence[Credential] = (),
+    admin: int | None = None,
 ) -> AsyncIterator[RunningEnvoy]:
     """Runs Envoy with these sections; ``ports`` are the slice's gateway or workload ports, each bound to any free one, ``datagram_ports``
-    those of them that are for datagrams."""
+    those of them that are for datagrams. ``admin`` is the port of Envoy's own pages; None opens none.
+    """
     real: dict[int, int] = {}
     for port in ports:
         with socket.create_server(("127.0.0.1", 0)) as sock:
@@ -84,8 +86,9 @@ async def envoying(
     secrets = [one for credential in credentials for one in of_credential(credential)]
     secrets += of_svid(svid) if svid is not None else []
     wanted = [one for one in secrets if one.name in translated.secrets]
+    pages = ("127.0.0.1", admin) if admin is not None else None
     file, log = folder / "envoy.json", folder / "envoy.log"
-    file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy))))
+    file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy, admin=pages))))
     command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
     command += ["--file-flush-interval-msec", "100"]
     with log.open("wb") as out:

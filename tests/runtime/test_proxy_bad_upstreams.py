@@ -1,4 +1,4 @@
-"""Upstreams that break their protocol, reset, truncate or stall: the status, the flag in the log, and that no cut body looks whole.
+"""Upstreams that break their protocol, reset, truncate or stall: the status, the flag in the log, the counters, and that no cut body looks whole.
 
 Both engines, so that where they differ it is written here (``ENVOY``).
 """
@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import h11
+import httpx
 import msgspec
 import pytest
 import trio
 
+from benchmarks.processes import free_port
 from policies.match import PathExact
+from runtime.pages.clusters import of_generation
+from runtime.pages.stats import stats
 from snapshot.section import AccessLog, Proxy, Section
 from tests.h2_peer import connected
 from tests.runtime.envoying import envoying
-from tests.runtime.proxying import proxying
+from tests.runtime.proxying import Running, proxying
 from tests.slices import WORKLOAD, cluster, gateway_listener, host_sections, route, table
 
 pytestmark = pytest.mark.integration
@@ -49,6 +55,17 @@ CASES: dict[str, tuple[bytes, bytes, int, str, bool]] = {
     "whole": (OK + b"content-length: 5\r\n\r\nhello", b"", 200, "-", True),
 }
 ENVOY = {"other-version": (200, "-")}
+LEFT = {"closes", "closes-in-head", "resets", "short", "short-and-reset", "no-last-chunk"}
+"""Those in which the origin leaves while it owes the rest."""
+WRONG = (
+    "upstream_rq_5xx",
+    "upstream_rq_timeout",
+    "upstream_cx_protocol_error",
+    "upstream_cx_destroy_remote_with_active_rq",
+    "upstream_rq_rx_reset",
+)
+"""Envoy's counters of what can go wrong at an upstream, which ours has by the same names."""
+_ISTIO = re.compile(r"\.response_code\.(\d+)\..*\.response_flags\.([A-Z,-]+)")
 
 
 async def origin(stream: trio.SocketStream) -> None:
@@ -72,10 +89,18 @@ async def origin(stream: trio.SocketStream) -> None:
                 await stream.receive_some()
 
 
+class Serving(NamedTuple):
+    """An engine before the origin: its port, its access log, and its numbers by name."""
+
+    port: int
+    log: Path
+    numbers: Callable[[], Awaitable[dict[str, int]]]
+
+
 @asynccontextmanager
-async def serving(engine: str, folder: Path) -> AsyncIterator[tuple[int, Path]]:
-    """An engine before the origin; the block gets its port and its access log."""
-    log = folder / "access.log"
+async def serving(engine: str, folder: Path) -> AsyncIterator[Serving]:
+    """Runs both for the block."""
+    log, admin = folder / "access.log", free_port()
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, origin, listeners)
@@ -86,10 +111,30 @@ async def serving(engine: str, folder: Path) -> AsyncIterator[tuple[int, Path]]:
         about = Proxy(workload=WORKLOAD, trust_domain="cluster.local", access_log=AccessLog(str(log), "JSON"))
         hosts = host_sections("all", ["*"], every)
         sections: list[Section] = [about, gateway_listener(), table(), *hosts, cluster("a", ("127.0.0.1", port))]
-        started = envoying(folder, *sections) if engine == "envoy" else proxying(*sections)
-        async with started as proxy:
-            yield proxy.ports[80], log
+        if engine == "envoy":
+            async with envoying(folder, *sections, admin=admin) as envoy:
+                yield Serving(envoy.ports[80], log, lambda: envoys_numbers(admin))
+        else:
+            async with proxying(*sections) as proxy:
+                yield Serving(proxy.ports[80], log, lambda: own_numbers(proxy))
         nursery.cancel_scope.cancel()
+
+
+async def envoys_numbers(admin: int) -> dict[str, int]:
+    """What Envoy's own page of statistics says."""
+    async with httpx.AsyncClient() as client:
+        lines = (await client.get(f"http://127.0.0.1:{admin}/stats")).text.splitlines()
+    found = (line.split(": ") for line in lines)
+    return {name: int(value) for name, value in found if value.isdigit()}
+
+
+async def own_numbers(proxy: Running) -> dict[str, int]:
+    """The same of our page, made of what a worker tells its supervisor."""
+    generation = proxy.proxy.plane.generation
+    assert generation is not None
+    metrics = proxy.proxy.metrics()
+    clusters = of_generation(generation, proxy.proxy.plane.pools)
+    return {one.name: one.value for one in stats([metrics], metrics, clusters, {}, {}).numbers}
 
 
 async def by_http1(port: int, name: str) -> tuple[int, bool]:
@@ -135,12 +180,15 @@ async def test_what_an_upstream_does_wrong_is_told_and_never_looks_right(
     engine: str, downstream: str, tmp_path: Path
 ) -> None:
     ask = by_http1 if downstream == "http1" else by_http2
-    async with serving(engine, tmp_path) as (port, log):
-        found = {}
+    found: dict[str, tuple[int, bool]] = {}
+    counted: dict[str, dict[str, int]] = {}
+    async with serving(engine, tmp_path) as before_origin:
         for name in CASES:
+            before = await before_origin.numbers()
             with trio.fail_after(10):
-                found[name] = await ask(port, name)
-        flags = await flags_in(trio.Path(log))
+                found[name] = await ask(before_origin.port, name)
+            counted[name] = await counted_since(before, before_origin.numbers)
+        flags = await flags_in(trio.Path(before_origin.log))
     expected = {name: (status, flag, whole) for name, (_, _, status, flag, whole) in CASES.items()}
     if engine == "envoy":
         expected |= {name: (*other, CASES[name][4]) for name, other in ENVOY.items()}
@@ -148,3 +196,31 @@ async def test_what_an_upstream_does_wrong_is_told_and_never_looks_right(
     # A reset may overtake the head of a reply that is cut: then the client saw nothing.
     seen |= {name: (200, *one[1:]) for name, one in seen.items() if one[0] == 0 and not one[2]}
     assert {name: one for name, one in seen.items() if one != expected[name]} == {}
+    for name, (status, flag, _) in expected.items():
+        right = metrics_of(name, status, flag, istio=engine == "trio")
+        assert counted[name] == right, name
+
+
+async def counted_since(before: dict[str, int], numbers: Callable[[], Awaitable[dict[str, int]]]) -> dict[str, int]:
+    """By how much the counters of what went wrong have grown once the request is counted, and Istio's with the labels that say it."""
+    with trio.fail_after(10):
+        while True:
+            grown = {name: value - before.get(name, 0) for name, value in (await numbers()).items()}
+            if any(grown.get(f"cluster.a.upstream_rq_{status}xx") for status in (2, 5)):
+                break
+            await trio.sleep(0.01)
+    wrong = {name: grown[f"cluster.a.{name}"] for name in WRONG if grown.get(f"cluster.a.{name}")}
+    istio = [_ISTIO.search(name) for name, more in grown.items() if more and name.startswith("istio_requests_total")]
+    return wrong | {f"istio_requests_total {one[1]} {one[2]}": 1 for one in istio if one}
+
+
+def metrics_of(name: str, status: int, flag: str, *, istio: bool) -> dict[str, int]:
+    """Which counters a case counts in, once each. Istio's are ours alone: plain Envoy has none."""
+    counts = {
+        "upstream_rq_5xx": status >= 500,
+        "upstream_rq_timeout": flag == "UT",
+        "upstream_cx_protocol_error": flag == "UPE",
+        "upstream_cx_destroy_remote_with_active_rq": name in LEFT,
+        f"istio_requests_total {status} {flag}": istio,
+    }
+    return {metric: 1 for metric, counted in counts.items() if counted}
