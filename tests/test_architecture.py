@@ -59,7 +59,7 @@ THIRD_PARTY = {
     "runtime.pages": {"msgspec", "trio"},
     "runtime.supervisor.scraping": {"httpx", "trio"},
     "runtime.pages.envoys": {"msgspec", "trio", "cryptography"},
-    "runtime.pages.stats": {"msgspec", "re2"},
+    "runtime.pages.filters": {"re2"},
     "runtime.fetch": {"msgspec", "trio", "httpx", "watchfiles", "zstandard"},
     "runtime.health": {"msgspec", "trio", "httpx"},
     "runtime.http1": {"msgspec"},

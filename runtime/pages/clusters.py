@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import re2
 
 from runtime.balance.cluster import LiveCluster
 from runtime.generation import Generation
@@ -33,10 +32,6 @@ _RATES = (
     "local_origin_success_rate_average",
     "local_origin_success_rate_ejection_threshold",
 )
-
-
-class ClusterFilterError(Exception):
-    """The filter is no expression; the message says why."""
 
 
 class HostStatus(msgspec.Struct, omit_defaults=True):
@@ -199,15 +194,6 @@ def _add(known: ClusterStatus, other: ClusterStatus) -> None:
         for name, value in host.stats.items():
             same.stats[name] = same.stats.get(name, 0) + value
         same.flags = sorted({*same.flags, *host.flags})
-
-
-def named(statuses: Sequence[ClusterStatus], pattern: str) -> list[ClusterStatus]:
-    """Those whose name an RE2 expression finds something in; raises ClusterFilterError."""
-    try:
-        wanted = re2.compile(pattern)
-    except re2.error as error:
-        raise ClusterFilterError(f"Invalid re2 regex: {error}") from None
-    return [one for one in statuses if wanted.search(one.name)]
 
 
 # --- the two forms -----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import re2
+from runtime.pages.filters import FilterError, expression
 
 Plain = dict[str, Any]
 
@@ -49,8 +49,8 @@ def asked_for(dump: Plain, query: Mapping[str, str]) -> Plain:
 def _named(configs: Sequence[Plain], pattern: str) -> list[Plain]:
     """The configurations with only those resources whose whole name the expression fits."""
     try:
-        wanted = re2.compile(pattern)
-    except re2.error as error:
+        wanted = expression(pattern)
+    except FilterError as error:
         raise DumpQueryError(f"Error while parsing name_regex from {pattern}: {error}") from None
     kept = []
     for config in configs:

@@ -19,6 +19,7 @@ from runtime.pages.clusters import ClusterStatus
 from runtime.pages.config import config_dump as dump_of
 from runtime.pages.config import node_of
 from runtime.pages.dumped import DumpQueryError, asked_for
+from runtime.pages.filters import FilterError, expression
 from runtime.pages.stats import Stats
 from runtime.service import ServiceRequest, ServiceResponse
 from runtime.telemetry import MetricsSnapshot, exposition, merge
@@ -120,9 +121,10 @@ async def clusters(asked: Asked, request: ServiceRequest) -> ServiceResponse:
         return native
     statuses = await _cluster_statuses(asked)
     try:
-        statuses = cluster_page.named(statuses, request.query.get("filter", ""))
-    except cluster_page.ClusterFilterError as error:
+        wanted = expression(request.query.get("filter", ""))
+    except FilterError as error:
         return text_answer(f"{error}\n", status=400)
+    statuses = [one for one in statuses if wanted.search(one.name)]
     if request.query.get("format") == "json":
         return json_answer(cluster_page.as_json(statuses))
     return text_answer(cluster_page.as_text(statuses))
@@ -157,7 +159,7 @@ async def stats(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     every = Stats(every.numbers, asked.running.intervals.close(every.histograms, asked.running.clock()))
     try:
         found = stats_page.asked_for(every, request.query)
-    except stats_page.StatQueryError as error:
+    except (stats_page.StatQueryError, FilterError) as error:
         return text_answer(f"{error}\n", status=400)
     buckets = request.query.get("histogram_buckets", "")
     if form == "json":
@@ -204,7 +206,7 @@ async def prometheus(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     text = exposition(await _merged(asked), version=importlib.metadata.version("weft")) + await asked.more_metrics()
     try:
         text = stats_page.families_asked_for(text, request.query)
-    except stats_page.StatQueryError as error:
+    except (stats_page.StatQueryError, FilterError) as error:
         return text_answer(f"{error}\n", status=400)
     return ServiceResponse(headers=((b"content-type", CONTENT_TYPE),), body=text)
 

@@ -12,17 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-import re2
 
 from runtime.pages import histograms
 from runtime.pages.clusters import ClusterStatus
+from runtime.pages.filters import expression
 from runtime.pages.histograms import FORMS, Histogram
 from runtime.telemetry import MetricsSnapshot
 from runtime.telemetry.instruments import DECLARED, Declaration
 from runtime.telemetry.labels import REQUEST_LABELS, TCP_LABELS, Labels
 from runtime.telemetry.metrics import OwnSample, RequestSample
 
-MAX_FILTER = 1024
 TYPES = {"counters": "counter", "gauges": "gauge", "histograms": "histogram", "textreadouts": "text"}
 """What ``type`` may ask for (``All`` and none ask for everything), by what a Stat calls it. Text readouts are none."""
 
@@ -168,8 +167,8 @@ def _name(metric: str, names: Labels, values: Labels) -> str:
 
 
 def asked_for(found: Stats, query: Mapping[str, str]) -> Stats:
-    """Those that the query wants: ``filter`` (RE2, anywhere in the name), ``usedonly``, ``type``; raises StatQueryError."""
-    wanted = _filter(query)
+    """Those that the query wants: ``filter`` (RE2, anywhere in the name), ``usedonly``, ``type``; raises StatQueryError, FilterError."""
+    wanted = expression(query.get("filter", ""))
     kind = query.get("type", "All").lower()
     if kind not in ("all", *TYPES):
         raise StatQueryError("invalid &type= param")
@@ -190,22 +189,12 @@ def asked_for(found: Stats, query: Mapping[str, str]) -> Stats:
     )
 
 
-def _filter(query: Mapping[str, str]) -> Any:
-    pattern = query.get("filter", "")
-    if len(pattern) > MAX_FILTER:
-        raise StatQueryError(f"filter has more than {MAX_FILTER} characters")
-    try:
-        return re2.compile(pattern)
-    except re2.error as error:
-        raise StatQueryError(f"Invalid re2 regex: {error}") from None
-
-
 def families_asked_for(text: bytes, query: Mapping[str, str]) -> bytes:
     """Of a page in the Prometheus text format the metrics whose names the query's ``filter`` finds, and with ``usedonly`` those alone of
-    which any value is not 0; raises StatQueryError."""
+    which any value is not 0; raises FilterError."""
     if "filter" not in query and "usedonly" not in query:
         return text
-    wanted, used = _filter(query), "usedonly" in query
+    wanted, used = expression(query.get("filter", "")), "usedonly" in query
     return b"".join(
         b"".join(lines)
         for name, lines in _families(text)
