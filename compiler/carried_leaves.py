@@ -179,7 +179,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "Gateway": paths("""
         spec.selector{} spec.servers[].(port.number|port.protocol|port.name|hosts[])
         spec.servers[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
-        spec.servers[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[])
+        spec.servers[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.servers[].tls.(serverCertificate|privateKey|caCertificates|caCrl)
         spec.servers[].tls.(subjectAltNames[]|verifyCertificateSpki[]|verifyCertificateHash[])
     """),
@@ -202,7 +202,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.egress[].(hosts[]|bind|captureMode|port.number|port.protocol)
         spec.ingress[].(bind|defaultEndpoint|captureMode|port.number|port.protocol)
         spec.ingress[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
-        spec.ingress[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[])
+        spec.ingress[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.ingress[].tls.(serverCertificate|privateKey|caCertificates|caCrl)
         spec.ingress[].tls.(subjectAltNames[]|verifyCertificateSpki[]|verifyCertificateHash[])
     """)
@@ -277,6 +277,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.defaultConfig.proxyHeaders.(server.disabled|server.value|metadataExchangeHeaders.mode)
         spec.defaultConfig.proxyHeaders.setCurrentClientCertDetails.(subject|cert|dns|uri)
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|enablePrometheusMerge|onEmptyEndpoints)
+        spec.(meshMTLS|tlsDefaults).(minProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.defaultConfig.proxyMetadata{}
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
@@ -311,10 +312,10 @@ REFUSED: dict[str, frozenset[str]] = {
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""
         spec.servers[].(bind|defaultEndpoint|port.targetPort)
-        spec.servers[].tls.(tlsCertificates|ecdhCurves|insecureSkipVerify)
+        spec.servers[].tls.(tlsCertificates|insecureSkipVerify)
     """),
     "ServiceEntry": paths("spec.endpoints[].network"),
-    "Sidecar": paths("spec.ingress[].tls.(tlsCertificates|ecdhCurves|insecureSkipVerify)")
+    "Sidecar": paths("spec.ingress[].tls.(tlsCertificates|insecureSkipVerify)")
     | _pools("spec.inboundConnectionPool", _POLICY_REFUSED)
     | _pools("spec.ingress[].connectionPool", _POLICY_REFUSED),
     "AuthorizationPolicy": paths("spec.provider"),
@@ -349,7 +350,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
         spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName)
         spec.(verifyCertificateAtClient|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
-        spec.(meshMTLS|tlsDefaults|hboneIdleTimeout|defaultHttpRetryPolicy)
+        spec.(hboneIdleTimeout|defaultHttpRetryPolicy)
         spec.(inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
     """),

@@ -78,19 +78,24 @@ Bind = WorkloadPort | GatewayPort | ServicePort | ProxyPort | AddressPort | Unix
 # --- listeners ---------------------------------------------------------------------------------------------------------------
 
 
-class MeshTls(msgspec.Struct, frozen=True, tag="mesh"):
+class MeshTls(msgspec.Struct, frozen=True, tag="mesh", omit_defaults=True):
     """Mutual TLS with the workload's own SVID; the client must show an SVID of a trusted domain.
 
-    Chosen by the ClientHello's ALPN (``istio``, ``istio-peer-exchange``, ``istio-http/1.1``, ``istio-h2``) on permissive ports.
+    Chosen by the ClientHello's ALPN (``istio``, ``istio-peer-exchange``, ``istio-http/1.1``, ``istio-h2``) on permissive ports. Versions and
+    ciphers are as in ServerTls.
     """
+
+    min_version: str = "TLSv1_2"
+    ciphers: tuple[str, ...] = ()
 
 
 class ServerTls(msgspec.Struct, frozen=True, tag="server", omit_defaults=True):
     """TLS with a certificate of the operator's. ``credentials`` names slots, tried in order by key type; never key material.
 
     ``client`` is ``none`` (SIMPLE), ``optional`` or ``require`` (MUTUAL); the client CA is the ``ca`` part of ``client_ca`` or of the first slot.
-    Versions are ``TLSv1_2`` and ``TLSv1_3``; empty ``ciphers`` means the library's defaults. A certificate that a client shows must bear one of
-    ``names``, and have one of ``hashes`` (sha256 of it, in hex) or of ``keys`` (sha256 of its public key, base64), where any are listed.
+    Versions are ``TLSv1_2`` and ``TLSv1_3``; empty ``ciphers`` (of TLS 1.2) and ``curves`` (as Envoy calls them) mean the library's
+    defaults. A certificate that a client shows must bear one of ``names``, and have one of ``hashes``
+    (sha256 of it, in hex) or of ``keys`` (sha256 of its public key, base64), where any are listed.
     """
 
     credentials: tuple[str, ...]
@@ -102,6 +107,7 @@ class ServerTls(msgspec.Struct, frozen=True, tag="server", omit_defaults=True):
     names: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
 
 
 DownstreamTls = MeshTls | ServerTls
@@ -328,6 +334,8 @@ class MeshUpstream(msgspec.Struct, frozen=True, tag="mesh", omit_defaults=True):
     identities: tuple[str, ...]
     server_name: str
     auto: bool = False
+    min_version: str = "TLSv1_2"
+    ciphers: tuple[str, ...] = ()
 
 
 class TlsUpstream(msgspec.Struct, frozen=True, tag="tls", omit_defaults=True):
@@ -339,6 +347,8 @@ class TlsUpstream(msgspec.Struct, frozen=True, tag="tls", omit_defaults=True):
     ca: str = ""
     credential: str = ""
     skip_verify: bool = False
+    ciphers: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
 
 
 UpstreamTls = MeshUpstream | TlsUpstream

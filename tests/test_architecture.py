@@ -105,7 +105,18 @@ IMPURE_IMPORTS = {
     "datetime",
 }
 
-WORKER_FREE_OF = {"dns", "tuf", "securesystemslib", "ruamel", "yaml", "jsonschema", "jsonschema_rs", "pygit2", "rich", "httpx"}
+WORKER_FREE_OF = {
+    "dns",
+    "tuf",
+    "securesystemslib",
+    "ruamel",
+    "yaml",
+    "jsonschema",
+    "jsonschema_rs",
+    "pygit2",
+    "rich",
+    "httpx",
+}
 
 SUPERVISION_POINTS = {
     "runtime.lane",

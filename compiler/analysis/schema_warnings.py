@@ -13,6 +13,7 @@ from compiler.link.inbound import exposed_ports
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Cursor, Located
 from compiler.resources.protocol import is_http, parse_protocol
+from compiler.resources.tls_parameters import CIPHER_SUITES, CURVES
 from compiler.resources.written import Written, key_span
 
 Warned = tuple[Span, str]
@@ -27,20 +28,6 @@ _CERTIFIED = (
 )
 _HTTP_SOURCES = ("requestPrincipals", "notRequestPrincipals")
 _HTTP_OPERATIONS = ("hosts", "notHosts", "methods", "notMethods", "paths", "notPaths")
-CIPHER_SUITES = frozenset(
-    f"{exchange}{suite}"
-    for exchange, suites in (
-        ("ECDHE-ECDSA-", ("CHACHA20-POLY1305",)),
-        ("ECDHE-RSA-", ("CHACHA20-POLY1305",)),
-        *(
-            (exchange, ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "AES128-SHA256", "AES128-SHA", "AES256-SHA"))
-            for exchange in ("ECDHE-ECDSA-", "ECDHE-RSA-", "")
-        ),
-        ("", ("DES-CBC3-SHA",)),
-    )
-    for suite in suites
-)
-"""The names by which Envoy knows the suites of TLS 1.2."""
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
@@ -87,15 +74,28 @@ def _gateway(item: Written) -> Iterator[Warned]:
         yield from _server_tls(tls)
 
 
+def _mesh_config(item: Written) -> Iterator[Warned]:
+    for field in ("meshMTLS", "tlsDefaults"):
+        tls = item.spec.at(field)
+        if tls is not None:
+            yield from _parameters(tls)
+
+
+def _parameters(tls: Cursor) -> Iterator[Warned]:
+    """Suites and curves that nobody knows, or that stand twice."""
+    for field, what, known in (("cipherSuites", "cipher suite", CIPHER_SUITES), ("ecdhCurves", "curve", CURVES)):
+        seen: set[str] = set()
+        for name in tls.references(field):
+            # A list may also add, remove and reorder suites (OpenSSL's form of cipher lists).
+            if name.value.lstrip("+-!") not in known:
+                yield name.span, f"`{name.value}` is no {what} that is known; it is ignored"
+            elif name.value in seen:
+                yield name.span, f"`{name.value}` is named twice"
+            seen.add(name.value)
+
+
 def _server_tls(tls: Cursor) -> Iterator[Warned]:
-    seen: set[str] = set()
-    for suite in tls.references("cipherSuites"):
-        # A list may also add, remove and reorder suites (OpenSSL's form of cipher lists).
-        if suite.value.lstrip("+-!") not in CIPHER_SUITES:
-            yield suite.span, f"`{suite.value}` is no cipher suite that is known; it is ignored"
-        elif suite.value in seen:
-            yield suite.span, f"`{suite.value}` is named twice"
-        seen.add(suite.value)
+    yield from _parameters(tls)
     if tls.text("mode") == "PASSTHROUGH":
         for field in _CERTIFIED:
             if tls.has(field):
@@ -261,4 +261,5 @@ _BY_KIND: dict[str, Callable[[Written], Iterator[Warned]]] = {
     "Telemetry": _telemetry,
     "WasmPlugin": _selecting,
     "EnvoyFilter": _selecting,
+    "MeshConfig": _mesh_config,
 }

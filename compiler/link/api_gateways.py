@@ -12,11 +12,13 @@ from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
 from compiler.link.limits import limits_on, with_limits
 from compiler.link.proxies import described_proxy, gateway_headers
+from compiler.link.server_tls import mesh_tls, server_tls
 from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.mesh import Mesh
 from compiler.resources.gateway_api import ApiGateway, ApiListener
 from compiler.resources.http_route import HttpRoute
+from compiler.resources.mesh_config import MeshConfig
 from compiler.resources.protocol import UDP
 from policies.match import RouteMatch
 from policies.traffic import DirectResponse
@@ -25,7 +27,6 @@ from snapshot.section import (
     GatewayPort,
     HttpChain,
     Listener,
-    MeshTls,
     Route,
     RouteTable,
     Section,
@@ -75,7 +76,7 @@ def _port(view: View, number: int, places: list[PlacedListener], policies: str) 
         sections += _virtual_hosts(view, place, rivals)
         if place.listener.protocol != "HTTP":
             sections += _misdirected(place.listener, [other.listener for other in web], _table_name(place))
-    chains = _chains(web, policies) if web else []
+    chains = _chains(view.mesh.config, web, policies) if web else []
     for place in places:
         if place not in web:
             chains += _connections(view, place, rivals, policies)
@@ -98,31 +99,34 @@ def _table_name(place: PlacedListener) -> str:
     return f"http.{listener.port}" if listener.protocol == "HTTP" else f"https.{listener.port}.{_name(place)}"
 
 
-def _chains(places: list[PlacedListener], policies: str) -> list[FilterChain]:
+def _chains(config: MeshConfig, places: list[PlacedListener], policies: str) -> list[FilterChain]:
     first, table = places[0].listener, _table_name(places[0])
     if first.protocol == "HTTP":
         plain, mesh = HttpChain(table, policies, edge=True), HttpChain(table, policies)
-        return [FilterChain("http", first.source, plain), FilterChain("mtls-http", first.source, mesh, tls=MeshTls())]
+        return [
+            FilterChain("http", first.source, plain),
+            FilterChain("mtls-http", first.source, mesh, tls=mesh_tls(config)),
+        ]
     return [
         FilterChain(
             name=_name(place),
             source=place.listener.source,
             network=HttpChain(_table_name(place), policies, edge=True),
             server_names=(place.listener.hostname,) if place.listener.hostname else (),
-            tls=_server_tls(place),
+            tls=_server_tls(config, place),
         )
         for place in places
     ]
 
 
-def _server_tls(place: PlacedListener) -> ServerTls:
+def _server_tls(config: MeshConfig, place: PlacedListener) -> ServerTls:
     """TLS that ends at a listener. Clients are proved where the Gateway's ``tls.frontend`` asks for it; AllowInsecureFallback asks nobody."""
     credentials = tuple(f"{ref.namespace}/{ref.name}" for ref in place.listener.certificates)
     validation = validation_of(place.gateway, place.listener)
     if validation is None or validation.mode != "AllowValidOnly":
-        return ServerTls(credentials)
+        return server_tls(config, credentials)
     authority = next(iter(validation.authorities), None)
-    return ServerTls(credentials, "require", f"{authority.namespace}/{authority.name}" if authority else "")
+    return server_tls(config, credentials, "require", f"{authority.namespace}/{authority.name}" if authority else "")
 
 
 def _connections(view: View, place: PlacedListener, rivals: list[ApiListener], policies: str) -> list[FilterChain]:
@@ -131,7 +135,11 @@ def _connections(view: View, place: PlacedListener, rivals: list[ApiListener], p
     That last one keeps a server name from falling to a listener with a less specific hostname (Gateway API's listener isolation).
     """
     listener = place.listener
-    tls = _server_tls(place) if listener.protocol == "TLS" and listener.tls_mode == "Terminate" else None
+    tls = (
+        _server_tls(view.mesh.config, place)
+        if listener.protocol == "TLS" and listener.tls_mode == "Terminate"
+        else None
+    )
     passthrough = listener.protocol == "TLS" and tls is None
     own = listener.hostname or "*"
     closed = FilterChain(

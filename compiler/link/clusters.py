@@ -7,6 +7,7 @@ import msgspec
 from compiler.backend_policies import authority_slot, backend_authorities, backend_policy
 from compiler.link.authentication import effective_mode
 from compiler.link.balancing import locality_load
+from compiler.link.server_tls import mesh_tls
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.backend_tls import BackendTls
 from compiler.resources.cursor import Labels
@@ -243,10 +244,10 @@ def upstream_tls(
             or _is_gateways_own(mesh, service, port)
         ):
             return None
-        return MeshUpstream(identities(mesh, service), default_name, auto=True)
+        return _mesh_upstream(mesh, identities(mesh, service), default_name, auto=True)
     match tls.mode:
         case "ISTIO_MUTUAL":
-            return MeshUpstream(tls.names or identities(mesh, service), tls.server_name or default_name)
+            return _mesh_upstream(mesh, tls.names or identities(mesh, service), tls.server_name or default_name)
         case "SIMPLE" | "MUTUAL":
             slot = f"{namespace}/{tls.credential.value}" if tls.credential else tls.files.slot
             return TlsUpstream(
@@ -255,9 +256,16 @@ def upstream_tls(
                 ca=slot if tls.credential or tls.files.ca else "",
                 credential=slot if tls.mode == "MUTUAL" else "",
                 skip_verify=tls.skip_verify,
+                ciphers=mesh.config.tls_defaults.ciphers,
+                curves=mesh.config.tls_defaults.curves,
             )
         case _:
             return None
+
+
+def _mesh_upstream(mesh: Mesh, names: tuple[str, ...], server_name: str, *, auto: bool = False) -> MeshUpstream:
+    asked = mesh_tls(mesh.config)
+    return MeshUpstream(names, server_name, auto, asked.min_version, asked.ciphers)
 
 
 def _backend_tls(mesh: Mesh, policy: BackendTls) -> TlsUpstream | None:
@@ -265,7 +273,14 @@ def _backend_tls(mesh: Mesh, policy: BackendTls) -> TlsUpstream | None:
     unaccepted, _ = backend_authorities(mesh, policy)
     if unaccepted is not None:
         return None
-    return TlsUpstream(policy.hostname, policy.names, authority_slot(mesh, policy))
+    defaults = mesh.config.tls_defaults
+    return TlsUpstream(
+        policy.hostname,
+        policy.names,
+        authority_slot(mesh, policy),
+        ciphers=defaults.ciphers,
+        curves=defaults.curves,
+    )
 
 
 def identities(mesh: Mesh, service: MeshService) -> tuple[str, ...]:

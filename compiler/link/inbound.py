@@ -11,11 +11,12 @@ from compiler.link.authentication import peer_mode, ports_apart
 from compiler.link.clusters import INBOUND_PASSTHROUGH, pool_limits, target_port
 from compiler.link.draft import virtual_host_sections
 from compiler.link.limits import Limited, limits_on, with_limits
-from compiler.link.server_tls import downstream_tls
+from compiler.link.server_tls import downstream_tls, mesh_tls
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import ConnectionPool
 from compiler.resources.gateway import ServerTlsSettings
 from compiler.resources.kubernetes import Port, Workload
+from compiler.resources.mesh_config import MeshConfig
 from compiler.resources.protocol import AUTO, cluster_protocol, is_http
 from compiler.resources.sidecar import IngressListener, Sidecar
 from policies.match import RouteMatch
@@ -29,7 +30,6 @@ from snapshot.section import (
     FilterChain,
     HttpChain,
     Listener,
-    MeshTls,
     PoolLimits,
     Route,
     RouteTable,
@@ -43,6 +43,7 @@ from snapshot.section import (
 
 INBOUND_RETRY = Retry(attempts=2, on=("reset-before-request",), statuses=())
 """Istio's inbound policy: only what the application cannot have seen is sent again."""
+Ways = list[tuple[str, DownstreamTls | None]]
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ def _undeclared(mesh: Mesh, workload: Workload, policies: str, declared: set[int
             continue
         mode, told = peer_mode(mesh, workload.meta.namespace, workload.labels, number)
         port = Accepted(number, AUTO, UndeclaredPort(number), ApplicationEndpoint(number), cluster.service, 0, source)
-        chains = _chains(port, cluster.name, cluster.name, mode, told, policies)
+        chains = _chains(port, cluster.name, cluster.name, _ways(mesh.config, mode, None), told, policies)
         yield Listener(f"undeclared|{number}", source, "inbound", port.bind, "auto", chains)
 
 
@@ -136,7 +137,7 @@ def _port(mesh: Mesh, workload: Workload, port: Accepted, policies: str) -> list
     cluster = _cluster(mesh, port)
     mode, source = peer_mode(mesh, workload.meta.namespace, workload.labels, number)
     name = f"inbound|{number}"
-    chains = _chains(port, cluster.name, name, mode, source, policies)
+    chains = _chains(port, cluster.name, name, _ways(mesh.config, mode, port.tls), source, policies)
     protocol = "http" if is_http(port.protocol) else "auto" if port.protocol == AUTO else "tcp"
     listener = Listener(name, port.source, "inbound", port.bind, protocol, chains)
     if protocol == "tcp":
@@ -174,29 +175,29 @@ def _cluster(mesh: Mesh, port: Accepted) -> Cluster:
 
 
 def _chains(
-    port: Accepted, cluster: str, table: str, mode: str, source: SourceRef, policies: str
+    port: Accepted, cluster: str, table: str, ways: Ways, source: SourceRef, policies: str
 ) -> tuple[FilterChain, ...]:
     """The ways in, each as HTTP, TCP or, where the protocol is not declared, both."""
     chains = []
-    for way, tls in _ways(mode, port.tls):
+    for way, tls in ways:
         if is_http(port.protocol) or port.protocol == AUTO:
             chains.append(FilterChain(f"{way}-http", source, HttpChain(table, policies), tls=tls))
         if not is_http(port.protocol):
             destinations = (Destination(cluster),)
             chains.append(FilterChain(f"{way}-tcp", source, TcpChain(destinations, port.source, policies), tls=tls))
-    if mode == "PERMISSIVE" and not is_http(port.protocol):
+    if len(ways) > 1 and not is_http(port.protocol):
         # The application's own TLS is none of the mesh's: a ClientHello that does not speak the mesh's protocols goes through.
         network = TcpChain((Destination(cluster),), port.source, policies)
         chains.append(FilterChain("passthrough-tcp", source, network, passthrough=True))
     return tuple(chains)
 
 
-def _ways(mode: str, tls: ServerTlsSettings | None) -> list[tuple[str, DownstreamTls | None]]:
+def _ways(config: MeshConfig, mode: str, tls: ServerTlsSettings | None) -> Ways:
     """Mesh TLS unless disabled, plain text unless strict.
 
     TLS of the operator's takes the place of plain text where the mesh's own is disabled; elsewhere it has no effect (Istio).
     """
     if mode == "DISABLE":
-        return [("plain", None) if tls is None else ("tls", downstream_tls(tls, lambda name: name))]
-    mesh: list[tuple[str, DownstreamTls | None]] = [("mtls", MeshTls())]
+        return [("plain", None) if tls is None else ("tls", downstream_tls(config, tls, lambda name: name))]
+    mesh: Ways = [("mtls", mesh_tls(config))]
     return mesh if mode == "STRICT" else [*mesh, ("plain", None)]

@@ -10,7 +10,7 @@ from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters
 from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
 from compiler.link.proxies import described_proxy, gateway_headers
-from compiler.link.server_tls import downstream_tls
+from compiler.link.server_tls import downstream_tls, mesh_tls
 from compiler.link.tokens import guarded
 from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, connection_rule, link_targets
@@ -102,7 +102,10 @@ class _GatewayLink:
         plain = HttpChain(table.name, self.policies, edge=True, https_redirect=all(redirecting))
         # Sidecars reach a gateway as they reach any workload of the mesh: with mutual TLS on the same port.
         mesh = HttpChain(table.name, self.policies, https_redirect=all(redirecting))
-        return [FilterChain("http", source, plain), FilterChain("mtls-http", source, mesh, tls=MeshTls())]
+        return [
+            FilterChain("http", source, plain),
+            FilterChain("mtls-http", source, mesh, tls=mesh_tls(self.view.mesh.config)),
+        ]
 
     def _server(self, number: int, placed: Placed, sections: list[Section]) -> list[FilterChain]:
         gateway, index, server = placed
@@ -116,7 +119,7 @@ class _GatewayLink:
             return [] if gateway.fails else self._auto_passthrough(gateway, server, name, sections)
         if server.tls is not None and not server.tls.mode:
             return []
-        tls = downstream_tls(server.tls, self._slot) if server.tls else None
+        tls = downstream_tls(self.view.mesh.config, server.tls, self._slot) if server.tls else None
         if gateway.fails and server.protocol != "HTTPS":
             return [FilterChain(name, server.source, self._closed(server), server_names(server) if tls else (), tls)]
         if server.protocol == "HTTPS":

@@ -8,6 +8,7 @@ from compiler.diagnostic import Span
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.meta import Meta, open_document
+from compiler.resources.tls_parameters import TlsParameters, read_tls_parameters
 from policies.source import SourceRef
 from snapshot.slots import KeyFiles
 
@@ -33,9 +34,8 @@ class ServerTlsSettings(msgspec.Struct, frozen=True):
     https_redirect: bool
     credentials: tuple[Located, ...]
     client_ca: Located | None
-    min_version: str
+    parameters: TlsParameters
     max_version: str
-    ciphers: tuple[str, ...]
     span: Span
     files: KeyFiles = KeyFiles()
     names: tuple[str, ...] = ()
@@ -101,9 +101,8 @@ def read_server_tls(tls: Cursor | None) -> ServerTlsSettings | None:
         https_redirect=tls.flag("httpsRedirect"),
         credentials=tls.references("credentialNames") or ((single,) if single else ()),
         client_ca=tls.located("caCertCredentialName"),
-        min_version="TLSv1_3" if tls.text("minProtocolVersion") == "TLSV1_3" else "TLSv1_2",
+        parameters=read_tls_parameters(tls),
         max_version="TLSv1_2" if tls.text("maxProtocolVersion") in ("TLSV1_0", "TLSV1_1", "TLSV1_2") else "TLSv1_3",
-        ciphers=tls.texts("cipherSuites"),
         span=tls.span,
         files=KeyFiles(
             tls.text("serverCertificate"), tls.text("privateKey"), tls.text("caCertificates"), tls.text("caCrl")

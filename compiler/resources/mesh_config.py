@@ -10,6 +10,7 @@ from compiler.resources.destination_rule import read_keep_alive
 from compiler.resources.load_balancer import LocalitySetting, read_locality
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.proxy_config import UNSAID, ProxySettings, read_settings
+from compiler.resources.tls_parameters import NOTHING_ASKED, TlsParameters, read_tls_parameters
 from policies.balancing import KeepAlive
 
 CLUSTER_DOMAIN = "cluster.local"
@@ -37,6 +38,8 @@ class MeshConfig(msgspec.Struct, frozen=True):
     """Whether a service keeps its last registered endpoints when all have gone."""
     locality: LocalitySetting = LocalitySetting()
     keep_alive: KeepAlive | None = None
+    mesh_tls: TlsParameters = NOTHING_ASKED
+    tls_defaults: TlsParameters = NOTHING_ASKED
     upgrades: bool = False
     """Whether clusters that speak HTTP/1 speak HTTP/2 instead, where their rule does not say."""
 
@@ -65,6 +68,8 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         proxies=read_settings(proxies) if proxies else UNSAID,
         sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
         keep_alive=read_keep_alive(spec.at("tcpKeepalive")),
+        mesh_tls=read_tls_parameters(spec.at("meshMTLS")),
+        tls_defaults=read_tls_parameters(spec.at("tlsDefaults")),
         upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
         locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
     )

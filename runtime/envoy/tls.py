@@ -46,7 +46,7 @@ def downstream(tls: DownstreamTls, proxy: Proxy, delivery: Delivery, *, http: bo
     match tls:
         case MeshTls():
             context = tls_pb2.DownstreamTlsContext(
-                common_tls_context=_mesh(delivery, MESH_HTTP_ALPN if http else MESH_TCP_ALPN, _members(proxy)),
+                common_tls_context=_mesh(tls, delivery, MESH_HTTP_ALPN if http else MESH_TCP_ALPN, _members(proxy)),
                 require_client_certificate={"value": True},
                 disable_stateless_session_resumption=True,
                 disable_stateful_session_resumption=True,
@@ -80,6 +80,7 @@ def _server(tls: ServerTls, delivery: Delivery, *, http: bool) -> Message:
         tls_minimum_protocol_version=_VERSIONS[tls.min_version],
         tls_maximum_protocol_version=_VERSIONS[tls.max_version],
         cipher_suites=tls.ciphers,
+        ecdh_curves=tls.curves,
     )
     return tls_pb2.DownstreamTlsContext(
         common_tls_context=tls_pb2.CommonTlsContext(
@@ -100,7 +101,9 @@ def upstream(tls: UpstreamTls, protocol: str, proxy: Proxy, delivery: Delivery) 
             names = [_uri(string_matcher(Exact(one))) for one in listed or [NOBODY]]
             # Where downstream decides, the route names the protocol (``actions``).
             alpn = _CLIENT_ALPN.get(protocol, ())
-            context = tls_pb2.UpstreamTlsContext(sni=tls.server_name, common_tls_context=_mesh(delivery, alpn, names))
+            context = tls_pb2.UpstreamTlsContext(
+                sni=tls.server_name, common_tls_context=_mesh(tls, delivery, alpn, names)
+            )
         case TlsUpstream():
             context = _origination(tls, protocol, delivery)
     return extension(base_pb2.TransportSocket, TLS, context)
@@ -122,17 +125,19 @@ def _origination(tls: TlsUpstream, protocol: str, delivery: Delivery) -> Message
     parameters = common_pb2.TlsParameters(
         tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
         tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
+        cipher_suites=tls.ciphers,
+        ecdh_curves=tls.curves,
     )
     return tls_pb2.UpstreamTlsContext(
         sni=tls.server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=parameters, **common)
     )
 
 
-def _mesh(delivery: Delivery, alpn: tuple[str, ...], names: list[Message]) -> Message:
+def _mesh(tls: MeshTls | MeshUpstream, delivery: Delivery, alpn: tuple[str, ...], names: list[Message]) -> Message:
     parameters = common_pb2.TlsParameters(
-        tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
+        tls_minimum_protocol_version=_VERSIONS[tls.min_version],
         tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
-        cipher_suites=_CIPHERS,
+        cipher_suites=tls.ciphers or _CIPHERS,
     )
     return tls_pb2.CommonTlsContext(
         tls_params=parameters,

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from snapshot.live import Credential, Svid
-from snapshot.section import DownstreamTls, MeshTls, MeshUpstream, ServerTls, UpstreamTls
+from snapshot.section import DownstreamTls, MeshTls, MeshUpstream, ServerTls, TlsUpstream, UpstreamTls
 
 MESH_ALPN = frozenset({"istio", "istio-peer-exchange", "istio-http/1.1", "istio-h2"})
 _MESH_SERVER_ALPN = ["istio-h2", "istio-http/1.1", "istio-peer-exchange", "istio", "h2", "http/1.1"]
@@ -25,11 +25,13 @@ _MESH_CLIENT_ALPN = {
     "tcp": ["istio-peer-exchange", "istio"],
 }
 _VERSIONS = {"TLSv1_2": ssl.TLSVersion.TLSv1_2, "TLSv1_3": ssl.TLSVersion.TLSv1_3}
+_CURVES = {"X25519": "X25519", "P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 MESH_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class MaterialError(Exception):
-    """Key material that is missing or does not fit; ``reason`` is closed: ``missing``, ``malformed``, ``key_mismatch``."""
+    """Key material that is missing or does not fit, or parameters that cannot be had; ``reason`` is closed: ``missing``, ``malformed``,
+    ``key_mismatch``, ``parameters``."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -85,7 +87,7 @@ class TlsMaterial:
         if context is None:
             match tls:
                 case MeshTls():
-                    context = self._mesh_server(http2=http2)
+                    context = self._mesh_server(tls, http2=http2)
                 case ServerTls():
                     context = self._edge_server(tls)
                     if http:
@@ -99,31 +101,32 @@ class TlsMaterial:
         context = self._contexts.get(key)
         if context is None:
             if isinstance(tls, MeshUpstream):
-                context = self._mesh(ssl.PROTOCOL_TLS_CLIENT)
+                context = self._mesh(tls, ssl.PROTOCOL_TLS_CLIENT)
                 context.set_alpn_protocols(_MESH_CLIENT_ALPN[protocol])
             else:
-                context = self._origination(tls.ca, tls.credential, skip_verify=tls.skip_verify)
+                context = self._origination(tls)
                 if protocol != "tcp":
                     context.set_alpn_protocols(["h2"] if protocol == "http2" else ["http/1.1"])
             self._contexts[key] = context
         return context
 
-    def _mesh(self, purpose: int) -> ssl.SSLContext:
+    def _mesh(self, tls: MeshTls | MeshUpstream, purpose: int) -> ssl.SSLContext:
         svid = self.svid
         if svid is None:
             raise MaterialError("missing", "this proxy has no identity yet")
         context = ssl.SSLContext(purpose)
         context.check_hostname = False  # SPIFFE IDs are compared instead, after the handshake (secure naming).
         context.verify_mode = ssl.CERT_REQUIRED
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version = _VERSIONS[tls.min_version]
         context.set_ciphers(MESH_CIPHERS)
+        hold_to(context, tls.ciphers)
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         _load(context, svid.certificate_chain, svid.private_key, svid.identity)
         _trust(context, svid.bundle, "the trust bundle")
         return context
 
-    def _mesh_server(self, *, http2: bool) -> ssl.SSLContext:
-        context = self._mesh(ssl.PROTOCOL_TLS_SERVER)
+    def _mesh_server(self, tls: MeshTls, *, http2: bool) -> ssl.SSLContext:
+        context = self._mesh(tls, ssl.PROTOCOL_TLS_SERVER)
         context.num_tickets = 0
         context.set_alpn_protocols([name for name in _MESH_SERVER_ALPN if http2 or "h2" not in name])
         return context
@@ -133,8 +136,7 @@ class TlsMaterial:
         context.minimum_version = _VERSIONS[tls.min_version]
         context.maximum_version = _VERSIONS[tls.max_version]
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-        if tls.ciphers:
-            context.set_ciphers(":".join(tls.ciphers))
+        hold_to(context, tls.ciphers, tls.curves)
         for name in tls.credentials:
             credential = self._slot(name)
             _load(context, credential.certificate_chain, credential.private_key, name)
@@ -145,19 +147,20 @@ class TlsMaterial:
             context.options |= ssl.OP_NO_TICKET
         return context
 
-    def _origination(self, ca: str, credential: str, *, skip_verify: bool) -> ssl.SSLContext:
+    def _origination(self, tls: TlsUpstream) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = False  # The names of the cluster are compared after the handshake; they may be URIs.
-        if skip_verify:
+        hold_to(context, tls.ciphers, tls.curves)
+        if tls.skip_verify:
             context.verify_mode = ssl.CERT_NONE
-        elif ca:
-            _trust_slot(context, self._slot(ca))
+        elif tls.ca:
+            _trust_slot(context, self._slot(tls.ca))
         else:
             context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        if credential:
-            slot = self._slot(credential)
-            _load(context, slot.certificate_chain, slot.private_key, credential)
+        if tls.credential:
+            slot = self._slot(tls.credential)
+            _load(context, slot.certificate_chain, slot.private_key, tls.credential)
         return context
 
     def _slot(self, name: str) -> Credential:
@@ -165,6 +168,29 @@ class TlsMaterial:
         if credential is None:
             raise MaterialError("missing", f"credential {name!r} is not there")
         return credential
+
+
+def hold_to(context: ssl.SSLContext, ciphers: Sequence[str], curves: Sequence[str] = ()) -> None:
+    """Allows these suites of TLS 1.2 and the first of these curves that can be had; nothing listed leaves what is. Raises MaterialError.
+
+    Python's ssl is held to one curve at a time and knows those alone that OpenSSL numbers; early releases of 3.11 have no X25519 either.
+    """
+    if ciphers:
+        try:
+            context.set_ciphers(":".join(ciphers))
+        except ssl.SSLError:
+            raise MaterialError("parameters", f"OpenSSL has none of the cipher suites {', '.join(ciphers)}") from None
+    if curves and not any(_hold_to_curve(context, _CURVES[name]) for name in curves if name in _CURVES):
+        raise MaterialError("parameters", f"this engine cannot be held to {', '.join(curves)}; Envoy can")
+
+
+def _hold_to_curve(context: ssl.SSLContext, name: str) -> bool:
+    """Allows one curve alone; False where this Python cannot."""
+    try:
+        context.set_ecdh_curve(name)
+    except (ValueError, ssl.SSLError):
+        return False
+    return True
 
 
 def _load(context: ssl.SSLContext, chain: bytes, key: bytes, name: str) -> None:

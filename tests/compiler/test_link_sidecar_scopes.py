@@ -239,7 +239,7 @@ spec:
 
 
 def test_what_of_a_sidecar_is_not_carried_is_said() -> None:
-    tls = "{mode: SIMPLE, serverCertificate: /c, privateKey: /k, ecdhCurves: [P-256]}"
+    tls = "{mode: SIMPLE, serverCertificate: /c, privateKey: /k, insecureSkipVerify: true}"
     ingress = f"  ingress: [{{port: {{number: 9443, protocol: HTTPS, name: https}}, tls: {tls}}}]\n"
     found = [item for item in compilation(MESH, sidecar("./*") + ingress).diagnostics if item.code == "WFT0200"]
-    assert ["spec.ingress[0].tls.ecdhCurves" in item.message for item in found] == [True]
+    assert ["spec.ingress[0].tls.insecureSkipVerify" in item.message for item in found] == [True]
