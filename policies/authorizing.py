@@ -147,15 +147,16 @@ def _clause_test(clause: Clause, *, deny: bool, http: bool) -> Test:
     fold = clause.attribute == "request.host"
     wanted = [compile_value(_folded(value) if fold else value) for value in clause.values]
     unwanted = [compile_value(_folded(value) if fold else value) for value in clause.not_values]
-    any_host = clause.attribute == "request.host"
+    # A token's lists are the issuer's word, and one item is enough (Istio); only a client could add a header.
+    any_one = clause.attribute == "request.host" or clause.attribute.startswith("request.auth.")
 
     def test(asked: Asked) -> bool:
         values = read(asked)
         if values is None:
             return deny
-        if wanted and not _holds(values, wanted, every=not deny and not any_host):
+        if wanted and not _holds(values, wanted, every=not deny and not any_one):
             return False
-        return not unwanted or not _holds(values, unwanted, every=deny and not any_host)
+        return not unwanted or not _holds(values, unwanted, every=deny and not any_one)
 
     return test
 

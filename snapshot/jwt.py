@@ -60,7 +60,7 @@ class Jwt(msgspec.Struct, frozen=True):
 def read_jwt(text: str) -> Jwt:
     """Takes a token apart; raises JwtError. Neither its signature nor its time has been looked at."""
     parts = text.split(".")
-    if len(parts) != 3 or len(text) > MAX_TOKEN_CHARACTERS:
+    if len(parts) != 3 or not all(parts) or len(text) > MAX_TOKEN_CHARACTERS:
         raise JwtError(FORM)
     header = _object(_decoded(parts[0], "header"), "header")
     algorithm = header.get("alg")
@@ -88,7 +88,9 @@ def read_jwt(text: str) -> Jwt:
 
 
 def require_time(jwt: Jwt, now: float) -> None:
-    """Raises JwtError where a token is not good now; one that never ends is never good (RFC 8725 section 3.1 and Envoy's strict form)."""
+    """Raises JwtError where a token is not good now; one that never ends is never good (Envoy's strict form)."""
+    if not jwt.expires:
+        raise JwtError(UNVERIFIED)
     if jwt.begins > now + CLOCK_SKEW_S:
         raise JwtError(NOT_YET)
     if jwt.expires + CLOCK_SKEW_S < now:

@@ -63,6 +63,9 @@ class SignatureCheck(Protocol):
     def require_signed(self, jwt: Jwt) -> None:
         """Raises JwtError unless one of the keys has signed a token."""
 
+    def written(self) -> str:
+        """The keys as a JWK set."""
+
 
 class PreparedTokenRule(msgspec.Struct, frozen=True):
     """One token rule. ``keys`` are None where live data fills the rule's slot."""
@@ -418,16 +421,16 @@ def _tokens(
 
 
 def _token_rule(rule: TokenRule) -> PreparedTokenRule:
-    """One rule with its own keys; a set that cannot be used has none, so nobody is believed."""
+    """One rule with its own keys; a set that cannot be used leaves a slot that nothing fills, so nobody is believed."""
     if not rule.keys.jwks:
         return PreparedTokenRule(rule, None)
     # The library behind it costs four megabytes, and most proxies ask for no token.
-    from snapshot.key_set import KeySet, KeySetError, read_key_set
+    from snapshot.key_set import KeySetError, read_key_set
 
     try:
         return PreparedTokenRule(rule, read_key_set(rule.keys.jwks))
     except KeySetError:
-        return PreparedTokenRule(rule, KeySet(()))
+        return PreparedTokenRule(rule, None)
 
 
 def prepare_chain(

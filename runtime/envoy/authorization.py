@@ -23,6 +23,7 @@ from policies.source import SourceRef
 from runtime.envoy.actions import quoted
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.messages import Message, header_matcher, regex, string_matcher
+from runtime.envoy.tokens import asked_of_token
 
 _PORT = "(:[0-9]+)?"
 
@@ -154,7 +155,13 @@ def _condition(side: _Side, attribute: str, match: StringMatch, source: SourceRe
     if side is _who and (pattern := _identity(attribute, match, source)) is not None:
         name_matcher = string_pb2.StringMatcher(safe_regex=regex(pattern))
         return kind(authenticated=rbac_pb2.Principal.Authenticated(principal_name=name_matcher))
+    if side is _who and (asked := asked_of_token(attribute, match)) is not None:
+        return side.some([side.every([_claimed(one) for one in together]) for together in asked])
     raise TranslationError(f"the condition {attribute!r} ({match}) has no form in Envoy yet", source)
+
+
+def _claimed(matcher: Message) -> Message:
+    return rbac_pb2.Principal(sourced_metadata=rbac_pb2.SourcedMetadata(metadata_matcher=matcher))
 
 
 def _header(name: str, match: StringMatch) -> Message:

@@ -22,7 +22,7 @@ from envoy.type.v3 import hash_policy_pb2
 from policies.authorization import Action, AuthorizationPolicy
 from policies.path import BASE, DECODE_AND_MERGE_SLASHES, MERGE_SLASHES, NONE
 from policies.proxy_headers import ProxyHeaders, certificate_mode, certificate_parts
-from runtime.envoy import limits
+from runtime.envoy import limits, tokens
 from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
 from runtime.envoy.clusters import dns_cache, http2_options
@@ -90,8 +90,12 @@ def _routes(prepared: PreparedSlice, use: Use, place: Placement) -> dict[str, ob
 
 
 def _requests(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain, place: Placement) -> list[Message]:
-    """The HTTP filters in the order in which ``snapshot.decide`` asks: authorization, then CORS, faults, limits, then the route's action."""
+    """The HTTP filters in the order in which ``snapshot.decide`` asks: tokens, authorization, then CORS, faults, limits, then the route's action."""
     filters = []
+    for name, asking in authentication(chain, place).items():
+        filters.append(
+            _apart(name, tokens.TYPE) if place.delivery is Delivery.DISCOVERED else extension(_HTTP, name, asking)
+        )
     for name, rules in authorization(prepared, chain, network).items():
         if place.delivery is Delivery.DISCOVERED:
             # Policies hold per request: they change apart from the listener, whose connections would go on under the old ones.
@@ -126,15 +130,25 @@ def _apart(name: str, kind: str) -> Message:
     return _HTTP(name=name, config_discovery=discovery)
 
 
-def discovered_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> list[Message]:
+def discovered_filters(
+    prepared: PreparedSlice, chain: PreparedChain, network: HttpChain, place: Placement
+) -> list[Message]:
     """The filters of a chain that are resources of their own where they are discovered."""
     return [
         extension(extension_pb2.TypedExtensionConfig, name, rules)
         for name, rules in {
+            **authentication(chain, place),
             **authorization(prepared, chain, network),
             **limits.filters(prepared, network, _stat_prefix(chain)),
         }.items()
     ]
+
+
+def authentication(chain: PreparedChain, place: Placement) -> dict[str, Message]:
+    """The filter that asks for tokens, by its name; none where the chain takes none."""
+    if not chain.tokens:
+        return {}
+    return {f"tokens|{_stat_prefix(chain)}": tokens.token_filter(chain.tokens, place.live.tokens.sets)}
 
 
 def authorization(prepared: PreparedSlice, chain: PreparedChain, network: HttpChain) -> dict[str, Message]:

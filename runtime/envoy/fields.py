@@ -15,6 +15,7 @@ from policies.authorization import AuthorizationPolicy, Clause, Rule
 from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
 from policies.limits import LimitKey, RateLimit
 from policies.match import (
+    ClaimMatch,
     Exact,
     HeaderMatch,
     PathExact,
@@ -31,6 +32,7 @@ from policies.match import (
 from policies.probe import ExecProbe, GrpcProbe, HttpProbe, Probe, TcpProbe
 from policies.proxy_headers import ProxyHeaders
 from policies.source import SourceRef
+from policies.tokens import ClaimHeader, KeySource, TokenHeader, TokenRule
 from policies.traffic import (
     Cors,
     Destination,
@@ -78,6 +80,7 @@ from snapshot.section import (
     StaticEndpoints,
     TcpChain,
     TlsUpstream,
+    TokenSet,
     UdpChain,
     UndeclaredPort,
     UnixSocket,
@@ -96,7 +99,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     UnixSocket: "path",
     MeshTls: "min_version ciphers",
     ServerTls: "credentials client client_ca min_version max_version ciphers names hashes keys curves",
-    HttpChain: "routes policies edge https_redirect proxy host",
+    HttpChain: "routes policies edge https_redirect proxy host tokens",
     TcpChain: "destinations source policies",
     UdpChain: "destinations source policies idle_ms max_sessions",
     FilterChain: "name source network server_names tls passthrough",
@@ -161,12 +164,18 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     PathRegex: "pattern",
     HeaderMatch: "name match invert",
     QueryMatch: "name match",
-    RouteMatch: "path method scheme authority headers query",
+    RouteMatch: "path method scheme authority headers query claims",
+    ClaimMatch: "path match invert",
     Clause: "attribute values not_values",
     LimitKey: "on name",
     RateLimit: "source requests interval_ms burst match identity by status headers max_keys",
     Rule: "source sources operations when",
     AuthorizationPolicy: "source action rules",
+    TokenSet: "name rules",
+    TokenRule: "source issuer keys audiences headers parameters cookies forward payload_header claim_headers listed required",
+    KeySource: "jwks uri issuer timeout_ms",
+    TokenHeader: "name prefix",
+    ClaimHeader: "header claim",
 }
 """Type -> its fields that are translated, or that need no translation (names of resources, labels of metrics)."""
 

@@ -139,6 +139,9 @@ class EnvoyFleet:
             self._svid = live.svid
         if live.credentials is not None:
             self._credentials = live.credentials
+        if live.keys is not None:
+            self._live.tokens.fill(live.keys)
+            await self._offer_filters()
         if live.registry is not None or live.svid is not None or live.credentials is not None:
             await self._discovery.offer(resources(self._live_messages()), (SECRET, ENDPOINTS))
         if live.leaving is not None:
@@ -147,6 +150,16 @@ class EnvoyFleet:
             # Envoy knows all listeners, or those that are inbound.
             partly = {"inboundonly": ""} if self._addresses() - set(live.closed) else {}
             await self._order("/drain_listeners", **partly)
+
+    async def _offer_filters(self) -> None:
+        """The filters of the slice that serves, with the keys that there are now."""
+        before = self._serving
+        if before is None or not before.prepared.tokens:
+            return
+        made = translate(before.prepared, self._place(before.prepared, Delivery.DISCOVERED))
+        parts = before.resources.replacing(resources(made.filters), (FILTER,))
+        self._serving = _Candidate(before.prepared, parts, before.secrets)
+        await self._discovery.offer(self._resources(), (FILTER,))
 
     def _addresses(self) -> set[str]:
         """The sockets on which Envoy listens."""

@@ -9,6 +9,7 @@ from envoy.config.route.v3 import route_components_pb2
 from policies.match import HeaderMatch, PathExact, PathMatch, PathPrefix, PathRegex, PathSegments, Present, RouteMatch
 from policies.matching import compile_pattern
 from runtime.envoy.messages import Message, header_matcher, regex, string_matcher
+from runtime.envoy.tokens import claim_matcher
 
 
 def route_match(match: RouteMatch) -> Message:
@@ -59,7 +60,8 @@ def _conditions(match: RouteMatch) -> dict[str, object]:
         else route_components_pb2.QueryParameterMatcher(name=one.name, string_match=string_matcher(one.match))
         for one in match.query
     ]
-    return {"headers": headers, "query_parameters": query}
+    claims = [claim_matcher(one) for one in match.claims]
+    return {"headers": headers, "query_parameters": query, "dynamic_metadata": claims}
 
 
 def header(match: HeaderMatch) -> Message:

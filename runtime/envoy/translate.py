@@ -63,7 +63,7 @@ def translate(prepared: PreparedSlice, place: Placement) -> Translated:
                 problems.collect(partial(route_configuration, prepared, use, stamp=place.stamp), table(prepared, use))
             )
         # Their listeners have told already what is wrong with them.
-        filters = [] if problems else [one for section in bound for one in _filters(prepared, section)]
+        filters = [] if problems else [one for section in bound for one in _filters(prepared, section, place)]
     clusters = [
         problems.collect(partial(cluster, one, prepared.proxy, place), _source(one))
         for section in prepared.clusters.values()
@@ -87,10 +87,11 @@ def uses(listeners: list[Listener], place: Placement) -> Iterator[Use]:
                 yield use_of(chain.network, section.direction, intercepts=place.intercepts)
 
 
-def _filters(prepared: PreparedSlice, section: Listener) -> Iterator[Message]:
+def _filters(prepared: PreparedSlice, section: Listener, place: Placement) -> Iterator[Message]:
     for chain, _ in fits(section.chains, section.protocol):
         if isinstance(chain.network, HttpChain):
-            yield from discovered_filters(prepared, prepared.chains[section.name, chain.name], chain.network)
+            prepared_chain = prepared.chains[section.name, chain.name]
+            yield from discovered_filters(prepared, prepared_chain, chain.network, place)
 
 
 def discovering(prepared: PreparedSlice) -> list[Cluster]:
