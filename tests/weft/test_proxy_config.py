@@ -102,6 +102,20 @@ def test_each_kind_of_resource_has_its_table(admin: str) -> None:
     assert run("log", admin, "--level", "weft.proxy:debug").output == "set weft.proxy=debug\n"
 
 
+def test_a_listener_is_found_by_what_it_speaks(admin: str) -> None:
+    assert len(run("listeners", admin, "--type", "http").output.splitlines()) == 2
+    assert len(run("listeners", admin, "--type", "TCP").output.splitlines()) == 1
+
+
+def test_everything_is_shown_at_once_and_by_istioctls_names(admin: str) -> None:
+    shown = run("all", admin).output
+    for command_name in ("cluster", "l", "route", "ep", "secrets"):
+        alone = run(command_name, admin).output
+        assert alone.splitlines()[0] in shown
+        assert alone.splitlines()[1] in shown
+    assert json.loads(run("a", admin, "-o", "json").output)["configs"]
+
+
 def test_resources_are_printed_whole_as_json_and_yaml(admin: str) -> None:
     (made,) = json.loads(run("clusters", admin, "-o", "json").output)
     assert made["name"] == NAME

@@ -29,7 +29,26 @@ _FILTERS = {
     "address": ("IP", "Only this IP address."),
     "cluster": ("CLUSTER", "Only this cluster, by its whole name."),
     "status": ("STATUS", "HEALTHY or UNHEALTHY."),
+    "type": ("TYPE", "HTTP or TCP."),
 }
+_ALIASES = {
+    **dict.fromkeys(("cluster", "c"), "clusters"),
+    **dict.fromkeys(("endpoint", "ep"), "endpoints"),
+    **dict.fromkeys(("listener", "l"), "listeners"),
+    **dict.fromkeys(("route", "r"), "routes"),
+    **dict.fromkeys(("secrets", "s"), "secret"),
+    "a": "all",
+    "b": "bootstrap",
+}
+"""istioctl's other names of the same."""
+
+
+class _Aliased(click.Group):
+    """Knows its commands by istioctl's names, too."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See click."""
+        return super().get_command(ctx, _ALIASES.get(cmd_name, cmd_name))
 
 
 def _address(address: str | None, admin: str | None) -> str:
@@ -77,9 +96,28 @@ def _print(titles: tuple[str, ...], found: Iterable[Row], output: str, *, keep_o
     click.echo(table(titles, kept, keep_order=keep_order) if output == "table" else resources(kept, output), nl=False)
 
 
-@click.group()
+@click.group(cls=_Aliased)
 def command() -> None:
     """Show what one running proxy is configured with, whichever engine serves it."""
+
+
+@command.command("all", epilog=ending("weft proxy-config all 127.0.0.1:15000 -o json > proxy.json"))
+@_asking("fqdn")
+def everything(address: str, wanted: Wanted, output: str) -> None:
+    """Everything: clusters, listeners, routes, endpoints, certificates. As JSON or YAML the proxy's whole dump with its endpoints."""
+    if output != "table":
+        click.echo(written(read_page(address, "/config_dump", {"include_eds": ""}), output), nl=False)
+        return
+    statuses = read_page(address, "/clusters", {"format": "json"}).get("cluster_statuses", [])
+    _print(rows.CLUSTER_TITLES, rows.clusters(dumped(address, *CLUSTERS), wanted), output)
+    click.echo()
+    _print(rows.LISTENER_TITLES, rows.listeners(dumped(address, *LISTENERS), Wanted()), output)
+    click.echo()
+    _print(rows.ROUTE_TITLES, rows.routes(dumped(address, *ROUTES), wanted), output, keep_order=True)
+    click.echo()
+    _print(rows.ENDPOINT_TITLES, rows.endpoints(statuses, wanted), output)
+    click.echo()
+    _print(rows.SECRET_TITLES, rows.secrets(dumped(address, *SECRETS), Wanted(), time.time()), output)
 
 
 @command.command("clusters", epilog=ending("weft proxy-config clusters 127.0.0.1:15000 --fqdn reviews -o yaml"))
@@ -94,7 +132,7 @@ def clusters(address: str, wanted: Wanted, output: str) -> None:
     short_help="What is accepted where.",
     epilog=ending("weft proxy-config listeners 127.0.0.1:15000 --port 15001"),
 )
-@_asking("name", "address", "direction", port=True)
+@_asking("name", "address", "direction", "type", port=True)
 def listeners(address: str, wanted: Wanted, output: str) -> None:
     """Listeners: what is accepted where, and what each filter chain does with it."""
     _print(rows.LISTENER_TITLES, rows.listeners(dumped(address, *LISTENERS), wanted), output)

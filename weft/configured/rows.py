@@ -22,6 +22,7 @@ class Wanted(msgspec.Struct, frozen=True):
     address: str = ""
     cluster: str = ""
     status: str = ""
+    type: str = ""
     port: int = 0
 
 
@@ -84,6 +85,8 @@ def listeners(resources: Sequence[Plain], wanted: Wanted) -> Iterator[Row]:
         ):
             continue
         for chain in one.get("filter_chains", ()):
+            if wanted.type.upper() not in ("", _chain_type(chain)):
+                continue
             yield Row((address, str(port), name, _chain_match(chain), _chain_goal(chain)), one)
 
 
@@ -97,6 +100,12 @@ def _chain_match(chain: Plain) -> str:
     if match.get("application_protocols"):
         shown.append(f"ALPN: {','.join(match['application_protocols'])}")
     return "; ".join(shown) or "ALL"
+
+
+def _chain_type(chain: Plain) -> str:
+    """HTTP where the chain's last filter speaks it, else TCP."""
+    kinds = (one.get("typed_config", {}).get("@type", "") for one in chain.get("filters", ()))
+    return "HTTP" if any(kind.endswith("HttpConnectionManager") for kind in kinds) else "TCP"
 
 
 def _chain_goal(chain: Plain) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import httpx
 import msgspec
 import pytest
 import trio
+from click.testing import CliRunner
 
 from runtime.supervisor.supervisor import Supervisor
 from tests.runtime.supervisor.test_supervisor import Bench, bench, page, serves, supervised, until
+from weft.commands.proxy_config import log as log_command
 
 __all__ = ["bench"]
 pytestmark = pytest.mark.integration
@@ -118,3 +121,26 @@ async def test_quitquitquit_ends_the_proxy_gracefully(guarded: Bench) -> None:
             await nursery.start(supervisor.run)
             assert (await post_over_socket(supervisor, "/quitquitquit")).text == "OK\n"
     assert supervisor.stopping
+
+
+async def test_levels_are_read_by_all_and_set_by_a_token_or_over_the_socket(guarded: Bench, tmp_path: Path) -> None:
+    digest = guarded.publish("one")
+    before = logging.getLogger("weft.proxy").level
+    try:
+        async with supervised(guarded) as supervisor:
+            await until(serves(supervisor, digest))
+            assert "  weft.proxy: " in (await page(supervisor, "/logging")).text
+            assert (await page(supervisor, "/logging?weft.proxy=debug")).status_code == 405
+            assert (await post(supervisor, "/logging?weft.proxy=debug")).status_code == 403
+            assert "  weft.proxy: debug" in (await post(supervisor, "/logging?weft.proxy=debug", TOKEN)).text
+            admin = ":".join(map(str, supervisor.pages["admin"]))
+            for arguments in (
+                (supervisor.bootstrap.admin_socket, "--level", "weft.proxy:error"),
+                (admin, "--level", "weft.proxy:error", "--token-file", str(tmp_path / "token")),
+            ):
+                done = await trio.to_thread.run_sync(CliRunner().invoke, log_command, arguments)
+                assert "  weft.proxy: error" in done.output
+            refused = await trio.to_thread.run_sync(CliRunner().invoke, log_command, (admin, "--level", "info"))
+            assert (refused.exit_code, "authorization" in refused.output) == (1, True)
+    finally:
+        logging.getLogger("weft.proxy").setLevel(before)
