@@ -71,11 +71,11 @@ async def running(
                 port_map[called] = ports[called] = port
             case ProxyPort():
                 outbound = ports["outbound"] = port
-            case ServicePort(host, number):
-                services[f"{host}:{number}"] = f"127.0.0.1:{port}"
-                ports[f"{host}:{number}"] = port
+            case ServicePort(service, number):
+                services[f"{service}:{number}"] = f"{host}:{port}"
+                ports[f"{service}:{number}"] = port
             case AddressPort(address, number):
-                services[f"{address or '127.0.0.1'}:{number}"] = f"127.0.0.1:{port}"
+                services[f"{address or '127.0.0.1'}:{number}"] = f"{host}:{port}"
                 ports[listener.name] = port
             case UnixSocket(path):
                 sock.close()
