@@ -29,6 +29,7 @@ _REQUEST_AND_RESPONSE = "(request|response).(set{}|add{}|remove[])"
 _POLICY_CARRIED = """
     loadBalancer.(simple|consistentHash.maglev.tableSize|warmupDurationSecs)
     loadBalancer.warmup.(duration|minimumPercent|aggression)
+    loadBalancer.zoneAwareLbSetting.(enabled|minClusterSize|failover[].from|failover[].to|failoverPriority[])
     loadBalancer.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     loadBalancer.consistentHash.(httpHeaderName|httpQueryParameterName|useSourceIp|minimumRingSize|ringHash.minimumRingSize)
     loadBalancer.consistentHash.httpCookie.(name|path|ttl|attributes[].name|attributes[].value)
@@ -43,7 +44,7 @@ _POLICY_CARRIED = """
     outlierDetection.(interval|baseEjectionTime|maxEjectionPercent|minHealthPercent)
 """
 _POLICY_REFUSED = """
-    loadBalancer.(backendUtilization|zoneAwareLbSetting)
+    loadBalancer.backendUtilization
 """
 _POLICY_LEVELS = (
     "spec.trafficPolicy.",
@@ -280,6 +281,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.(meshMTLS|tlsDefaults).(minProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.defaultConfig.proxyMetadata{}
+        spec.zoneAwareLbSetting.(enabled|minClusterSize|failover[].from|failover[].to|failoverPriority[])
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     """),
 }

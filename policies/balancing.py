@@ -40,12 +40,16 @@ class LocalityLoad(msgspec.Struct, frozen=True, omit_defaults=True):
     ``distribute`` gives, per own locality, shares of others and excludes what it does not name. Else, with ``fails_over``, near endpoints
     come before far ones: by ``priority``, labels in which endpoint and proxy must agree (``label`` or ``label=value``), then by locality,
     where ``failover`` names the region that comes before other regions.
+
+    With ``zone_minimum`` (over 0) regions are levels, and inside the nearest one as much stays in the proxy's own locality as that can take
+    without being busier than the others, provided that the level has so many endpoints up (Envoy's zone aware routing).
     """
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     priority: tuple[str, ...] = ()
     fails_over: bool = False
+    zone_minimum: int = 0
 
 
 def labelled_locality(labels: Mapping[str, str]) -> str:

@@ -111,8 +111,10 @@ class Generation:
         for key, chain in self.prepared.chains.items():
             self.chains[key] = Chain(key, chain, self.identity, headers)
         yield
+        workload = self.prepared.proxy.workload
+        own = workload.namespace, workload.name
         for name, section in self.prepared.clusters.items():
-            cluster = self.clusters[name] = LiveCluster(section, self._plane, self.live)
+            cluster = self.clusters[name] = LiveCluster(section, self._plane, self.live, own)
             yield from cluster.build()
             if not section.subset and section.protocol != "udp" and name.startswith("outbound|"):
                 self._name_cluster(section)

@@ -45,6 +45,7 @@ async def running(
     *,
     application_ports: dict[str, int] | None = None,
     every_address: bool = False,
+    locality: str = "",
 ) -> AsyncIterator[Running]:
     """Runs a proxy with this slice for the duration of a block, each listener on a free port of 127.0.0.1, or, those of a gateway, of every
     address."""
@@ -88,6 +89,7 @@ async def running(
         root="",
         state="",
         address=host,
+        locality=locality,
         port_map=port_map,
         services=services,
         application_ports=application_ports or {},

@@ -32,4 +32,6 @@ def locality_load(mesh: Mesh, service: MeshService, policy: TrafficPolicy) -> Lo
         return None
     if setting.load.distribute:
         return LocalityLoad(distribute=setting.load.distribute)
+    if setting.load.zone_minimum:
+        return msgspec.structs.replace(setting.load, fails_over=True)
     return msgspec.structs.replace(setting.load, fails_over=True) if policy.outlier is not None else None

@@ -1,4 +1,4 @@
-"""``loadBalancer`` and ``outlierDetection`` of a traffic policy, and the locality setting that MeshConfig has, too."""
+"""``loadBalancer`` and ``outlierDetection`` of a traffic policy, and the locality settings that MeshConfig has, too."""
 
 from __future__ import annotations
 
@@ -33,8 +33,15 @@ class LocalitySetting(msgspec.Struct, frozen=True):
     enabled: bool = True
 
 
+DEFAULT_ZONE_MINIMUM = 6
+"""Of ``minClusterSize`` (Istio's and Envoy's)."""
+
+
 class LoadBalancer(msgspec.Struct, frozen=True):
-    """``loadBalancer``. A policy has all of it or none: a subset's replaces its host's whole (Istio)."""
+    """``loadBalancer``; ``locality`` is what ``zoneAwareLbSetting`` or ``localityLbSetting`` says.
+
+    A policy has all of it or none: a subset's replaces its host's whole (Istio).
+    """
 
     balance: str = "least_request"
     hashing: ConsistentHash | None = None
@@ -51,7 +58,28 @@ def read_load_balancer(balancer: Cursor | None) -> LoadBalancer | None:
     balance = BALANCES.get(balancer.text("simple", "UNSPECIFIED"), "least_request")
     if hashing is not None:
         balance = "maglev" if hashed is not None and hashed.has("maglev") else "ring_hash"
-    return LoadBalancer(balance, hashing, read_locality(balancer.at("localityLbSetting")), _warmup(balancer))
+    return LoadBalancer(balance, hashing, read_localities(balancer), _warmup(balancer))
+
+
+def read_localities(owner: Cursor) -> LocalitySetting | None:
+    """What a load balancer, or the mesh, says of localities: by zones before all else (Istio)."""
+    return _zone_aware(owner.at("zoneAwareLbSetting")) or read_locality(owner.at("localityLbSetting"))
+
+
+def _zone_aware(written: Cursor | None) -> LocalitySetting | None:
+    """A ``zoneAwareLbSetting``. Its levels need nothing that finds endpoints ill: regions are apart in any case."""
+    if written is None:
+        return None
+    load = LocalityLoad(
+        failover=_failover(written),
+        priority=written.texts("failoverPriority"),
+        zone_minimum=written.number("minClusterSize") or DEFAULT_ZONE_MINIMUM,
+    )
+    return LocalitySetting(load, enabled=written.flag("enabled") or not written.has("enabled"))
+
+
+def _failover(written: Cursor) -> tuple[tuple[str, str], ...]:
+    return tuple((one.text("from"), one.text("to")) for one in written.each("failover"))
 
 
 def read_locality(written: Cursor | None) -> LocalitySetting | None:
@@ -63,7 +91,7 @@ def read_locality(written: Cursor | None) -> LocalitySetting | None:
             (one.text("from"), tuple((name, int(share)) for name, share in one.pairs("to")))
             for one in written.each("distribute")
         ),
-        failover=tuple((one.text("from"), one.text("to")) for one in written.each("failover")),
+        failover=_failover(written),
         priority=written.texts("failoverPriority"),
     )
     return LocalitySetting(load, enabled=written.flag("enabled") or not written.has("enabled"))

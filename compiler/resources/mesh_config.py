@@ -7,7 +7,7 @@ import msgspec
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Positions
 from compiler.resources.destination_rule import read_keep_alive
-from compiler.resources.load_balancer import LocalitySetting, read_locality
+from compiler.resources.load_balancer import LocalitySetting, read_localities
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.proxy_config import UNSAID, ProxySettings, read_settings
 from compiler.resources.tls_parameters import NOTHING_ASKED, TlsParameters, read_tls_parameters
@@ -71,7 +71,7 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         mesh_tls=read_tls_parameters(spec.at("meshMTLS")),
         tls_defaults=read_tls_parameters(spec.at("tlsDefaults")),
         upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
-        locality=read_locality(spec.at("localityLbSetting")) or defaults.locality,
+        locality=read_localities(spec) or defaults.locality,
     )
 
 

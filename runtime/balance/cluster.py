@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 from runtime.balance.localities import levels_of
 from runtime.balance.shares import Level, Share, shares
+from runtime.balance.standing import zones_of
+from runtime.balance.zones import Zones
 from runtime.endpoints import LiveData, endpoints_of
 from runtime.http.pool import Pool, PoolKey
 from runtime.http.proxied import ProxiedPools
@@ -37,9 +39,11 @@ class LiveCluster:
         "_at",
         "_building",
         "_levels",
+        "_own",
         "_plane",
         "_pools",
         "_turn",
+        "_zones",
         "balance",
         "endpoints",
         "known",
@@ -50,8 +54,9 @@ class LiveCluster:
         "watch",
     )
 
-    def __init__(self, section: Cluster, plane: Plane, live: LiveData) -> None:
+    def __init__(self, section: Cluster, plane: Plane, live: LiveData, own: tuple[str, str] = ("", "")) -> None:
         self.section = section
+        self._own = own
         self.series: dict[tuple[object, ...], RequestSeries] = {}
         self.endpoints: tuple[Endpoint, ...] = ()
         self.spread: Spread | None = None
@@ -64,6 +69,7 @@ class LiveCluster:
         self._turn = 0
         self._building = 0
         self._levels: tuple[Level, ...] = ()
+        self._zones: Zones | None = None
         self.known = endpoints_of(section, live)
         if self.watch is not None:
             self.watch.join(self)
@@ -80,6 +86,8 @@ class LiveCluster:
         """Takes in what the live data now says; pools to addresses that are gone are let go."""
         known = endpoints_of(self.section, live)
         if known == self.known:
+            if self._zones is not None and self._zones != self._zones_of(live):
+                self._arrange(live)
             return
         self.known = known
         self._arrange(live)
@@ -119,6 +127,7 @@ class LiveCluster:
         if self.watch is not None:
             self.watch.look()
         bootstrap = live.bootstrap
+        self._zones = self._zones_of(live)
         self._levels = levels_of(
             self.known, self.section.locality, bootstrap.standpoint, dict(bootstrap.selector.labels)
         )
@@ -137,7 +146,12 @@ class LiveCluster:
 
     def _shares(self) -> tuple[Share, ...]:
         outlier = self.section.outlier
-        return shares(self._levels, self.is_up, outlier.min_health_percent if outlier is not None else 0)
+        panic = outlier.min_health_percent if outlier is not None else 0
+        return shares(self._levels, self.is_up, panic, self._zones)
+
+    def _zones_of(self, live: LiveData) -> Zones | None:
+        load = self.section.locality
+        return zones_of(load, live, self._own, balance=self.section.balance) if load is not None else None
 
     def _warmed(self, share: Share) -> Share:
         return share if self.watch is None else share._replace(endpoints=self.watch.warmed(share.endpoints))

@@ -31,9 +31,12 @@ def levels_of(
     if load.priority:
         own_labels = located(labels, own)
         ranks = {endpoint: _disagreement(endpoint, load.priority, own_labels) for endpoint in endpoints}
-    if load.failover or not load.priority:
+    if load.failover or not load.priority or load.zone_minimum:
         for endpoint in endpoints:
-            ranks[endpoint] = ranks[endpoint] * _STEPS + _distance(endpoint.locality, own, load)
+            distance = _distance(endpoint.locality, own, load)
+            if load.zone_minimum and distance < _OTHER_REGION:
+                distance = 0
+            ranks[endpoint] = ranks[endpoint] * _STEPS + distance
     return _leveled(ranks)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from runtime.balance.zones import Zones, parted
 from snapshot.section import Endpoint
 
 OVERPROVISIONING = 140
@@ -34,8 +35,11 @@ class Share(NamedTuple):
     level: int = 0
 
 
-def shares(levels: Sequence[Level], is_up: Callable[[Endpoint], bool], panic_percent: int) -> tuple[Share, ...]:
-    """The shares, which together are 1; none where nothing is healthy and there is no panic."""
+def shares(
+    levels: Sequence[Level], is_up: Callable[[Endpoint], bool], panic_percent: int, zones: Zones | None = None
+) -> tuple[Share, ...]:
+    """The shares, which together are 1; none where nothing is healthy and there is no panic. With ``zones`` the nearest level keeps to its zone
+    as far as that goes, and no locality has a weight."""
     found: list[Share] = []
     for number, (load, panicking) in enumerate(loads(levels, is_up, panic_percent)):
         if not load:
@@ -43,6 +47,11 @@ def shares(levels: Sequence[Level], is_up: Callable[[Endpoint], bool], panic_per
         if panicking:
             everyone = tuple(endpoint for part in levels[number] for endpoint in part.endpoints)
             found.append(Share(load / _ALL, everyone, number))
+            continue
+        if zones is not None:
+            healthy_by_locality = [tuple(filter(is_up, part.endpoints)) for part in levels[number]]
+            nearest = zones if number == 0 else zones._replace(fellows={})
+            found += [Share(load / _ALL * part, up, number) for part, up in parted(healthy_by_locality, nearest)]
             continue
         parts = [
             (weight, healthy)

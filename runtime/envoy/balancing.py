@@ -45,7 +45,9 @@ def balance(made: Any, section: Cluster, place: Placement) -> None:
     made.lb_policy = policy
     # An outage of all endpoints is answered, not hidden by sending to those that are known to be gone, unless the rule asks for that.
     made.common_lb_config.healthy_panic_threshold.value = section.outlier.min_health_percent if section.outlier else 0
-    if section.locality is not None:
+    if section.locality is not None and section.locality.zone_minimum:
+        made.common_lb_config.zone_aware_lb_config.min_cluster_size.value = section.locality.zone_minimum
+    elif section.locality is not None:
         made.common_lb_config.locality_weighted_lb_config.SetInParent()
     if section.hashing is not None:
         _hash_tables(made, section, section.hashing, place)

@@ -125,7 +125,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",
     OutlierDetection: "consecutive_5xx consecutive_gateway split consecutive_local interval_ms base_ejection_ms max_ejection_percent "
     "min_health_percent statuses",
-    LocalityLoad: "distribute failover priority fails_over",
+    LocalityLoad: "distribute failover priority fails_over zone_minimum",
     Warmup: "duration_ms minimum_percent aggression_percent",
     PolicySet: "name policies",
     AccessLog: "path encoding",

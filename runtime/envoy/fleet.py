@@ -28,6 +28,7 @@ from runtime.envoy.binary import require_envoy, require_messages
 from runtime.envoy.clusters import load_assignment
 from runtime.envoy.discovery import Discovery, RejectedError, StreamLostError
 from runtime.envoy.failure import UntranslatableError
+from runtime.envoy.fellows import fellows
 from runtime.envoy.messages import Message
 from runtime.envoy.placeholders import placeholders
 from runtime.envoy.placement import Delivery, Placement
@@ -237,7 +238,8 @@ class EnvoyFleet:
         made = translate(prepared, self._place(prepared, Delivery.DISCOVERED))
         parts = resources((*made.clusters, *made.filters, *made.routes, *made.listeners))
         whole = translate(prepared, self._place(prepared, Delivery.STATIC))
-        static = static_bootstrap(whole, placeholders(whole.secrets), prepared.proxy)
+        place = self._place(prepared, Delivery.STATIC)
+        static = static_bootstrap(whole, placeholders(whole.secrets), prepared.proxy, place=place)
         return _Candidate(prepared, parts, made.secrets), plain(static)
 
     def _place(self, prepared: PreparedSlice, delivery: Delivery) -> Placement:
@@ -294,6 +296,7 @@ class EnvoyFleet:
         place = self._place(candidate.prepared, Delivery.DISCOVERED)
         for section in discovering(candidate.prepared):
             yield load_assignment(section, place)
+        yield fellows(candidate.prepared.proxy, place)
         found = of_svid(self._svid) if self._svid is not None else []
         found += [one for given in self._credentials for one in of_credential(given)]
         yield from (one for one in found if one.name in candidate.secrets)
@@ -315,7 +318,8 @@ class EnvoyFleet:
         """One life of Envoy, from its start to its end."""
         if self._serving is None:
             return
-        configuration = discovered_bootstrap(self._serving.prepared.proxy, self._discovery.path, self._folder / "admin")
+        proxy, standpoint = self._serving.prepared.proxy, self._bootstrap.standpoint
+        configuration = discovered_bootstrap(proxy, self._discovery.path, self._folder / "admin", standpoint)
         try:
             envoy = await start(self._program, configuration, self._folder, threads=self._bootstrap.workers)
         except OSError as error:

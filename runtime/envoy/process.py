@@ -19,6 +19,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
 from runtime.envoy.clusters import HTTP_OPTIONS
+from runtime.envoy.fellows import standing
 from runtime.envoy.messages import Message, config_source, milliseconds, packed
 from runtime.envoy.static import node, overload, plain
 from snapshot.section import Proxy
@@ -38,8 +39,8 @@ class EnvoyFailedError(Exception):
     """Envoy did not start, is gone, or does not answer."""
 
 
-def discovered_bootstrap(proxy: Proxy, discovery: Path, admin: Path) -> Message:
-    """The configuration of an Envoy that takes everything over one incremental stream."""
+def discovered_bootstrap(proxy: Proxy, discovery: Path, admin: Path, locality: str = "") -> Message:
+    """The configuration of an Envoy that takes everything over one incremental stream; ``locality`` is where it stands."""
     http2 = http_protocol_options_pb2.HttpProtocolOptions()
     http2.explicit_http_config.http2_protocol_options.SetInParent()
     endpoint = endpoint_components_pb2.Endpoint(address=_pipe(discovery))
@@ -67,6 +68,7 @@ def discovered_bootstrap(proxy: Proxy, discovery: Path, admin: Path) -> Message:
         ),
         overload_manager=overload(proxy),
     )
+    standing(made, locality)
     made.admin.address.CopyFrom(_pipe(admin))
     return made
 

@@ -12,15 +12,23 @@ from envoy.config.overload.v3 import overload_pb2
 from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
 from google.protobuf import json_format
 
+from runtime.envoy.fellows import fellows, standing
 from runtime.envoy.messages import Message, address, extension
+from runtime.envoy.placement import Placement
 from runtime.envoy.translate import Translated
 from snapshot.section import Proxy
 
 
 def static_bootstrap(
-    translated: Translated, secrets: Iterable[Message], proxy: Proxy, *, admin: tuple[str, int] | None = None
+    translated: Translated,
+    secrets: Iterable[Message],
+    proxy: Proxy,
+    *,
+    admin: tuple[str, int] | None = None,
+    place: Placement | None = None,
 ) -> Message:
-    """The whole configuration. ``admin`` is the address of Envoy's own pages; None opens none."""
+    """The whole configuration. ``admin`` is the address of Envoy's own pages; None opens none. ``place`` is where it will run, where that is known:
+    clusters that keep to zones need it."""
     made = bootstrap_pb2.Bootstrap(
         node=node(proxy),
         static_resources=bootstrap_pb2.Bootstrap.StaticResources(
@@ -28,6 +36,8 @@ def static_bootstrap(
         ),
         overload_manager=overload(proxy),
     )
+    if place is not None and place.bootstrap.standpoint:
+        standing(made, place.bootstrap.standpoint, fellows(proxy, place))
     if admin is not None:
         made.admin.address.CopyFrom(address(*admin))
     return made

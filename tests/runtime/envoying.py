@@ -20,7 +20,7 @@ from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import translate
 from runtime.supervisor.sockets import datagram_socket
 from snapshot.index import Selector
-from snapshot.live import Credential, Svid
+from snapshot.live import Credential, RegisteredWorkload, Registry, Svid
 from snapshot.section import Section
 from tests.differential.engines import wait_bound
 from tests.slices import prepared_of
@@ -63,12 +63,15 @@ async def envoying(
     *sections: Section,
     ports: tuple[int, ...] = (80,),
     datagram_ports: tuple[int, ...] = (),
+    locality: str = "",
+    workloads: Sequence[RegisteredWorkload] = (),
     svid: Svid | None = None,
     credentials: Sequence[Credential] = (),
     admin: int | None = None,
 ) -> AsyncIterator[RunningEnvoy]:
     """Runs Envoy with these sections; ``ports`` are the slice's gateway or workload ports, each bound to any free one, ``datagram_ports``
-    those of them that are for datagrams. ``admin`` is the port of Envoy's own pages; None opens none.
+    those of them that are for datagrams. It stands in ``locality``, and ``workloads`` are registered. ``admin`` is the port of Envoy's own pages;
+    None opens none.
     """
     real: dict[int, int] = {}
     for port in ports:
@@ -80,15 +83,19 @@ async def envoying(
             datagrams[port] = sock.getsockname()[1]
     own = Ports(admin=-1, outbound=-1, metrics=-1, merged_metrics=-1, readiness=-1)
     port_map = {str(port): number for port, number in {**real, **datagrams}.items()}
-    bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, ports=own)
+    bootstrap = Bootstrap(Selector(), "", "", "", port_map=port_map, ports=own, locality=locality)
     prepared = prepared_of(*sections)
-    translated = translate(prepared, Placement(bootstrap, LiveData(bootstrap), Delivery.STATIC))
+    live = LiveData(bootstrap)
+    live.with_registry(Registry(1, tuple(workloads)))
+    place = Placement(bootstrap, live, Delivery.STATIC)
+    translated = translate(prepared, place)
     secrets = [one for credential in credentials for one in of_credential(credential)]
     secrets += of_svid(svid) if svid is not None else []
     wanted = [one for one in secrets if one.name in translated.secrets]
     pages = ("127.0.0.1", admin) if admin is not None else None
     file, log = folder / "envoy.json", folder / "envoy.log"
-    file.write_text(json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy, admin=pages))))
+    configuration = static_bootstrap(translated, wanted, prepared.proxy, admin=pages, place=place)
+    file.write_text(json.dumps(plain(configuration)))
     command = [str(require_envoy()), "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
     command += ["--file-flush-interval-msec", "100"]
     with log.open("wb") as out:

@@ -7,6 +7,7 @@ import pytest
 from policies.balancing import LocalityLoad
 from runtime.balance.localities import levels_of, matches
 from runtime.balance.shares import Level, Part, loads, shares
+from runtime.balance.zones import Zones, parted
 from snapshot.section import Endpoint
 
 OWN = "r1/z1/s1"
@@ -147,3 +148,56 @@ def test_a_locality_of_which_much_is_ill_takes_less() -> None:
     found = shares([level(10, 10)], up(10, 5), 0)
     assert [round(one.share, 4) for one in found] == [round(10 / 17, 4), round(7 / 17, 4)]
     assert [one.share for one in shares([level(10, 10)], up(10, 8), 0)] == [0.5, 0.5]
+
+
+def zoned(*counts: int, minimum: int = 1, **fellows: int) -> dict[str, float]:
+    """The shares of localities a, b, c ... with so many endpoints each, seen from a."""
+    groups = [
+        tuple(Endpoint(f"10.0.{place}.{one}", 80, locality="abcdef"[place]) for one in range(count))
+        for place, count in enumerate(counts)
+    ]
+    found = parted(groups, Zones("a", fellows, minimum))
+    return {group[0].locality: round(share, 3) for share, group in found}
+
+
+@pytest.mark.parametrize(
+    ("counts", "fellows", "expected"),
+    [
+        ((1, 1), {"a": 1, "b": 1}, {"a": 1.0}),
+        ((1, 2), {"a": 1, "b": 1}, {"a": 0.667, "b": 0.333}),
+        ((1, 3, 4), {"a": 2, "b": 1, "c": 1}, {"a": 0.25, "b": 0.25, "c": 0.5}),
+        # Where rounding has taken all room there is, every locality is as good.
+        ((333, 333, 334), {"a": 3334, "b": 3333, "c": 3333}, {"a": 0.999, "c": 0.001}),
+        ((0, 1, 1), {"a": 1, "b": 1}, {"c": 1.0}),
+        ((2, 0), {"a": 1, "b": 1}, {"a": 1.0}),
+    ],
+)
+def test_a_zone_keeps_what_its_endpoints_can_take(
+    counts: tuple[int, ...], fellows: dict[str, int], expected: dict[str, float]
+) -> None:
+    assert zoned(*counts, **fellows) == expected
+
+
+def test_zones_are_not_told_apart_where_there_are_too_few_endpoints_or_no_clients_are_known() -> None:
+    assert zoned(2, 2, minimum=5, a=1) == {"a": 1.0}
+    assert len(parted([(Endpoint("1", 1),), (Endpoint("2", 1),)], Zones("", {}, 1))[0][1]) == 2
+    assert parted([(), ()], Zones("a", {"a": 1}, 1)) == []
+
+
+def test_only_the_nearest_level_keeps_to_its_zone() -> None:
+    near = [Endpoint(f"10.0.0.{number}", 80, locality=f"east/{'ab'[number % 2]}") for number in range(4)]
+    far = [Endpoint(f"10.0.1.{number}", 80, locality=f"west/{'ab'[number % 2]}") for number in range(4)]
+    load = LocalityLoad(fails_over=True, zone_minimum=1)
+    levels = levels_of([*near, *far], load, "east/a", {})
+    assert [sum(len(part.endpoints) for part in level) for level in levels] == [4, 4]
+    zones = Zones("east/a", {"east/a": 1, "east/b": 1}, 1)
+    (local,) = shares(levels, lambda _: True, 0, zones)
+    assert {one.locality for one in local.endpoints} == {"east/a"}
+    (beyond,) = shares(levels, lambda endpoint: endpoint in far, 0, zones)
+    assert set(beyond.endpoints) == set(far)
+    # A failover region comes before others, and labels before regions.
+    third = Endpoint("10.0.2.1", 80, locality="north/a")
+    ordered = levels_of(
+        [*near, *far, third], LocalityLoad(failover=(("east", "north"),), fails_over=True, zone_minimum=1), "east/a", {}
+    )
+    assert [level[0].endpoints[0].locality.partition("/")[0] for level in ordered] == ["east", "north", "west"]
