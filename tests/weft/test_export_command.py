@@ -20,27 +20,19 @@ from weft.cli import weft
 
 MESH = Path(__file__).parents[2] / "examples" / "bookshop" / "mesh"
 REVIEWS = "sidecar/bookshop/reviews-v1"
-CLAIM = """
+DATAGRAMS = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: games, namespace: shop}
+spec:
+  gatewayClassName: istio
+  listeners: [{name: play, port: 7777, protocol: UDP}]
+---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
-metadata: {name: by-claim, namespace: shop}
+metadata: {name: friends, namespace: shop}
 spec:
-  action: DENY
-  rules: [{when: [{key: "request.auth.claims[group]", values: ["x"]}]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: cart, namespace: shop}
-spec: {selector: {app: cart}, ports: [{name: http, port: 80}]}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: cart, namespace: shop}
-spec:
-  selector: {matchLabels: {app: cart}}
-  template:
-    metadata: {labels: {app: cart}}
-    spec: {containers: [{name: cart, image: cart}]}
+  rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]
 """
 
 
@@ -108,8 +100,8 @@ def test_a_slice_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 
 def test_what_envoy_cannot_be_told_is_an_error_at_file_and_line(tmp_path: Path) -> None:
-    (tmp_path / "mesh.yaml").write_text(CLAIM)
-    done = export(str(tmp_path), "--proxy", "sidecar/shop/cart")
+    (tmp_path / "mesh.yaml").write_text(DATAGRAMS)
+    done = export(str(tmp_path), "--proxy", "gateway/shop/games")
     assert done.return_value == 1
     assert done.stdout == ""
     assert "mesh.yaml:7:" in done.stderr

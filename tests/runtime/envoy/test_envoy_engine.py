@@ -48,13 +48,10 @@ spec:
   rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/web"]}}]}]
 """
 UNTRANSLATABLE = """
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: by-claim, namespace: shop}
-spec:
-  selector: {matchLabels: {app: reviews}}
-  action: DENY
-  rules: [{when: [{key: "request.auth.claims[group]", values: ["x"]}]}]
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: keeps, namespace: shop}
+spec: {onPolicyChange: keep}
 """
 
 
@@ -154,12 +151,12 @@ async def test_a_slice_that_envoy_cannot_run_is_refused_and_the_old_one_serves(t
     mesh = EnvoyMesh(tmp_path, "reviews")
     digest = mesh.publish()
     async with control_plane(mesh), pair(mesh) as (_, reviews, _), mesh.web_client() as client:
-        mesh.publish(claim=UNTRANSLATABLE)
+        mesh.publish(keeps=UNTRANSLATABLE)
         await until(lambda: reviews.running.refused)
         refused = reviews.running.refused
         assert refused is not None
         assert refused.reason == "engine"
-        assert "claim.yaml:8:" in refused.message
+        assert "on_policy_change" in refused.message
         assert runs(digest, reviews)()
         assert (await client.get("http://reviews.shop/")).status_code == 200
 
