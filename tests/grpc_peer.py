@@ -81,11 +81,17 @@ def serving() -> Iterator[tuple[int, Shapes]]:
 
 
 class Caller:
-    """A client's channel; its calls block, so they are made in threads."""
+    """A client's channel, over TLS to ``localhost`` where a root is given; its calls block, so they are made in threads.
 
-    def __init__(self, port: int) -> None:
-        options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0)]
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
+    What ``retries`` allows is what grpcio does unless told otherwise: calls that no server has seen are made again."""
+
+    def __init__(self, port: int, *, root: bytes = b"", retries: bool = False) -> None:
+        options = [("grpc.enable_http_proxy", 0), ("grpc.enable_retries", int(retries))]
+        if root:
+            credentials = grpc.ssl_channel_credentials(root_certificates=root)
+            self._channel = grpc.secure_channel(f"localhost:{port}", credentials, options=options)
+        else:
+            self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
 
     def __enter__(self) -> Self:
         return self
