@@ -273,11 +273,15 @@ CARRIED: dict[str, frozenset[str]] = {
     "ProxyConfig": paths("spec.(selector.matchLabels{}|onPolicyChange)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
+        spec.defaultConfig.terminationDrainDuration
         spec.defaultConfig.gatewayTopology.(proxyProtocol|numTrustedProxies|forwardClientCertDetails)
         spec.defaultConfig.proxyHeaders.(forwardedClientCert|requestId.disabled|attemptCount.disabled|envoyDebugHeaders.disabled)
         spec.defaultConfig.proxyHeaders.(server.disabled|server.value|metadataExchangeHeaders.mode)
         spec.defaultConfig.proxyHeaders.setCurrentClientCertDetails.(subject|cert|dns|uri)
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|enablePrometheusMerge|onEmptyEndpoints)
+        spec.(defaultServiceExportTo[]|defaultVirtualServiceExportTo[]|defaultDestinationRuleExportTo[])
+        spec.(defaultHttpRetryPolicy|defaultInboundHttpRetryPolicy).(attempts|perTryTimeout|retryOn|backoff)
+        spec.(defaultHttpRetryPolicy|defaultInboundHttpRetryPolicy).(retryRemoteLocalities|retryIgnorePreviousHosts)
         spec.(meshMTLS|tlsDefaults).(minProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.defaultConfig.proxyMetadata{}
@@ -338,7 +342,7 @@ REFUSED: dict[str, frozenset[str]] = {
     "TCPRoute": paths("spec.useDefaultGateways"),
     "UDPRoute": paths("spec.useDefaultGateways"),
     "MeshConfig": paths("""
-        spec.defaultConfig.(configPath|binaryPath|serviceCluster|tracingServiceName|drainDuration|terminationDrainDuration)
+        spec.defaultConfig.(configPath|binaryPath|serviceCluster|tracingServiceName|drainDuration)
         spec.defaultConfig.(discoveryAddress|statsdUdpAddress|proxyAdminPort|controlPlaneAuthPolicy|customConfigFile)
         spec.defaultConfig.(statNameLength|concurrency|proxyBootstrapTemplatePath|interceptionMode|tracing|envoyAccessLogService)
         spec.defaultConfig.(envoyMetricsService|runtimeValues|statusPort|extraStatTags|meshId|readinessProbe)
@@ -349,10 +353,9 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
-        spec.(defaultServiceExportTo|defaultVirtualServiceExportTo|defaultDestinationRuleExportTo)
         spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName)
-        spec.(verifyCertificateAtClient|defaultInboundHttpRetryPolicy|defaultTrafficPolicy)
-        spec.(hboneIdleTimeout|defaultHttpRetryPolicy)
+        spec.(verifyCertificateAtClient|defaultTrafficPolicy)
+        spec.hboneIdleTimeout
         spec.(inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)
     """),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
+import msgspec
+
 from compiler.catalog import diagnostic
 from compiler.dates import Dates
 from compiler.diagnostic import Diagnostic, Related
@@ -18,14 +20,19 @@ from compiler.mesh import Mesh
 from compiler.node import Document
 from compiler.outline import Outline, Place
 from compiler.resources.cursor import Labels, Positions
+from compiler.resources.destination_rule import DestinationRule
 from compiler.resources.gateway import Gateway
-from compiler.resources.kubernetes import Workload
+from compiler.resources.kubernetes import Service, Workload
 from compiler.resources.load import Resource, Resources
 from compiler.resources.mesh_config import MeshConfig
+from compiler.resources.meta import BY_DEFAULT
+from compiler.resources.service_entry import ServiceEntry
+from compiler.resources.virtual_service import VirtualService
 from compiler.resources.written import WORKLOAD_KINDS
 from policies.source import Position, SourceRef
 
 Numbers = Iterable[int]
+Exported = Service | ServiceEntry | VirtualService | DestinationRule
 
 
 class Inventory:
@@ -50,6 +57,10 @@ class Inventory:
                         self.repeated.append(_repeated(item, first))
                         continue
                 self._add(file, item)
+        self._exports = dict(self.config.exports)
+        for kind, scopes in self._exports.items():
+            for number in self.by_kind.get(kind, ()):
+                self.outlines[number] = _exported(self.outlines[number], scopes)
 
     @cached_property
     def closing(self) -> frozenset[str]:
@@ -86,7 +97,12 @@ class Inventory:
         """The resource in a document of a kind that has one."""
         read = self._files[number].read(self.outlines[number].number)
         assert read is not None, "only kinds of resources are asked for"
-        return read.resource
+        found = read.resource
+        # Few meshes say that what is exported to nobody in particular is not exported to everybody.
+        if self._exports and isinstance(found, Exported) and found.export_to == BY_DEFAULT:
+            scopes = self._exports.get(self.outlines[number].kind, BY_DEFAULT)
+            return msgspec.structs.replace(found, export_to=scopes)
+        return found
 
     def positions(self, numbers: Numbers) -> Positions:
         """Where the named parts of some resources stand."""
@@ -121,7 +137,9 @@ class Inventory:
     @cached_property
     def config(self) -> MeshConfig:
         """The mesh's settings."""
-        found = MeshConfig() if self.config_number is None else self.resource(self.config_number)
+        number = self.config_number
+        read = None if number is None else self._files[number].read(self.outlines[number].number)
+        found = MeshConfig() if read is None else read.resource
         assert isinstance(found, MeshConfig)
         return found
 
@@ -231,6 +249,13 @@ class PositionsOf(Mapping[SourceRef, Position]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _exported(item: Outline, scopes: tuple[str, ...]) -> Outline:
+    """An outline with what the mesh says of its kind, where it says nothing itself."""
+    if item.facts.exports != BY_DEFAULT:
+        return item
+    return msgspec.structs.replace(item, facts=msgspec.structs.replace(item.facts, exports=scopes))
 
 
 def _repeated(item: Outline, first: Outline) -> Diagnostic:

@@ -11,7 +11,7 @@ from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_cluste
 from compiler.link.http_routes import api_destination, sorted_routes
 from compiler.link.istio_gateways import without_rivals
 from compiler.link.limits import limits_on, with_limits
-from compiler.link.proxies import described_proxy, gateway_headers
+from compiler.link.proxies import described_proxy
 from compiler.link.server_tls import mesh_tls, server_tls
 from compiler.link.tokens import guarded
 from compiler.link.view import View
@@ -57,8 +57,15 @@ def api_gateway(mesh: Mesh, gateway: ApiGateway, view: View) -> LinkedSlice:
     draft.add(guarded(sections, mesh, namespace, labels, gateway=name))
     draft.add(used_clusters(sections, view.clusters))
     account = f"{name}-{gateway.class_name}"
-    headers = gateway_headers(mesh.config.proxies)
-    proxy = described_proxy(mesh, name=account, namespace=namespace, account=account, labels=labels, headers=headers)
+    proxy = described_proxy(
+        mesh,
+        name=account,
+        namespace=namespace,
+        account=account,
+        labels=labels,
+        settings=mesh.config.proxies,
+        gateway=True,
+    )
     return draft.finish(ProxyShape(f"gateway/{namespace}/{name}", _kind(name), namespace, labels), proxy)
 
 

@@ -12,11 +12,10 @@ from compiler.link.limits import Limited, limits_on
 from compiler.link.view import View
 from compiler.resources.api_route import Attachable
 from compiler.resources.gateway_api import ApiListener, ObjectRef
-from compiler.resources.http_action import DEFAULT_RETRY
 from compiler.resources.http_route import BackendRef, Filters, HttpRoute, RouteRule
 from policies.match import PathExact, PathPrefix, PathRegex, PathSegments, RouteMatch
 from policies.source import SourceRef
-from policies.traffic import Destination, DirectResponse, Forward, Mirror, Redirect, Rewrite, RouteAction
+from policies.traffic import Destination, DirectResponse, Forward, Mirror, Redirect, Retry, Rewrite, RouteAction
 from snapshot.section import Cluster, Route
 
 _DEFAULT_PORTS = {"HTTP": 80, "HTTPS": 443}
@@ -26,7 +25,8 @@ def sorted_routes(view: View, attached: Iterable[HttpRoute], listener: ApiListen
     """All rules of these HTTPRoutes as routes, the most specific match first. ``listener`` is None in the mesh."""
     ranked = []
     for route in attached:
-        for index, rule in enumerate(map(lifted, route.rules)):
+        for index, written in enumerate(map(lifted, route.rules)):
+            rule = msgspec.structs.replace(written, retry=_retry(view.mesh.config.retry, written))
             action = _action(view, route, rule, listener)
             limits = limits_on(view.mesh, route.meta, rule.name)
             for position, (match, source) in enumerate(rule.matches):
@@ -67,10 +67,17 @@ def _route(
         request_headers=rule.filters.request_headers,
         response_headers=rule.filters.response_headers,
         timeout_ms=rule.timeout_ms,
-        retry=(rule.retry or DEFAULT_RETRY) if isinstance(action, Forward) else None,
+        retry=rule.retry if isinstance(action, Forward) else None,
         cors=rule.filters.cors,
         limits=limits,
     )
+
+
+def _retry(usual: Retry, rule: RouteRule) -> Retry:
+    """The rule's own retries, or the mesh's, under the time-out that the rule has for one try."""
+    if rule.retry is not None:
+        return rule.retry
+    return msgspec.structs.replace(usual, per_try_timeout_ms=rule.per_try_ms) if rule.per_try_ms else usual
 
 
 def _action(view: View, route: HttpRoute, rule: RouteRule, listener: ApiListener | None) -> RouteAction:

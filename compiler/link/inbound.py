@@ -21,7 +21,7 @@ from compiler.resources.protocol import AUTO, cluster_protocol, is_http
 from compiler.resources.sidecar import IngressListener, Sidecar
 from policies.match import RouteMatch
 from policies.source import SourceRef
-from policies.traffic import Destination, Forward, Retry
+from policies.traffic import Destination, Forward
 from snapshot.section import (
     ApplicationEndpoint,
     Bind,
@@ -41,7 +41,6 @@ from snapshot.section import (
     WorkloadPort,
 )
 
-INBOUND_RETRY = Retry(attempts=2, on=("reset-before-request",), statuses=())
 """Istio's inbound policy: only what the application cannot have seen is sent again."""
 Ways = list[tuple[str, DownstreamTls | None]]
 
@@ -142,7 +141,13 @@ def _port(mesh: Mesh, workload: Workload, port: Accepted, policies: str) -> list
     listener = Listener(name, port.source, "inbound", port.bind, protocol, chains)
     if protocol == "tcp":
         return [cluster, listener]
-    route = Route(port.source, RouteMatch(), Forward((Destination(cluster.name),)), name="default", retry=INBOUND_RETRY)
+    route = Route(
+        port.source,
+        RouteMatch(),
+        Forward((Destination(cluster.name),)),
+        name="default",
+        retry=mesh.config.inbound_retry,
+    )
     host = VirtualHost(name, f"inbound|http|{number}", ("*",), port.source)
     routes = with_limits([route], _limits(mesh, workload, number))
     return [cluster, listener, RouteTable(name, port.source), *virtual_host_sections(host, routes)]

@@ -9,7 +9,7 @@ from compiler.hosts import overlap
 from compiler.link.authorization import POLICIES, policy_set
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters
 from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
-from compiler.link.proxies import described_proxy, gateway_headers
+from compiler.link.proxies import described_proxy
 from compiler.link.server_tls import downstream_tls, mesh_tls
 from compiler.link.tokens import guarded
 from compiler.link.view import View
@@ -53,7 +53,8 @@ def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
         namespace=proxy.namespace,
         account=proxy.account,
         labels=proxy.labels,
-        headers=gateway_headers(settings),
+        settings=settings,
+        gateway=True,
     )
     return draft.finish(shape, described)
 

@@ -14,7 +14,6 @@ from compiler.link.view import View
 from compiler.link.virtual_services import Standpoint, binds, connection_rule, hosts_of, http_routes, link_targets
 from compiler.mesh import MeshService
 from compiler.resources.cursor import Labels
-from compiler.resources.http_action import DEFAULT_RETRY
 from compiler.resources.kubernetes import Port, Service
 from compiler.resources.mesh_config import CLUSTER_DOMAIN
 from compiler.resources.protocol import AUTO, TLS, is_http
@@ -22,7 +21,7 @@ from compiler.resources.sidecar import EgressListener
 from compiler.resources.virtual_service import MESH, VirtualService
 from policies.match import RouteMatch
 from policies.source import SourceRef
-from policies.traffic import Destination, DirectResponse, Forward
+from policies.traffic import Destination, DirectResponse, Forward, Retry
 from snapshot.section import (
     Cluster,
     FilterChain,
@@ -195,9 +194,9 @@ class PortTables:
         if http and rules is not None and rules.http:
             return http_routes(self.view, rules, at)
         if http:
-            return [default_route((Destination(cluster.name),), port.source)]
+            return [default_route((Destination(cluster.name),), port.source, self.view.mesh.config.retry)]
         # The explicit proxy finds other protocols here too: a CONNECT to the port goes where a connection would.
-        return [default_route(*self._connections(service.host, port, cluster, rules, at))]
+        return [default_route(*self._connections(service.host, port, cluster, rules, at), self.view.mesh.config.retry)]
 
     def _rules_for(self, host: str) -> VirtualService | None:
         """The VirtualService of a host: its own name before the longest wildcard; of the same host the first in order."""
@@ -253,9 +252,9 @@ class PortTables:
         return (Destination(cluster.name),), port.source
 
 
-def default_route(destinations: tuple[Destination, ...], source: SourceRef) -> Route:
+def default_route(destinations: tuple[Destination, ...], source: SourceRef, retry: Retry) -> Route:
     """What a service's port does where no HTTP rule says otherwise."""
-    return Route(source, RouteMatch(), Forward(destinations), name="default", retry=DEFAULT_RETRY)
+    return Route(source, RouteMatch(), Forward(destinations), name="default", retry=retry)
 
 
 def refusal(source: SourceRef) -> Route:

@@ -9,6 +9,7 @@ import msgspec
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload as GitWorkload
+from compiler.resources.mesh_config import MeshConfig
 from compiler.resources.proxy_config import ProxySettings
 from policies.proxy_headers import USUAL, ProxyHeaders
 from snapshot.section import AccessLog, Deadlines, Proxy, Scrape, Workload
@@ -25,7 +26,7 @@ def proxy_section(mesh: Mesh, workload: GitWorkload) -> Proxy:
         namespace=workload.meta.namespace,
         account=workload.service_account,
         labels=workload.labels,
-        headers=sidecar_headers(workload.settings.over(mesh.config.proxies)),
+        settings=workload.settings.over(mesh.config.proxies),
     )
     scrape = Scrape(*workload.scraped) if workload.scraped is not None and mesh.config.merges_metrics else None
     if workload.probe is None and scrape is None:
@@ -34,11 +35,19 @@ def proxy_section(mesh: Mesh, workload: GitWorkload) -> Proxy:
 
 
 def described_proxy(
-    mesh: Mesh, *, name: str, namespace: str, account: str, labels: Labels, headers: ProxyHeaders
+    mesh: Mesh,
+    *,
+    name: str,
+    namespace: str,
+    account: str,
+    labels: Labels,
+    settings: ProxySettings,
+    gateway: bool = False,
 ) -> Proxy:
     """The proxy section of a workload described by its parts; canonical names as Istio derives them from labels."""
     known = dict(labels)
     config = mesh.config
+    headers = _gateway_headers(settings) if gateway else _sidecar_headers(settings)
     return Proxy(
         workload=Workload(
             name=name,
@@ -54,18 +63,23 @@ def described_proxy(
         trust_domain_aliases=config.trust_domain_aliases,
         access_log=AccessLog(config.access_log_file, config.access_log_encoding),
         path_normalization=config.path_normalization,
-        deadlines=Deadlines() if config.sniff_ms is None else Deadlines(sniff_ms=config.sniff_ms),
+        deadlines=_deadlines(config, settings),
         on_policy_change=_on_policy_change(mesh, namespace, labels) or config.on_policy_change,
         headers=USUAL if headers == USUAL else headers,
     )
 
 
-def sidecar_headers(settings: ProxySettings) -> ProxyHeaders:
+def _deadlines(config: MeshConfig, settings: ProxySettings) -> Deadlines:
+    said = {"sniff_ms": config.sniff_ms, "drain_ms": settings.drain_ms}
+    return Deadlines(**{name: value for name, value in said.items() if value is not None})
+
+
+def _sidecar_headers(settings: ProxySettings) -> ProxyHeaders:
     """What a sidecar says in headers."""
     return ProxyHeaders(**_common(settings), certificate=settings.certificate or "", shows=settings.shows)
 
 
-def gateway_headers(settings: ProxySettings) -> ProxyHeaders:
+def _gateway_headers(settings: ProxySettings) -> ProxyHeaders:
     """What a gateway says in headers: of clients what ``gatewayTopology`` asks for, and not ``proxyHeaders`` (Istio)."""
     return ProxyHeaders(
         **_common(settings),

@@ -10,7 +10,7 @@ from compiler.hosts import covers
 from compiler.link.limits import limits_on, with_limits
 from compiler.link.view import View, full_hosts
 from compiler.resources.cursor import Labels
-from compiler.resources.http_action import DEFAULT_RETRY, Rewriting
+from compiler.resources.http_action import Rewriting
 from compiler.resources.virtual_service import (
     MESH,
     ConnectionMatch,
@@ -105,7 +105,7 @@ def _route(view: View, rule: HttpRule, match: HttpMatch | None, namespace: str, 
         response_headers=rule.response_headers,
         fault=rule.fault,
         timeout_ms=rule.timeout_ms or 0,
-        retry=(rule.retry or DEFAULT_RETRY) if forwards else None,
+        retry=(rule.retry or view.mesh.config.retry) if forwards else None,
         cors=rule.cors,
     )
 

@@ -8,7 +8,7 @@ from compiler.diagnostic import Span
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.load_balancer import LoadBalancer, read_load_balancer, read_outlier
-from compiler.resources.meta import Meta, open_document
+from compiler.resources.meta import BY_DEFAULT, Meta, open_document
 from policies.balancing import KeepAlive, OutlierDetection, RetryBudget
 from policies.source import SourceRef
 from policies.traffic import PER_MILLION
@@ -105,7 +105,7 @@ def read_destination_rule(document: Document, positions: Positions) -> Destinati
     return DestinationRule(
         meta=meta,
         host=host,
-        export_to=spec.texts("exportTo") or ("*",),
+        export_to=spec.texts("exportTo") or BY_DEFAULT,
         policy=_policy(spec.at("trafficPolicy")),
         subsets=tuple(
             Subset(

@@ -34,6 +34,7 @@ GRPC_STATUSES = (
 )
 """gRPC's status names; their numbers are their positions."""
 DEFAULT_RETRY = Retry()
+INBOUND_RETRY = Retry(attempts=2, on=("reset-before-request",), statuses=())
 
 
 class Rewriting(msgspec.Struct, frozen=True):
@@ -137,8 +138,8 @@ def _abort(abort: Cursor) -> FaultAbort:
     return FaultAbort(status=abort.number("httpStatus", 503), per_million=per_million(abort))
 
 
-def read_retry(retries: Cursor | None) -> Retry | None:
-    """A VirtualService's ``retries`` over Istio's defaults; None where it is not written. Status codes may stand among the conditions."""
+def read_retry(retries: Cursor | None, usual: Retry = DEFAULT_RETRY) -> Retry | None:
+    """A VirtualService's ``retries`` over the usual conditions; None where it is not written. Status codes may stand among the conditions."""
     if retries is None:
         return None
     parts = [part.strip() for part in retries.text("retryOn").split(",") if part.strip()]
@@ -149,8 +150,8 @@ def read_retry(retries: Cursor | None) -> Retry | None:
     backoff = retries.duration_ms("backoff") or DEFAULT_RETRY.base_backoff_ms
     return Retry(
         attempts=retries.number("attempts"),
-        on=conditions or DEFAULT_RETRY.on,
-        statuses=statuses or (() if conditions else DEFAULT_RETRY.statuses),
+        on=conditions or usual.on,
+        statuses=statuses or (() if conditions else usual.statuses),
         per_try_timeout_ms=retries.duration_ms("perTryTimeout") or 0,
         base_backoff_ms=backoff,
         max_backoff_ms=10 * backoff,

@@ -67,7 +67,8 @@ class BackendRef(msgspec.Struct, frozen=True):
 
 
 class RouteRule(msgspec.Struct, frozen=True):
-    """One rule: any of ``matches`` (with their sources), then ``filters``, then the backends."""
+    """One rule: any of ``matches`` (with their sources), then ``filters``, then the backends. ``per_try_ms`` is how long one try may take (0: as
+    long as it likes), also where retries are the mesh's."""
 
     name: str
     matches: tuple[tuple[RouteMatch, SourceRef], ...]
@@ -77,6 +78,7 @@ class RouteRule(msgspec.Struct, frozen=True):
     retry: Retry | None
     source: SourceRef
     span: Span
+    per_try_ms: int = 0
 
 
 class HttpRoute(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ def read_rule(rule: Cursor, namespace: str, path_of: Callable[[Cursor], PathMatc
         backends=tuple(read_backend(backend, namespace) for backend in rule.each("backendRefs")),
         timeout_ms=(timeouts.duration_ms("request") if timeouts else None) or 0,
         retry=_retry(rule.at("retry"), per_try),
+        per_try_ms=per_try,
         source=rule.source(),
         span=rule.span,
     )
@@ -120,7 +123,7 @@ def read_rule(rule: Cursor, namespace: str, path_of: Callable[[Cursor], PathMatc
 
 def _retry(retry: Cursor | None, per_try_ms: int) -> Retry | None:
     if retry is None:
-        return msgspec.structs.replace(DEFAULT_RETRY, per_try_timeout_ms=per_try_ms) if per_try_ms else None
+        return None
     codes = tuple(int(code) for code in retry.texts("codes"))
     backoff = retry.duration_ms("backoff") or DEFAULT_RETRY.base_backoff_ms
     # Written retries also cover resets and a backend's time-out (HTTPRouteRetry: connection errors of every kind).

@@ -7,7 +7,7 @@ import msgspec
 from compiler.diagnostic import Span
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Positions
-from compiler.resources.meta import Meta, open_document
+from compiler.resources.meta import BY_DEFAULT, Meta, open_document
 from compiler.resources.protocol import UDP, detect_protocol
 from compiler.resources.proxy_config import UNSAID, ProxySettings, annotated_settings
 from compiler.resources.scraping import scraped_at
@@ -119,7 +119,7 @@ def read_service(document: Document, positions: Positions) -> Service:
     meta, root = open_document(document, positions)
     spec = root.at("spec")
     if spec is None:
-        return Service(meta, (), (), (), "", ("*",))
+        return Service(meta, (), (), (), "", BY_DEFAULT)
     written = [(port, port.text("protocol", "TCP")) for port in spec.each("ports")]
     addresses = dict.fromkeys((spec.text("clusterIP"), *spec.texts("clusterIPs")))
     exported = meta.annotation(EXPORT_ANNOTATION)
@@ -129,7 +129,7 @@ def read_service(document: Document, positions: Positions) -> Service:
         selector=spec.labels("selector"),
         addresses=tuple(address for address in addresses if address not in ("", "None")),
         external_name=spec.text("externalName") if spec.text("type") == "ExternalName" else "",
-        export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or ("*",),
+        export_to=tuple(part.strip() for part in exported.split(",") if part.strip()) or BY_DEFAULT,
         datagram_ports=tuple(
             msgspec.structs.replace(_service_port(port), transport=UDP)
             for port, transport in written

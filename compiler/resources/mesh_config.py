@@ -7,14 +7,23 @@ import msgspec
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Positions
 from compiler.resources.destination_rule import read_keep_alive
+from compiler.resources.http_action import DEFAULT_RETRY, INBOUND_RETRY, read_retry
 from compiler.resources.load_balancer import LocalitySetting, read_localities
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.proxy_config import UNSAID, ProxySettings, read_settings
 from compiler.resources.tls_parameters import NOTHING_ASKED, TlsParameters, read_tls_parameters
 from policies.balancing import KeepAlive
+from policies.traffic import Retry
 
 CLUSTER_DOMAIN = "cluster.local"
 """The DNS domain of service names; short names are completed with it."""
+
+
+_EXPORTS = {
+    "defaultServiceExportTo": ("Service", "ServiceEntry"),
+    "defaultVirtualServiceExportTo": ("VirtualService",),
+    "defaultDestinationRuleExportTo": ("DestinationRule",),
+}
 
 
 class MeshConfig(msgspec.Struct, frozen=True):
@@ -38,6 +47,11 @@ class MeshConfig(msgspec.Struct, frozen=True):
     """Whether a service keeps its last registered endpoints when all have gone."""
     locality: LocalitySetting = LocalitySetting()
     keep_alive: KeepAlive | None = None
+    retry: Retry = DEFAULT_RETRY
+    inbound_retry: Retry = INBOUND_RETRY
+    """Retries of routes that say nothing of them, at clients and at gateways, and in front of applications."""
+    exports: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """``exportTo`` of kinds whose documents do not say it, where that is not everybody."""
     mesh_tls: TlsParameters = NOTHING_ASKED
     tls_defaults: TlsParameters = NOTHING_ASKED
     upgrades: bool = False
@@ -68,11 +82,19 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         proxies=read_settings(proxies) if proxies else UNSAID,
         sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
         keep_alive=read_keep_alive(spec.at("tcpKeepalive")),
+        retry=read_retry(spec.at("defaultHttpRetryPolicy")) or DEFAULT_RETRY,
+        inbound_retry=read_retry(spec.at("defaultInboundHttpRetryPolicy"), INBOUND_RETRY) or INBOUND_RETRY,
+        exports=_exports(spec),
         mesh_tls=read_tls_parameters(spec.at("meshMTLS")),
         tls_defaults=read_tls_parameters(spec.at("tlsDefaults")),
         upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
         locality=read_localities(spec) or defaults.locality,
     )
+
+
+def _exports(spec: Cursor) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    said = ((kind, spec.texts(field)) for field, kinds in _EXPORTS.items() for kind in kinds)
+    return tuple((kind, scopes) for kind, scopes in said if scopes)
 
 
 def _profile(paths: Cursor | None) -> str:

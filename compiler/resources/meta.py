@@ -10,6 +10,8 @@ from compiler.node import Document, Mapping
 from compiler.resources.cursor import Cursor, Labels, Positions
 from policies.source import SourceRef
 
+BY_DEFAULT = ("*", "by default")
+"""``exportTo`` of a resource that says nothing of it: everybody, unless MeshConfig says otherwise. The second is the name of no namespace."""
 DEFAULT_NAMESPACE = "default"
 PRIORITY_ANNOTATION = "weft.dev/priority"
 GATEWAY_API = "gateway.networking.k8s.io"

@@ -35,6 +35,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     attempts: bool | None = None
     internal: bool | None = None
     server: str | None = None
+    drain_ms: int | None = None
     captures_dns: bool | None = None
     allocates: bool | None = None
 
@@ -79,6 +80,7 @@ def read_settings(config: Cursor) -> ProxySettings:
         attempts=_unless_disabled(headers.at("attemptCount")),
         internal=_unless_disabled(headers.at("envoyDebugHeaders")),
         server=_server(headers.at("server")),
+        drain_ms=config.duration_ms("terminationDrainDuration"),
         captures_dns=_truth(metadata.text(DNS_CAPTURE)),
         allocates=_truth(metadata.text(DNS_ALLOCATE)),
     )

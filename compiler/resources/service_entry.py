@@ -7,7 +7,7 @@ import msgspec
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Labels, Located, Positions
 from compiler.resources.kubernetes import Port
-from compiler.resources.meta import Meta, open_document
+from compiler.resources.meta import BY_DEFAULT, Meta, open_document
 from compiler.resources.protocol import UDP, WELL_KNOWN_TCP, parse_protocol
 
 ALLOCATION_LABEL = "networking.istio.io/enable-autoallocate-ip"
@@ -59,7 +59,7 @@ def read_service_entry(document: Document, positions: Positions) -> ServiceEntry
         resolution=spec.text("resolution", "NONE"),
         endpoints=tuple(read_endpoint(endpoint) for endpoint in spec.each("endpoints")),
         selector=selector.labels("labels") if selector else (),
-        export_to=spec.texts("exportTo") or ("*",),
+        export_to=spec.texts("exportTo") or BY_DEFAULT,
         subject_alt_names=spec.texts("subjectAltNames"),
         allocated=_allocated(root.at("status")),
         allocates=dict(meta.labels).get(ALLOCATION_LABEL) != "false",

@@ -28,7 +28,7 @@ from compiler.resources.matches import (
     string_match,
     without_header,
 )
-from compiler.resources.meta import Meta, open_document
+from compiler.resources.meta import BY_DEFAULT, Meta, open_document
 from policies.match import ClaimMatch, HeaderMatch, QueryMatch, RouteMatch
 from policies.source import SourceRef
 from policies.traffic import Cors, DirectResponse, Fault, HeaderEdits, Redirect, Retry
@@ -157,7 +157,7 @@ def read_virtual_service(document: Document, positions: Positions) -> VirtualSer
         meta=meta,
         hosts=spec.references("hosts"),
         gateways=spec.references("gateways"),
-        export_to=spec.texts("exportTo") or ("*",),
+        export_to=spec.texts("exportTo") or BY_DEFAULT,
         http=tuple(_http_rule(rule, meta.namespace) for rule in spec.each("http")),
         tls=tuple(_connection_rule(rule) for rule in spec.each("tls")),
         tcp=tuple(_connection_rule(rule) for rule in spec.each("tcp")),

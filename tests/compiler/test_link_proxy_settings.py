@@ -84,3 +84,12 @@ def test_a_proxy_config_says_what_becomes_of_connections_when_policies_change() 
     one = rule("one", "infra", "revalidate", "{app: edge}")
     other = rule("other", "infra", "close", "{app: another}")
     assert found(everywhere, shop, one, other) == {SIDECAR: "close", EDGES: "revalidate"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "expected"),
+    [("", {SIDECAR: 7_000, EDGES: 7_000}), ("{terminationDrainDuration: 90s}", {EDGES: 90_000})],
+)
+def test_how_long_a_proxy_that_ends_waits(annotation: str, expected: dict[str, int]) -> None:
+    mesh = compiled(SHOP, edge(annotation), mesh_config("{defaultConfig: {terminationDrainDuration: 7s}}"))
+    assert {name: mesh.slice(name).proxy.deadlines.drain_ms for name in expected} == expected
