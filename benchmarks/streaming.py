@@ -149,12 +149,12 @@ def stream(target: Target, *, http2: bool, mib: int, folder: Path) -> list[Strea
         _curl(url, None, http2=http2)
         found = []
         for direction in ("up", "down"):
-            before = _reset_peak(server)
+            before = reset_peak(server)
             begun = time.monotonic()
             moved = _curl(url, zeroes if direction == "up" else None, http2=http2)
             took = time.monotonic() - begun
             arrived = origin.received if direction == "up" else moved
-            grew = (_peak(server) - before) / 1024
+            grew = (peak(server) - before) / 1024
             protocol = "http2" if http2 else "http1"
             found.append(Streamed(target.name, protocol, direction, mib, took, grew, arrived == size))
         return found
@@ -184,14 +184,15 @@ def _curl(url: str, upload: Path | None, *, http2: bool) -> int:
     return int(done.stdout or 0)
 
 
-def _reset_peak(server: Server) -> int:
+def reset_peak(server: Server) -> int:
     """Sets the peaks of all processes back (proc(5), clear_refs); what is resident now, in KiB."""
     for pid in server.pids():
         Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _status(server, "VmRSS")
 
 
-def _peak(server: Server) -> int:
+def peak(server: Server) -> int:
+    """The most that was resident since the peaks were set back, in KiB."""
     return _status(server, "VmHWM")
 
 
