@@ -44,7 +44,8 @@ class PreparedPolicies(msgspec.Struct, frozen=True):
     """A policy set ready to ask. ``unmatched`` is the verdict where no rule matched.
 
     ``reads_identity`` and ``reads_more`` say what a verdict depends on besides method, authority and path: the peer's identity,
-    and anything else (addresses, headers, tokens); a caller that caches decisions must keep to them.
+    and anything else (addresses, headers, tokens); a caller that caches decisions must keep to them. ``reads_port`` says that it depends on the
+    port, too, which most listeners have one of.
     """
 
     deny: tuple[PreparedRule, ...]
@@ -52,6 +53,7 @@ class PreparedPolicies(msgspec.Struct, frozen=True):
     unmatched: Verdict
     reads_identity: bool
     reads_more: bool
+    reads_port: bool = False
 
     def evaluate(self, asked: Asked) -> Verdict:
         """The verdict on one request or connection."""
@@ -90,6 +92,7 @@ def prepare_policies(policies: tuple[AuthorizationPolicy, ...], *, http: bool) -
         unmatched=unmatched,
         reads_identity=bool(keys & IDENTITY_ATTRIBUTES),
         reads_more=bool(keys - IDENTITY_ATTRIBUTES - PATH_ATTRIBUTES - {"destination.port"}),
+        reads_port="destination.port" in keys,
     )
 
 

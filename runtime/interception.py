@@ -131,10 +131,10 @@ class Interception:
     def find(self, direction: str, target: Target) -> str:
         """The name of the listener, "" where nobody takes it."""
         address, port = target
-        if direction == "inbound":
-            return "" if port in self._own else self._inbound.get(port) or self._inbound.get(0, "")
-        if port == self._own[1]:
+        if port in self._own:
             return ""
+        if direction == "inbound":
+            return self._inbound.get(port) or self._inbound.get(0, "")
         found = self._outbound.get(target)
         if found is None and self._networks:
             going = ipaddress.ip_address(address)

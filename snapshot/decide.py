@@ -27,7 +27,7 @@ from snapshot.prepared import (
     forwarding,
 )
 from snapshot.rewriting import redirect_location, rewritten_path
-from snapshot.section import HttpChain
+from snapshot.section import HttpChain, UndeclaredPort
 
 NOT_FOUND = LocalReply(404, flag="NR", details="route_not_found")
 BLACK_HOLE = LocalReply(502, details="direct_response")
@@ -48,7 +48,8 @@ def decide(
     cacheable = True
     if policies is not None:
         verdict = policies.evaluate(Asked(head, peer, principal, chain.edge))
-        cacheable = not policies.reads_more
+        many_ports = isinstance(chain.listener.bind, UndeclaredPort)
+        cacheable = not policies.reads_more and not (policies.reads_port and many_ports)
         if not verdict.allowed:
             return _denied(verdict.source, cacheable=cacheable)
         if verdict.source is not None:

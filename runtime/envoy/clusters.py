@@ -128,6 +128,8 @@ def _where_it_was_going(*, inbound: bool) -> dict[str, object]:
     if inbound:
         # The application beside us is called from an address that no rule redirects.
         first, *others = (address_pb2.SocketAddress(address=one, port_value=0) for one in inbound_sources())
+        # Where there is no such address of the other family, Envoy must be told that any will do.
+        others = others or [address_pb2.SocketAddress(address="::", port_value=0)]
         extra = [address_pb2.ExtraSourceAddress(address=one) for one in others]
         fields["upstream_bind_config"] = address_pb2.BindConfig(source_address=first, extra_source_addresses=extra)
     return fields

@@ -28,6 +28,7 @@ _CLIENT_ALPN = {
     "http1": ("istio-http/1.1", "istio", "http/1.1"),
     "http2": ("istio-h2", "istio", "h2"),
     "tcp": MESH_TCP_ALPN,
+    "same": MESH_TCP_ALPN,
 }
 _PLAIN_ALPN = {"http1": ("http/1.1",), "http2": ("h2",)}
 _CIPHERS = (
@@ -99,7 +100,7 @@ def upstream(tls: UpstreamTls, protocol: str, proxy: Proxy, delivery: Delivery) 
             known = {proxy.trust_domain, *proxy.trust_domain_aliases}
             listed = [one for one in tls.identities if one.removeprefix("spiffe://").partition("/")[0] in known]
             names = [_uri(string_matcher(Exact(one))) for one in listed or [NOBODY]]
-            # Where downstream decides, the route names the protocol (``actions``).
+            # Where downstream decides, the route names the protocol of HTTP (``actions``); what has no route are bytes.
             alpn = _CLIENT_ALPN.get(protocol, ())
             context = tls_pb2.UpstreamTlsContext(
                 sni=tls.server_name, common_tls_context=_mesh(tls, delivery, alpn, names)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from policies.head import Peer, Principal
+from snapshot.decide import decide
 from snapshot.section import HttpChain, MeshTls, OriginalDestination, TcpChain, UndeclaredPort
-from tests.compiler.compiled import compiled
+from tests.compiler.compiled import compiled, request
 
 SHOP = """
 apiVersion: v1
@@ -78,3 +80,15 @@ def test_an_undeclared_port_with_a_mode_of_its_own_has_a_listener_of_its_own() -
         0: ["mtls-http", "mtls-tcp"],
         81: ["plain-http", "plain-tcp"],
     }
+
+
+def test_a_verdict_on_one_undeclared_port_is_none_on_another() -> None:
+    prepared = compiled(SHOP, DENY).slice("sidecar/shop/app")
+    for listener, cacheable in (("undeclared|0", False), ("inbound|8080", True)):
+        chain = prepared.chains[listener, "plain-http"]
+        decisions = [
+            decide(prepared, chain, request(host="app"), Peer("10.0.0.1", 1, "10.0.0.2", port), Principal())
+            for port in (81, 82)
+        ]
+        assert [one.cacheable for one in decisions] == [cacheable, cacheable]
+        assert [one.reply is not None for one in decisions] == [True, False]

@@ -102,6 +102,7 @@ BOOTSTRAP = Bootstrap(Selector(), "", "", "", interception="redirect")
         ("inbound", (POD, 15006), ""),
         ("inbound", (POD, 15001), ""),
         ("outbound", ("192.0.2.1", 15001), ""),
+        ("outbound", ("192.0.2.1", 15006), ""),
         ("outbound", ("10.96.0.10", 9080), "ratings.test:9080"),
         ("outbound", ("10.96.1.77", 6000), "database.test:6000"),
         ("outbound", ("10.96.1.77", 6001), "intercepted|0"),
