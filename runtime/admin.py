@@ -5,7 +5,7 @@ What is only read is answered to GET; what acts is asked for with POST, and neve
 
 from __future__ import annotations
 
-from runtime.pages import draining, envoys, owns
+from runtime.pages import draining, envoys, names, owns
 from runtime.pages.asked import Asked, Page, text_answer
 from runtime.service import Handler, ServiceRequest, ServiceResponse
 
@@ -16,6 +16,7 @@ ADMIN: dict[str, Page] = {
     "/sections": owns.sections,
     "/explain": owns.explain,
     "/connections": owns.connections,
+    "/dns": names.dns,
     "/config_dump": envoys.config_dump,
     "/listeners": envoys.listeners,
     "/clusters": envoys.clusters,

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from policies.balancing import labelled_locality
+from runtime.dns.resolv_conf import addresses
 from runtime.toml_file import keys_of, sentence
 from snapshot.index import Selector
 from snapshot.section import (
@@ -25,6 +26,8 @@ from snapshot.section import (
     UnixSocket,
     WorkloadPort,
 )
+
+_PATHS = ("root", "state", "control_ca", "join_token", "credentials", "admin_socket", "admin_token", "resolv_conf")
 
 
 class BootstrapError(Exception):
@@ -128,11 +131,13 @@ def load(path: Path) -> Bootstrap:
         ) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BootstrapError(f"{path}: {sentence(error, keys_of(Bootstrap, Selector, Ports))}") from None
+    try:
+        addresses(bootstrap.resolvers)
+    except ValueError as error:
+        raise BootstrapError(f"{path}: resolvers: {error}; write ADDRESS or ADDRESS:PORT") from None
     here = path.parent.resolve()
     changes: dict[str, str] = {
-        name: os.path.normpath(here / value)
-        for name in ("root", "state", "control_ca", "join_token", "credentials", "admin_socket", "admin_token")
-        if (value := getattr(bootstrap, name))
+        name: os.path.normpath(here / value) for name in _PATHS if (value := getattr(bootstrap, name))
     }
     if "://" not in bootstrap.store:
         changes["store"] = str(here / bootstrap.store)

@@ -10,6 +10,7 @@ import msgspec
 
 from runtime.bootstrap import Bootstrap
 from runtime.service import ServiceRequest, ServiceResponse
+from runtime.supervisor.dns import DnsPart
 from runtime.supervisor.leaving import Leaving
 from runtime.supervisor.running import Running
 from runtime.telemetry import Instruments
@@ -24,6 +25,7 @@ class Asked(Protocol):
     running: Running
     bootstrap: Bootstrap
     leaving: Leaving
+    dns: DnsPart
 
     def not_ready(self) -> str:
         """Why the proxy is not ready, "" where it is."""

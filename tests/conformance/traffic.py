@@ -11,18 +11,16 @@ from typing import Any
 
 import trio
 
-from tests.conformance import traffic_xff
+from tests.conformance import traffic_dns, traffic_xff
 from tests.conformance.corpus import Tally, read
 from tests.conformance.go_template import evaluate
 from tests.conformance.traffic_calls import Call, send
 from tests.conformance.traffic_checks import check
 from tests.conformance.traffic_lost import FQDN, LOST, SHOULD_SUCCEED, Lost, gateway, headless_hosts, shares, whichever
 from tests.conformance.traffic_mesh import BY_NAME, EXTERNAL, NAMESPACE, Town, World
+from tests.conformance.traffic_tokens import CASES as TOKEN_CASES
 
 LEFT_OUT = {
-    "jwtClaimRoute": "RequestAuthentication is not carried yet, and says so (WFT0200)",
-    "DNSTestCases": "weft has no DNS proxy yet",
-    "VMTestCases": "virtual machines whose names the DNS proxy resolves: weft has none yet",
     "instanceIPTests": "applications that bind to the pod's address need transparent interception",
     "envoyFilterCases": "EnvoyFilter cannot be carried by an engine that is not Envoy; the compiler says what to use instead",
     "autoPassthroughCases": "AUTO_PASSTHROUGH is between two clusters",
@@ -48,15 +46,26 @@ async def _run(tally: Tally) -> None:
     trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusted.load_verify_locations(cadata=town.authority.bundle.decode())
     async with town.open():
-        turns: dict[int, int] = {}
-        for case in cases:
-            turn = turns[case["line"]] = turns.get(case["line"], -1) + 1
-            label = f"{case['group']} {case['line']}/{turn} {case['name'] if isinstance(case.get('name'), str) else ''}"
-            why = LEFT_OUT.get(case["group"]) or SKIPPED_LINES.get(case["line"])
-            if why:
-                tally.leave(label, why)
-            else:
-                tally.count(label, await _case(case, turn, town, trusted, cases))
+        with traffic_dns.namespaces() as pods:
+            await _each(tally, cases, town, trusted, pods)
+
+
+async def _each(
+    tally: Tally, cases: list[dict[str, Any]], town: Town, trusted: ssl.SSLContext, pods: traffic_dns.Pods
+) -> None:
+    turns: dict[int, int] = {}
+    for case in cases:
+        turn = turns[case["line"]] = turns.get(case["line"], -1) + 1
+        label = f"{case['group']} {case['line']}/{turn} {case['name'] if isinstance(case.get('name'), str) else ''}"
+        why = LEFT_OUT.get(case["group"]) or SKIPPED_LINES.get(case["line"])
+        if case["group"] in traffic_dns.GROUPS:
+            why = pods.missing
+        if why:
+            tally.leave(label, why)
+        elif case["group"] in traffic_dns.GROUPS:
+            tally.count(label, await trio.to_thread.run_sync(pods.judge, case))
+        else:
+            tally.count(label, await _case(case, turn, town, trusted, cases))
 
 
 async def _case(
@@ -88,6 +97,8 @@ async def _case(
 def lost_of(case: dict[str, Any], name: str) -> Lost:
     """What the data lack of a case, or of its child of this name."""
     line = case["line"]
+    if line in TOKEN_CASES:
+        return TOKEN_CASES[line]
     if line == traffic_xff.LINE:
         return traffic_xff.XFF
     found = LOST.get((line, name)) or LOST.get((line, "")) or Lost()

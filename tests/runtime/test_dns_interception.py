@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -222,3 +223,12 @@ def test_the_sidecar_counts_queries_and_shows_its_names(pod: Pod) -> None:
     counted = {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith("dns_")}
     assert counted["dns_requests_total"] > counted["dns_upstream_requests_total"] > 0
     assert counted["dns_upstream_request_duration_seconds_count"] == counted["dns_upstream_requests_total"]
+    page = json.loads(pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns"))
+    assert (page["serving"], page["resolvers"]) == (True, [f"{PEER}:53"])
+    names = {one["names"][0]: one for one in page["names"]}
+    assert names["ratings.shop.svc.cluster.local"]["addresses"] == ["10.96.0.10"]
+    one = json.loads(pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=RATINGS.shop.&type=A"))
+    assert (one["addresses"], one["asked_on"]) == (["10.96.0.10"], "")
+    other = json.loads(pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=elsewhere.test"))
+    assert other["asked_on"] == "elsewhere.test"
+    assert "type is one of" in pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=a&type=MX")

@@ -37,6 +37,17 @@ def admin() -> Iterator[str]:
     pages = {
         "/config_dump": config_dump(slice_, Bootstrap(Selector(), "", "", "", port_map={"80": 8080}), svid, 0.0),
         "/clusters": as_json([status]),
+        "/dns": {
+            "names": [
+                {
+                    "names": ["a.shop.svc.cluster.local", "a.shop", "a"],
+                    "addresses": ["10.96.0.1"],
+                    "alias": "",
+                    "source": "Service shop/a",
+                },
+                {"names": ["x.test"], "addresses": [], "alias": "www.x.test", "source": "Service shop/x"},
+            ]
+        },
     }
 
     class Answer(BaseHTTPRequestHandler):
@@ -128,3 +139,15 @@ def test_a_proxy_that_does_not_answer_is_told_in_one_sentence() -> None:
     assert done.exit_code != 0
     assert "127.0.0.1:1 does not answer" in done.output
     assert "name one proxy's admin port" in run("clusters").output
+
+
+def test_names_are_listed_with_what_they_are_answered(admin: str) -> None:
+    lines = run("dns", admin).output.splitlines()
+    assert lines[0].split() == ["NAME", "ADDRESSES", "ALSO", "CALLED", "SOURCE"]
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["a.shop.svc.cluster.local", "10.96.0.1"],
+        ["x.test", "www.x.test"],
+    ]
+    assert len(run("dns", admin, "--address", "10.96.0.1").output.splitlines()) == 2
+    (found,) = json.loads(run("dns", admin, "--name", "a.shop", "-o", "json").output)
+    assert found["addresses"] == ["10.96.0.1"]

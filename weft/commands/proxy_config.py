@@ -157,6 +157,17 @@ def endpoints(address: str, wanted: Wanted, output: str) -> None:
     _print(rows.ENDPOINT_TITLES, rows.endpoints(statuses, wanted), output)
 
 
+@command.command(
+    "dns",
+    short_help="Names that the proxy's DNS server answers.",
+    epilog=ending("weft proxy-config dns 127.0.0.1:15000 --name reviews"),
+)
+@_asking("name", "fqdn", "address")
+def dns(address: str, wanted: Wanted, output: str) -> None:
+    """Names that the proxy's DNS server answers by itself, with their addresses now; it asks others for everything else."""
+    _print(rows.NAME_TITLES, rows.names(read_page(address, "/dns")["names"], wanted), output)
+
+
 @command.command("secret", epilog=ending("weft proxy-config secret 127.0.0.1:15000"))
 @_asking("name")
 def secret(address: str, wanted: Wanted, output: str) -> None:

@@ -230,3 +230,16 @@ def _source(resource: Plain, kind: str = "") -> str:
     """The resource in Git that made this, where the proxy says it."""
     told = resource.get("metadata", {}).get("filter_metadata", {}).get("weft", {}).get("sources", ())
     return next((source for source in told if source.startswith(kind)), "-")
+
+
+NAME_TITLES = ("NAME", "ADDRESSES", "ALSO CALLED", "SOURCE")
+
+
+def names(entries: Sequence[Plain], wanted: Wanted) -> Iterator[Row]:
+    """What the DNS server knows, by host."""
+    for one in entries:
+        host, *others = one["names"]
+        found = one["addresses"] or ([one["alias"]] if one["alias"] else [])
+        named = wanted.fqdn in host and any(wanted.name in name for name in one["names"])
+        if named and wanted.address in ("", *found):
+            yield Row((host, ", ".join(found) or "-", ", ".join(others) or "-", one["source"]), one)
