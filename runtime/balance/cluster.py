@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from runtime.balance.localities import levels_of
 from runtime.balance.shares import Level, Share, shares
 from runtime.balance.standing import zones_of
 from runtime.balance.zones import Zones
 from runtime.endpoints import LiveData, endpoints_of
-from runtime.http.pool import Pool, PoolKey
+from runtime.http.pool import PoolKey
 from runtime.http.proxied import ProxiedPools
+from runtime.http.stream import EndpointPool
 from runtime.interception import inbound_source
 from runtime.pacing import paced
 from runtime.telemetry import RequestSeries
@@ -64,8 +65,8 @@ class LiveCluster:
         self.balance = section.balance
         self.watch = plane.watches.of(section)
         self._plane = plane
-        self._pools: dict[tuple[str, int, str, bool], Pool] = {}
-        self._at: dict[tuple[str, int], list[Pool]] = {}
+        self._pools: dict[tuple[str, int, str, bool], EndpointPool] = {}
+        self._at: dict[tuple[str, int], list[EndpointPool]] = {}
         self._turn = 0
         self._building = 0
         self._levels: tuple[Level, ...] = ()
@@ -201,7 +202,7 @@ class LiveCluster:
 
     # --- pools ---------------------------------------------------------------------------------------------------------------
 
-    def pool(self, endpoint: Endpoint, downstream_protocol: str, *, tunnel: bool = False) -> Pool:
+    def pool(self, endpoint: Endpoint, downstream_protocol: str, *, tunnel: bool = False) -> EndpointPool:
         """The pool for one request. ``same`` speaks what the downstream speaks; a tunnel speaks nothing."""
         key = (endpoint.address, endpoint.port, downstream_protocol, tunnel)
         pool = self._pools.get(key)
@@ -213,22 +214,20 @@ class LiveCluster:
                 here.append(pool)
         return pool
 
-    def _pools_to(self, endpoint: Endpoint, protocol: str) -> Pool:
+    def _pools_to(self, endpoint: Endpoint, protocol: str) -> EndpointPool:
         pools, version = self._plane.pools, self.section.proxy_protocol
         if not version:
             source = self.section.endpoints
             if isinstance(source, OriginalDestination) and source.inbound:
                 return pools.get(self.section, endpoint, protocol, source=inbound_source(endpoint.address))
             return pools.get(self.section, endpoint, protocol)
-        # It takes a Pool's orders, and has one for each client.
-        proxied = ProxiedPools(
+        return ProxiedPools(
             version,
             partial(pools.get, self.section, endpoint, protocol),
             pools.let_go,
             load=pools.load_of(self.section.name),
             tally=pools.tally_of(self.section.name, endpoint),
         )
-        return cast("Pool", proxied)
 
     def _protocol(self, downstream_protocol: str, key: tuple[str, int, str, bool]) -> str:
         if key[3]:

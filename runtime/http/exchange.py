@@ -23,7 +23,7 @@ from runtime.http.passthrough import passthrough
 from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields, count_attempt
 from runtime.http.shadow import Shadow, shadows_of
-from runtime.http.stream import Downstream, UpstreamStream
+from runtime.http.stream import Downstream, EndpointPool, UpstreamStream
 from runtime.http.trying import IDEMPOTENT, ask, attempt_failed, exhausted, judge_grpc, note_failure
 from runtime.http1 import ProtocolError
 from runtime.limits.enforcing import enforce
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from policies.traffic import Destination
     from runtime.balance.cluster import LiveCluster
     from runtime.generation import Chain, Generation, Plan
-    from runtime.http.pool import Pool
     from runtime.plane import Plane
     from snapshot.section import Endpoint
 
@@ -66,7 +65,7 @@ class Exchange:
     cluster: LiveCluster | None = None
     done = False
     _stamp = False
-    pool: Pool | None = None
+    pool: EndpointPool | None = None
     _upstream: UpstreamStream | None = None
     tried: tuple[Endpoint, ...] = ()
     _held: HeldBody | None = None

@@ -368,6 +368,35 @@ class Pool:
             connection.retire()
 
 
+class ClientPool(Pool):
+    """A pool of one client's own. What is in flight it counts for its endpoint, too: nobody could ask as many pools as there are clients."""
+
+    __slots__ = ("_active",)
+
+    def __init__(
+        self,
+        plane: Plane,
+        key: PoolKey,
+        cluster: Cluster,
+        endpoint: Endpoint,
+        *,
+        load: ClusterLoad,
+        tally: EndpointTally,
+    ) -> None:
+        self._active = 0
+        super().__init__(plane, key, cluster, endpoint, load=load, tally=tally)
+
+    @property
+    def active(self) -> int:
+        """See Pool."""
+        return self._active
+
+    @active.setter
+    def active(self, count: int) -> None:
+        self.tally.active += count - self._active
+        self._active = count
+
+
 class Pools:
     """All pools of a worker, by key."""
 
@@ -387,7 +416,8 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             load, tally = self.load_of(cluster.name), self.tally_of(cluster.name, endpoint)
-            pool = self._pools[key] = Pool(self._plane, key, cluster, endpoint, load=load, tally=tally)
+            made = ClientPool if preface else Pool
+            pool = self._pools[key] = made(self._plane, key, cluster, endpoint, load=load, tally=tally)
         pool.endpoint = endpoint
         pool.use(cluster)
         return pool

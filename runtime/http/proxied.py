@@ -1,30 +1,20 @@
 """Connections that begin by naming the client (PROXY protocol): they are one client connection's own, so each client has pools of its own.
 
-Stands in the place of a Pool where a cluster asks for the protocol, and costs other clusters nothing.
+An EndpointPool where a cluster asks for the protocol, and costs other clusters nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from policies.head import Peer
 from runtime.http.pool import Pool
-from runtime.http.stream import Waiter
+from runtime.http.stream import FromClient
 from runtime.http.tally import ClusterLoad, EndpointTally
 from runtime.proxy_protocol import Ends, write
 
 SWEEP_AT = 64
 """From how many pools on those without a request are let go, with their idle connections: most of their clients have left. Doubled with
 what is in use, so that looking stays cheap."""
-
-
-class FromClient(Waiter, Protocol):
-    """A waiter that knows the connection it serves."""
-
-    @property
-    def client(self) -> Peer:
-        """The two ends of the downstream connection."""
 
 
 class ProxiedPools:
@@ -51,19 +41,19 @@ class ProxiedPools:
 
     @property
     def active(self) -> int:
-        """See Pool."""
-        return sum(pool.active for pool in self._pools.values())
+        """See EndpointPool. The endpoint knows: it goes on counting when these pools are made anew beside the old ones."""
+        return self.tally.active
 
     def acquire(self, waiter: FromClient) -> None:
-        """See Pool."""
+        """See EndpointPool."""
         self._of(waiter).acquire(waiter)
 
     def acquire_fresh(self, waiter: FromClient) -> None:
-        """See Pool."""
+        """See EndpointPool."""
         self._of(waiter).acquire_fresh(waiter)
 
     def abandon(self, waiter: FromClient) -> None:
-        """See Pool."""
+        """See EndpointPool."""
         self._of(waiter).abandon(waiter)
 
     def _of(self, waiter: FromClient) -> Pool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policies.head import Headers, RequestHead, ResponseHead
-from runtime.http.stream import UpstreamStream
+from runtime.http.stream import EndpointPool, UpstreamStream
 from runtime.http1 import ProtocolError
 from runtime.lane.wheel import Timer
 from runtime.telemetry import Failure
@@ -17,7 +17,6 @@ from snapshot.resolve import choose_endpoint, mirrored
 
 if TYPE_CHECKING:
     from runtime.http.exchange import Exchange
-    from runtime.http.pool import Pool
     from runtime.http.rules import Fields
 
 _SERVER_ERROR = 500
@@ -62,7 +61,7 @@ class Shadow:
         "done",
     )
 
-    def __init__(self, exchange: Exchange, pool: Pool) -> None:
+    def __init__(self, exchange: Exchange, pool: EndpointPool) -> None:
         head, downstream, plane = exchange.forwarded, exchange.downstream, exchange.plane
         self.done = False
         self._head = RequestHead(

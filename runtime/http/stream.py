@@ -11,6 +11,7 @@ from typing import Protocol
 
 from policies.head import Headers, Peer, RequestHead, ResponseHead
 from runtime.http.rules import Fields
+from runtime.http.tally import ClusterLoad, EndpointTally
 from runtime.telemetry import Failure
 from runtime.tls.identity import PeerCertificate
 
@@ -165,3 +166,36 @@ class Waiter(ExchangeSide, Protocol):
 
     def on_unavailable(self, failure: Failure, reason: str) -> None:
         """There is none; ``reason`` is the transport's own text, for the log."""
+
+
+class FromClient(Waiter, Protocol):
+    """A waiter that knows the connection it serves."""
+
+    @property
+    def client(self) -> Peer:
+        """The two ends of the downstream connection."""
+
+
+class EndpointPool(Protocol):
+    """Where a request asks for a stream to its endpoint: a pool, or one for each client. ``active`` counts streams in use, for least request."""
+
+    @property
+    def active(self) -> int:
+        """Streams in use, of all clients."""
+
+    @property
+    def load(self) -> ClusterLoad:
+        """What the cluster uses together."""
+
+    @property
+    def tally(self) -> EndpointTally:
+        """What is counted of the endpoint."""
+
+    def acquire(self, waiter: FromClient) -> None:
+        """A stream, now or once there is one, by ``on_stream`` or ``on_unavailable``."""
+
+    def acquire_fresh(self, waiter: FromClient) -> None:
+        """A stream on a connection that was not used before."""
+
+    def abandon(self, waiter: FromClient) -> None:
+        """The waiter does not want its stream any more."""

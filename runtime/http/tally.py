@@ -68,14 +68,17 @@ class ClusterLoad:
 class EndpointTally:
     """What one endpoint of a cluster was asked and how it did, over all pools that lead there.
 
+    ``active`` are the streams in use of those pools that are one client's each; of others the pool itself knows.
+
     ``past`` are the requests of connections that are gone: those of open ones the connections know. ``succeeded`` and ``erred`` count
     attempts as Envoy's router does: an answer below 500 (of gRPC, by its status) is a success, every other end of an attempt an error but
     for one that nobody waited for.
     """
 
-    __slots__ = ("connect_failed", "erred", "opened", "past", "succeeded", "timed_out")
+    __slots__ = ("active", "connect_failed", "erred", "opened", "past", "succeeded", "timed_out")
 
     def __init__(self) -> None:
+        self.active = 0
         self.opened = 0
         self.connect_failed = 0
         self.past = 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from policies.head import Headers, Peer, ResponseHead
 from runtime.http.rules import Fields
-from runtime.http.stream import UpstreamStream
+from runtime.http.stream import EndpointPool, UpstreamStream
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from runtime.accepting import Accepted
     from runtime.balance.cluster import LiveCluster
     from runtime.generation import Generation
-    from runtime.http.pool import Pool
     from snapshot.section import PoolLimits
 
 
@@ -62,7 +61,7 @@ class TcpRelay:
         self.endpoint: Endpoint | None = None
         self._plane = plane
         self._accepted = accepted
-        self._pool: Pool | None = None
+        self._pool: EndpointPool | None = None
         self._upstream: UpstreamStream | None = None
         self._pending: list[bytes] = []
         self._half_closed = False

@@ -40,10 +40,10 @@ class World:
         )
         self.live.with_registry(Registry(1, workloads))
 
-    def cluster(self, **fields: object) -> LiveCluster:
+    def cluster(self, own: tuple[str, str] = ("", ""), **fields: object) -> LiveCluster:
         source = RegisteredEndpoints("shop", (("app", "web"),), 80)
         section = Cluster(NAME, ServiceName("web", "web", "shop"), source, (), **fields)  # type: ignore[arg-type]
-        made = LiveCluster(section, self.plane, self.live)
+        made = LiveCluster(section, self.plane, self.live, own)
         for _ in made.build():
             pass
         return made
@@ -219,3 +219,43 @@ def test_a_new_generation_builds_no_table_that_the_old_one_has() -> None:
     world.register("a", "b", "c")
     new.refresh(world.live)
     assert new.table is not old.table
+
+
+def test_streams_of_all_clients_count_where_connections_name_their_client() -> None:
+    world = World("a", "b")
+    cluster = world.cluster(proxy_protocol="v2")
+    endpoint = cluster.known[0]
+    assert cluster.active(endpoint) == 0
+    for client in (b"one", b"two", b"one"):
+        cluster.pool(endpoint, "HTTP/1.1")
+        world.plane.pools.get(cluster.section, endpoint, "http1", client).active += 1
+    assert cluster.active(endpoint) == 3
+    # Endpoints come and go: what is in flight to one that stays is still known.
+    world.register("a", "c")
+    cluster.refresh(world.live)
+    cluster.pool(endpoint, "HTTP/1.1")
+    world.plane.pools.get(cluster.section, endpoint, "http1", b"two").active -= 1
+    assert cluster.active(endpoint) == 2
+    assert cluster.active(cluster.known[1]) == 0
+
+
+def test_a_cluster_that_keeps_to_zones_follows_who_registers() -> None:
+    world = World(locality="east/a")
+    load = LocalityLoad(fails_over=True, zone_minimum=1)
+    cluster = world.cluster(own=("shop", "client"), locality=load, balance="round_robin")
+
+    def register(*standing: tuple[str, str]) -> None:
+        workloads = [
+            RegisteredWorkload("shop", name, f"{name}.{place}", (("app", name),), "", locality=place)
+            for name, place in standing
+        ]
+        world.live.with_registry(Registry(1, tuple(workloads)))
+        cluster.refresh(world.live)
+
+    servers = (("web", "east/a"), ("web", "east/b"))
+    register(*servers, ("client", "east/a"))
+    assert cluster.spread is not None
+    assert cluster.spread.bounds == (0.5, 1.0)
+    # Another client starts, in the other zone; no endpoint has changed.
+    register(*servers, ("client", "east/a"), ("client", "east/b"))
+    assert used(cluster) == ["web.east/a"]
