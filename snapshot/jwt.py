@@ -16,6 +16,7 @@ CLOCK_SKEW_S = 60
 """How far the issuer's clock and ours may be apart (Envoy)."""
 MAX_TOKEN_CHARACTERS = 16_384
 
+_PARTS = ("header", "payload", "signature")
 _ENCODED = re.compile(r"[A-Za-z0-9_-]*\Z")
 
 FORM = "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections"
@@ -59,10 +60,10 @@ class Jwt(msgspec.Struct, frozen=True):
 
 def read_jwt(text: str) -> Jwt:
     """Takes a token apart; raises JwtError. Neither its signature nor its time has been looked at."""
-    parts = text.split(".")
-    if len(parts) != 3 or not all(parts) or len(text) > MAX_TOKEN_CHARACTERS:
+    if not all(text.split(".")):
         raise JwtError(FORM)
-    header = _object(_decoded(parts[0], "header"), "header")
+    first, second = decoded_parts(text)
+    header = _object(first, "header")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str):
         raise JwtError("Jwt header [alg] field is required and must be a string")
@@ -71,8 +72,7 @@ def read_jwt(text: str) -> Jwt:
     key_id = header.get("kid", "")
     if not isinstance(key_id, str):
         raise JwtError("Jwt header [kid] field is not a string")
-    claims = _object(_decoded(parts[1], "payload"), "payload")
-    _decoded(parts[2], "signature")
+    claims = _object(second, "payload")
     return Jwt(
         text=text,
         algorithm=algorithm,
@@ -85,6 +85,15 @@ def read_jwt(text: str) -> Jwt:
         claims=claims,
         critical="crit" in header or "b64" in header,
     )
+
+
+def decoded_parts(text: str) -> tuple[bytes, bytes]:
+    """The header and the payload of a token in its compact form; raises JwtError where one of its three parts is not as it must be written."""
+    parts = text.split(".")
+    if len(parts) != 3 or len(text) > MAX_TOKEN_CHARACTERS:
+        raise JwtError(FORM)
+    header, payload, _ = (_decoded(part, name) for part, name in zip(parts, _PARTS, strict=True))
+    return header, payload
 
 
 def require_time(jwt: Jwt, now: float) -> None:

@@ -29,6 +29,7 @@ CORPORA = (
     "gadgets",
     "paths",
     "spiffe",
+    "tokens",
     "authorization",
     "gateway",
     "traffic",

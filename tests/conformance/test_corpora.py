@@ -11,6 +11,7 @@ from tests.conformance.corpus import DATA
 
 PURE = (
     "spiffe",
+    "tokens",
     "matching",
     "analyzer",
     "schemas",
