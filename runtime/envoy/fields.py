@@ -64,6 +64,8 @@ from snapshot.section import (
     Listener,
     MeshTls,
     MeshUpstream,
+    Name,
+    NameTable,
     OriginalDestination,
     PolicySet,
     PoolLimits,
@@ -127,6 +129,9 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     "min_health_percent statuses",
     LocalityLoad: "distribute failover priority fails_over zone_minimum",
     Warmup: "duration_ms minimum_percent aggression_percent",
+    # Names are the supervisor's, whichever engine serves.
+    NameTable: "name entries",
+    Name: "names source addresses cluster alias",
     PolicySet: "name policies",
     AccessLog: "path encoding",
     Deadlines: "head_ms idle_ms stream_idle_ms tls_handshake_ms sniff_ms drain_ms max_head_bytes max_headers max_streams "
@@ -134,7 +139,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     Workload: "name namespace identity service_account app version canonical_name canonical_revision cluster",
     CredentialSlot: "name names",
     Scrape: "port path",
-    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization probe scrape headers",
+    Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization probe scrape headers serves_dns",
     ProxyHeaders: "trusted_hops certificate shows request_ids attempts internal server",
     Probe: "ask initial_delay_ms period_ms timeout_ms successes failures",
     HttpProbe: "port path host https headers",
