@@ -222,7 +222,7 @@ async def test_a_proxy_that_is_told_to_quit_finishes_its_requests_and_ends(engin
         # The operator's own connection stays open: it is nobody's request.
         await proxy.act("/quitquitquit")
         with trio.fail_after(10):
-            while await proxy.ready() != 503:
+            while await proxy.ready() != 503:  # noqa: ASYNC110
                 await trio.sleep(0.02)
         assert proxy.process.poll() is None
         assert statuses == []
