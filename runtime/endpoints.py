@@ -64,7 +64,7 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
         case DnsEndpoints(names, logical):
             found = tuple(endpoint for name in names for endpoint in _resolved(name, live, logical=logical))
         case RegisteredEndpoints():
-            found = (*source.static, *registered(cluster, source, live.workloads.get(source.namespace, [])))
+            found = _with_static(source, registered(cluster, source, live.workloads.get(source.namespace, [])))
         case ApplicationEndpoint(port, exposed, path):
             real = live.bootstrap.application_ports.get(str(port), port)
             where = live.bootstrap.address if exposed else live.bootstrap.application
@@ -75,6 +75,14 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
             assert_never(source)
     usable = tuple(endpoint for endpoint in found if endpoint.weight > 0)
     return _held(cluster, live, usable) if cluster.holds else usable
+
+
+def _with_static(source: RegisteredEndpoints, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints of Git and those registered. Of a machine that is both, what it says itself holds: that it speaks mesh TLS, and as whom."""
+    if not source.static or not found:
+        return source.static or found
+    live = {(one.address, one.port) for one in found}
+    return (*(one for one in source.static if (one.address, one.port) not in live), *found)
 
 
 def _held(cluster: Cluster, live: LiveData, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:

@@ -276,7 +276,7 @@ def service_domains(host: str, namespace: str, addresses: tuple[str, ...]) -> li
         name, _, owner = stem.partition(".")
         if owner == namespace:
             names.append(name)
-    return names + [address for address in addresses if "/" not in address]
+    return names + [f"[{one}]" if ":" in one else one for one in addresses if "/" not in one]
 
 
 def _first_by_host(services: list[VirtualService]) -> dict[str, VirtualService]:

@@ -54,7 +54,9 @@ class DnsPart:
     def use(self, index: NameIndex, facts: SliceFacts) -> None:
         """Answers from what was prepared."""
         self.server.use(index, facts.headless)
-        if facts.proxy.serves_dns and not self._serving:
+        if not facts.proxy.serves_dns:
+            self.abandon()
+        elif not self._serving:
             sockets = bind(self._bootstrap, self._held)
             self._serving = bool(sockets)
             if sockets:

@@ -178,8 +178,8 @@ def test_hosts_that_are_not_exported_or_that_a_sidecar_keeps_out_are_not_known()
 def test_requests_to_an_allocated_address_find_its_host() -> None:
     text = entry("web", "web.test").replace("tcp-db, protocol: TCP", "http, protocol: HTTP")
     prepared = sidecar(ON, APP, text)
-    four = names(prepared)["web.test"].addresses[0]
-    assert any(four in host.section.domains for host in prepared.hosts.values())
+    four, six = names(prepared)["web.test"].addresses
+    assert any({four, f"[{six}]"} <= {*host.section.domains} for host in prepared.hosts.values())
 
 
 def test_an_address_follows_from_its_host_whatever_else_is_there() -> None:

@@ -114,3 +114,15 @@ def test_what_is_held_under_other_identities_is_not_used() -> None:
     assert len(endpoints_of(held, data)) == 1
     data.with_registry(Registry(2, ()))
     assert endpoints_of(msgspec.structs.replace(cluster(SLOT, OTHER), holds=True), data) == ()
+
+
+def test_of_a_machine_that_git_lists_and_that_is_registered_the_registration_holds() -> None:
+    listed = (Endpoint("10.0.0.1", 9080), Endpoint("10.0.0.9", 9080), Endpoint("10.0.0.1", 81))
+    source = RegisteredEndpoints("shop", (("app", "reviews"),), port=9080, static=listed)
+    found = endpoints_of(cluster(source), live(workload("1")))
+    assert [(one.address, one.port, one.mesh) for one in found] == [
+        ("10.0.0.9", 9080, False),
+        ("10.0.0.1", 81, False),
+        ("10.0.0.1", 9080, True),
+    ]
+    assert endpoints_of(cluster(source), live()) == listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -18,12 +19,15 @@ import trio.testing
 
 from policies.source import SourceRef
 from runtime.bootstrap import Bootstrap, Ports
+from runtime.dns.forwarding import Forwarder, ForwardError
 from runtime.dns.ports import bind, release
+from runtime.dns.resolv_conf import Resolvers
 from runtime.dns.server import DnsProxy
 from runtime.telemetry import Instruments
 from snapshot.index import Selector
 from snapshot.live import RegisteredWorkload, Registry
 from snapshot.section import Cluster, Name, NameTable, RegisteredEndpoints, ServiceName
+from tests.compiler.compiled import conformance
 
 pytestmark = pytest.mark.integration
 
@@ -271,3 +275,21 @@ async def test_more_streams_than_are_served_are_closed_and_the_others_go_on() ->
         assert len(await kept[0].receive_some(100)) > 12
         for one in kept:
             await one.aclose()
+
+
+def timeouts() -> list[tuple[float, float, float]]:
+    """Istio's own rows: how long an upstream may take, and between what and what the failure then comes."""
+    rows = json.loads(conformance("tables", "dns.json").read_text())["tables"][1]["rows"]
+    return [tuple(float(row[key].rstrip("s")) for key in ("timeout", "minDuration", "maxDuration")) for row in rows]  # type: ignore[misc]
+
+
+async def test_a_silent_upstream_is_given_up_when_its_time_is_over(autojump_clock: trio.testing.MockClock) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        for limit, least, most in timeouts():
+            asked = Resolvers((mute.getsockname(),), "", limit, 1)
+            forwarder = Forwarder(lambda found=asked: found, Instruments())  # type: ignore[misc]
+            began = trio.current_time()
+            with pytest.raises(ForwardError):
+                await forwarder.ask(dns.message.make_query("a.test", "A").to_wire(), stream=False)
+            assert least <= trio.current_time() - began <= most
