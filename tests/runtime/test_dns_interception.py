@@ -139,8 +139,9 @@ class Pod:
             time.sleep(0.1)
 
 
-@pytest.fixture(scope="module")
-def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+@pytest.fixture(scope="module", params=["trio", "envoy"])
+def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
+    """A pod whose sidecar runs either engine; DNS is the supervisor's in both."""
     require_namespaces()
     folder = tmp_path_factory.mktemp("pod")
     inside, peer = Namespace(), Namespace()
@@ -157,7 +158,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
         pod.release(MESH, FIRST, SECOND, WEB)
         (folder / "sidecar.toml").write_text(
             'store = "store"\nroot = "root.json"\nstate = "state"\nselector = {name = "sidecar/shop/app"}\nstamp = true\n'
-            f'address = "{POD}"\ninterception = "redirect"\nresolv_conf = "{folder / "resolv.conf"}"\n'
+            f'address = "{POD}"\ninterception = "redirect"\nresolv_conf = "resolv.conf"\nengine = "{request.param}"\n'
         )
         sidecar = ["setpriv", "--regid", GROUP, "--clear-groups", *WEFT, "proxy", "sidecar", "--bootstrap"]
         inside.start(*sidecar, str(folder / "sidecar.toml"), log=folder / "log")
