@@ -13,7 +13,7 @@ class ClusterLoad:
 
     ``granted`` streams less ``ended`` ones are in flight. ``queued`` counts requests that had to wait for a connection, ``retried`` the
     attempts after a first one, ``recovered`` those that ended well, ``exhausted`` requests that ran out of attempts. Upstreams
-    have ``broken`` their protocol on so many connections, ``reset`` so many streams, ``left`` by closing so many connections in use.
+    have ``broken`` their protocol so often, ``reset`` so many streams that they had taken, and ``left`` so many connections in use.
     """
 
     __slots__ = (

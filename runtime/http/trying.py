@@ -24,7 +24,7 @@ _KINDS = {
     Failure.UPSTREAM_TLS: "connect-failure",
     Failure.UPSTREAM_IDENTITY: "connect-failure",
     Failure.PER_TRY_TIMEOUT: "timeout",
-    Failure.UPSTREAM_RESET: "refused-stream",
+    Failure.UPSTREAM_REFUSED: "refused-stream",
 }
 
 

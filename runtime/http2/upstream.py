@@ -112,7 +112,7 @@ class Http2Stream:
         if head is None:
             return
         if self._connection.codec.capacity <= 0:
-            self.fail(Failure.UPSTREAM_RESET, "the upstream takes no streams")
+            self.fail(Failure.UPSTREAM_REFUSED, "the upstream takes no streams")
             return
         try:
             self.send_request(head, content_length=None, end=True, upgrade=self.upgrade, checked=False)
@@ -395,9 +395,9 @@ class Http2Upstream:
         elif type(event) is StreamReset:
             if event.reason:
                 self.pool.load.broken += 1
-            else:
+            elif not event.unprocessed:
                 self.pool.load.reset += 1
-            reset = Failure.UPSTREAM_RESET if event.unprocessed else Failure.UPSTREAM_CLOSED
+            reset = Failure.UPSTREAM_REFUSED if event.unprocessed else Failure.UPSTREAM_RESET
             stream.fail(Failure.UPSTREAM_PROTOCOL if event.reason else reset, _reset_reason(event))
 
     def _pass_head(self, stream: Http2Stream, event: ResponseReceived) -> None:

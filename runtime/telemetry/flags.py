@@ -58,6 +58,7 @@ class Failure(Enum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     UPSTREAM_CLOSED = "upstream_closed"
     UPSTREAM_RESET = "upstream_reset"
+    UPSTREAM_REFUSED = "upstream_refused"
     UPSTREAM_PROTOCOL = "upstream_protocol"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     PER_TRY_TIMEOUT = "per_try_timeout"
@@ -105,6 +106,7 @@ REPLIES: dict[Failure, LocalReply] = {
     Failure.RETRIES_EXHAUSTED: _reset(503, "connection termination", "URX"),
     Failure.UPSTREAM_CLOSED: _reset(503, "connection termination", "UC"),
     Failure.UPSTREAM_RESET: _reset(503, "remote reset", "UR"),
+    Failure.UPSTREAM_REFUSED: _reset(503, "remote refused stream reset", "UR"),
     Failure.UPSTREAM_PROTOCOL: _reset(502, "protocol error", "UPE"),
     Failure.UPSTREAM_TIMEOUT: LocalReply(
         504, body=b"upstream request timeout", flag="UT", details="response_timeout", grpc_status=14

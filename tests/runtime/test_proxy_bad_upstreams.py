@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -98,19 +98,32 @@ class Serving(NamedTuple):
 
 
 @asynccontextmanager
-async def serving(engine: str, folder: Path) -> AsyncIterator[Serving]:
-    """Runs both for the block."""
+async def serving(
+    engine: str,
+    folder: Path,
+    *,
+    play: Callable[[trio.SocketStream], Awaitable[None]] = origin,
+    names: Iterable[str] = CASES,
+    protocol: str = "http1",
+) -> AsyncIterator[Serving]:
+    """Runs both for the block; the origin answers ``/name`` by the case of that name."""
     log, admin = folder / "access.log", free_port()
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, origin, listeners)
+        nursery.start_soon(trio.serve_listeners, play, listeners)
         port = listeners[0].socket.getsockname()[1]
         every = [
-            msgspec.structs.replace(route(PathExact(f"/{name}"), "a", name=name), timeout_ms=300) for name in CASES
+            msgspec.structs.replace(route(PathExact(f"/{name}"), "a", name=name), timeout_ms=300) for name in names
         ]
         about = Proxy(workload=WORKLOAD, trust_domain="cluster.local", access_log=AccessLog(str(log), "JSON"))
         hosts = host_sections("all", ["*"], every)
-        sections: list[Section] = [about, gateway_listener(), table(), *hosts, cluster("a", ("127.0.0.1", port))]
+        sections: list[Section] = [
+            about,
+            gateway_listener(),
+            table(),
+            *hosts,
+            cluster("a", ("127.0.0.1", port), protocol=protocol),
+        ]
         if engine == "envoy":
             async with envoying(folder, *sections, admin=admin) as envoy:
                 yield Serving(envoy.ports[80], log, lambda: envoys_numbers(admin))
@@ -163,12 +176,12 @@ async def by_http2(port: int, name: str) -> tuple[int, bool]:
         return answer.status, answer.ended
 
 
-async def flags_in(log: trio.Path) -> dict[str, str]:
+async def flags_in(log: trio.Path, cases: int) -> dict[str, str]:
     """The response flags of each case, once all are logged."""
     with trio.fail_after(15):
         while True:
             lines = (await log.read_text()).splitlines() if await log.exists() else []
-            if len(lines) >= len(CASES):
+            if len(lines) >= cases:
                 found = [json.loads(line) for line in lines]
                 return {str(one["path"]).lstrip("/"): str(one["response_flags"]) for one in found}
             await trio.sleep(0.05)
@@ -188,7 +201,7 @@ async def test_what_an_upstream_does_wrong_is_told_and_never_looks_right(
             with trio.fail_after(10):
                 found[name] = await ask(before_origin.port, name)
             counted[name] = await counted_since(before, before_origin.numbers)
-        flags = await flags_in(trio.Path(before_origin.log))
+        flags = await flags_in(trio.Path(before_origin.log), len(CASES))
     expected = {name: (status, flag, whole) for name, (_, _, status, flag, whole) in CASES.items()}
     if engine == "envoy":
         expected |= {name: (*other, CASES[name][4]) for name, other in ENVOY.items()}
@@ -197,7 +210,7 @@ async def test_what_an_upstream_does_wrong_is_told_and_never_looks_right(
     seen |= {name: (200, *one[1:]) for name, one in seen.items() if one[0] == 0 and not one[2]}
     assert {name: one for name, one in seen.items() if one != expected[name]} == {}
     for name, (status, flag, _) in expected.items():
-        right = metrics_of(name, status, flag, istio=engine == "trio")
+        right = metrics_of(status, flag, left=name in LEFT, istio=engine == "trio")
         assert counted[name] == right, name
 
 
@@ -214,13 +227,14 @@ async def counted_since(before: dict[str, int], numbers: Callable[[], Awaitable[
     return wrong | {f"istio_requests_total {one[1]} {one[2]}": 1 for one in istio if one}
 
 
-def metrics_of(name: str, status: int, flag: str, *, istio: bool) -> dict[str, int]:
+def metrics_of(status: int, flag: str, *, left: bool, istio: bool, reset: bool = False) -> dict[str, int]:
     """Which counters a case counts in, once each. Istio's are ours alone: plain Envoy has none."""
     counts = {
         "upstream_rq_5xx": status >= 500,
         "upstream_rq_timeout": flag == "UT",
         "upstream_cx_protocol_error": flag == "UPE",
-        "upstream_cx_destroy_remote_with_active_rq": name in LEFT,
+        "upstream_cx_destroy_remote_with_active_rq": left,
+        "upstream_rq_rx_reset": reset,
         f"istio_requests_total {status} {flag}": istio,
     }
     return {metric: 1 for metric, counted in counts.items() if counted}

@@ -209,6 +209,8 @@ def test_every_failure_has_a_reply_whose_flags_are_known() -> None:
         (Failure.RBAC_DENIED, 403, "", 7),
         (Failure.DOWNSTREAM_PROTOCOL, 400, "DPE", 13),
         (Failure.UPSTREAM_CLOSED, 503, "UC", 14),
+        (Failure.UPSTREAM_RESET, 503, "UR", 14),
+        (Failure.UPSTREAM_REFUSED, 503, "UR", 14),
     ],
 )
 def test_failures_answer_as_envoy_does(failure: Failure, status: int, flag: str, grpc: int) -> None:
