@@ -48,6 +48,7 @@ READINESS: dict[str, Page] = {"/healthz/ready": envoys.ready}
 def pages(table: dict[str, Page], asked: Asked, actions: dict[str, Page] | None = None) -> Handler:
     """A handler that answers GET and HEAD from a table of pages, POST from a table of actions, and lists both at ``/``."""
     acting = actions or {}
+    commands = _listed(table, acting)
 
     async def answer(request: ServiceRequest) -> ServiceResponse:
         if request.method == "POST" and request.path in acting:
@@ -61,11 +62,21 @@ def pages(table: dict[str, Page], asked: Asked, actions: dict[str, Page] | None 
         page = table.get(request.path)
         if page is not None:
             return await page(asked, request)
-        if request.path == "/":
-            return text_answer("".join(f"{path}\n" for path in (*table, *(f"{path} (POST)" for path in acting))))
-        return text_answer(f"no page {request.path}; there are {', '.join(table)}\n", status=404)
+        if request.path in ("/", "/help"):
+            return text_answer(f"admin commands are:\n{commands}")
+        return text_answer(f"invalid path. admin commands are:\n{commands}", status=404)
 
     return answer
+
+
+def _listed(table: dict[str, Page], acting: dict[str, Page]) -> str:
+    """Every page with the first sentence of what it says of itself, as Envoy lists its own."""
+    named = [*table.items(), *((f"{path} (POST)", page) for path, page in acting.items())]
+    return "".join(f"  {name}: {_first_sentence(page.__doc__ or '')}\n" for name, page in sorted(named))
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.split()).split(". ", 1)[0].rstrip(".")
 
 
 def _from_a_browser(request: ServiceRequest) -> bool:

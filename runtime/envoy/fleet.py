@@ -53,7 +53,7 @@ RESTART_S = (0.0, 0.2, 1.0, 5.0, 10.0)
 """How long to wait before the next start, by how many were needed in a row."""
 
 STEADY_S = 30.0
-NATIVE = frozenset({"/config_dump", "/clusters", "/stats"})
+NATIVE = frozenset({"/config_dump", "/clusters", "/stats", "/logging"})
 
 log = logging.getLogger("weft.proxy")
 
@@ -183,14 +183,14 @@ class EnvoyFleet:
         del page
         return []
 
-    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
-        """Envoy's own ``/config_dump``, ``/clusters`` and ``/stats``; b"" where it does not answer now."""
+    async def native(self, path: str, query: dict[str, str], *, method: str = "GET") -> tuple[int, bytes] | None:
+        """Envoy's own ``/config_dump``, ``/clusters``, ``/stats`` and ``/logging``; 503 where it does not answer now."""
         if path not in NATIVE:
             return None
         if self._envoy is not None:
             with contextlib.suppress(EnvoyFailedError):
-                return await self._envoy.page(path, **query)
-        return b""
+                return await self._envoy.answer(path, method=method, **query)
+        return 503, b"Envoy does not answer\n"
 
     async def more_metrics(self) -> bytes:
         """Envoy's own metrics in the Prometheus text format."""

@@ -127,14 +127,18 @@ class EnvoyProcess:
         return {one["name"]: one["value"] for one in stats if "value" in one}
 
     async def page(self, path: str, *, method: str = "GET", **query: str) -> bytes:
-        """One admin page; raises EnvoyFailedError."""
+        """One admin page, whatever its status; raises EnvoyFailedError."""
+        return (await self.answer(path, method=method, **query))[1]
+
+    async def answer(self, path: str, *, method: str = "GET", **query: str) -> tuple[int, bytes]:
+        """One admin page with its status; raises EnvoyFailedError."""
         if self._client.is_closed:
             raise EnvoyFailedError("Envoy has ended")
         try:
             reply = await self._client.request(method, path, params=query)
         except httpx.HTTPError as error:
             raise EnvoyFailedError(f"Envoy does not answer {path}: {error}") from None
-        return reply.content
+        return reply.status_code, reply.content
 
     def kill(self) -> None:
         """Ends the process now."""

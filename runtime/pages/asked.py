@@ -49,8 +49,8 @@ class Asked(Protocol):
     async def ask(self, page: str) -> list[bytes]:
         """A page of every worker."""
 
-    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
-        """The engine's own page; None where it has none and ours is asked for."""
+    async def native(self, path: str, query: dict[str, str], *, method: str = "GET") -> tuple[int, bytes] | None:
+        """The engine's own page, its status and its body; None where it has none and ours is asked for."""
 
     async def application_metrics(self) -> bytes:
         """What the application behind the proxy measures, where it is to be shown with ours."""

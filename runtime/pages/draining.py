@@ -5,6 +5,7 @@ Whoever may open a socket file is the proxy's own user; a port on loopback is op
 
 from __future__ import annotations
 
+import functools
 import hmac
 from pathlib import Path
 
@@ -68,6 +69,7 @@ async def upgrade(asked: Asked, request: ServiceRequest) -> ServiceResponse:
 def guarded(page: Page) -> Page:
     """The same page for who comes over the Unix socket or bears the token, 403 for others."""
 
+    @functools.wraps(page)
     async def answer(asked: Asked, request: ServiceRequest) -> ServiceResponse:
         if not request.peer.source_ip or await _bears_token(asked.bootstrap.admin_token, request):
             return await page(asked, request)

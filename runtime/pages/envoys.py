@@ -223,22 +223,26 @@ async def memory(asked: Asked, _request: ServiceRequest) -> ServiceResponse:
     return json_answer(processes.memory([processes.own(), *asked.workers().values()]))
 
 
-async def levels(_asked: Asked, request: ServiceRequest) -> ServiceResponse:
-    """The loggers' levels. Who wants to set them must ask with POST."""
+async def levels(asked: Asked, request: ServiceRequest) -> ServiceResponse:
+    """The loggers' levels, and behind them the engine's where it has its own. Who wants to set them must ask with POST."""
     if request.query:
         return text_answer("levels are set with POST\n", status=405)
-    return text_answer(processes.as_text())
+    native = await _native(asked, "/logging", {}, method="POST")
+    return text_answer(processes.as_text() + (native.body.decode() if native is not None else ""))
 
 
 async def set_levels(asked: Asked, request: ServiceRequest) -> ServiceResponse:
-    """Sets the loggers' levels as the parameters say, in all processes, and shows what they now are."""
+    """Sets the loggers' levels as the parameters say, in all processes, and shows what they now are. Names that are not ours may be the
+    engine's."""
     try:
         wanted = processes.wanted_levels(request.query)
     except processes.LevelError as error:
-        return text_answer(f"{error}\n", status=400)
+        return await _native(asked, "/logging", request.query, method="POST") or text_answer(f"{error}\n", status=400)
     if wanted:
         await asked.set_levels(wanted)
-    return text_answer(processes.as_text())
+    engine = {"level": wanted[processes.PREFIX]} if "level" in request.query else {}
+    native = await _native(asked, "/logging", engine, method="POST")
+    return text_answer(processes.as_text() + (native.body.decode() if native is not None else ""))
 
 
 async def _measured(asked: Asked) -> list[MetricsSnapshot]:
@@ -254,11 +258,14 @@ async def _cluster_statuses(asked: Asked) -> Sequence[ClusterStatus]:
     return cluster_page.added([json_decoder(list[ClusterStatus]).decode(body) for body in bodies])
 
 
-async def _native(asked: Asked, path: str, query: dict[str, str]) -> ServiceResponse | None:
-    body = await asked.native(path, query)
-    if body is None:
+async def _native(asked: Asked, path: str, query: dict[str, str], *, method: str = "GET") -> ServiceResponse | None:
+    answer = await asked.native(path, query, method=method)
+    if answer is None:
         return None
-    return ServiceResponse(headers=JSON, body=body) if body[:1] in (b"{", b"[") else ServiceResponse(body=body)
+    status, body = answer
+    if body[:1] in (b"{", b"["):
+        return ServiceResponse(status, JSON, body)
+    return ServiceResponse(status, body=body)
 
 
 def _alternative(name: x509.GeneralName) -> Iterator[dict[str, str]]:

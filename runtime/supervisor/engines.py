@@ -42,8 +42,8 @@ class Served(Protocol):
     async def ask(self, page: str) -> list[bytes]:
         """One page of every process that has it."""
 
-    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
-        """The engine's own admin page of this path; None where ours is to be shown."""
+    async def native(self, path: str, query: dict[str, str], *, method: str = "GET") -> tuple[int, bytes] | None:
+        """The status and body of the engine's own admin page of this path; None where ours is to be shown."""
 
     async def more_metrics(self) -> bytes:
         """Metrics of its own, in the Prometheus text format."""

@@ -148,9 +148,9 @@ class Fleet:
                 nursery.start_soon(ask_one, worker)
         return [answers[number] for number in sorted(answers)]
 
-    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
+    async def native(self, path: str, query: dict[str, str], *, method: str = "GET") -> tuple[int, bytes] | None:
         """Nothing: all pages of our own engine are made by the supervisor."""
-        del path, query
+        del path, query, method
         return None
 
     async def more_metrics(self) -> bytes:

@@ -19,7 +19,7 @@ import trio
 from runtime.bootstrap import Bootstrap
 from runtime.credentials import CredentialFiles
 from runtime.discovery.control import ControlClient
-from runtime.discovery.names import Names
+from runtime.discovery.names import Names, look_up
 from runtime.discovery.registry import Registration, RegistryFollower
 from runtime.fetch import follow
 from runtime.fetch.news import FetchProblem, News, VerifiedSlice
@@ -28,6 +28,7 @@ from runtime.health.prober import Prober
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
+from runtime.issuers import KeySetFetcher, KeySets
 from runtime.pages.processes import set_levels
 from runtime.socket_address import shown
 from runtime.supervisor.dns import DnsPart
@@ -392,9 +393,9 @@ class Supervisor:
         """A page of every worker."""
         return await self.fleet.ask(page)
 
-    async def native(self, path: str, query: dict[str, str]) -> bytes | None:
+    async def native(self, path: str, query: dict[str, str], *, method: str = "GET") -> tuple[int, bytes] | None:
         """The engine's own page, where it has one."""
-        return await self.fleet.native(path, query)
+        return await self.fleet.native(path, query, method=method)
 
     async def set_levels(self, levels: dict[str, str]) -> None:
         """Sets the loggers' levels here and in every worker, also those to come."""

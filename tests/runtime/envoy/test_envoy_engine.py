@@ -207,6 +207,9 @@ async def test_its_metrics_and_its_configuration_are_on_the_admin_pages(tmp_path
             metrics = (await admin.get("/stats/prometheus")).text
             assert "weft_snapshot_info" in metrics
             assert "envoy_cluster_upstream_rq_total" in metrics
+            assert "  weft.proxy: " in (levels := (await admin.get("/logging")).text)
+            assert "  upstream: " in levels
+            assert (await admin.get("/stats?format=nothing")).status_code == 400
             dump = await admin.get("/config_dump")
             assert dump.json()["configs"]
             assert web.running.svid is not None

@@ -129,8 +129,15 @@ def test_levels_are_set_for_one_logger_or_all() -> None:
         logging.getLogger("weft").setLevel(before)
 
 
+class Engineless:
+    """A proxy whose engine has no pages of its own."""
+
+    async def native(self, path: str, query: dict[str, str], *, method: str = "GET") -> None:
+        del path, query, method
+
+
 async def test_only_post_acts_and_never_for_another_site() -> None:
-    handler = pages(ADMIN, None, ACTIONS)  # type: ignore[arg-type]
+    handler = pages(ADMIN, Engineless(), ACTIONS)  # type: ignore[arg-type]
 
     async def ask(method: str, path: str, *headers: tuple[bytes, bytes]) -> int:
         over_the_socket = Peer("", 0, "", 0)
@@ -143,6 +150,17 @@ async def test_only_post_acts_and_never_for_another_site() -> None:
     assert await ask("POST", "/logging", (b"origin", b"http://elsewhere.test")) == 403
     assert await ask("POST", "/logging") == 200
     assert await ask("GET", "/nothing") == 404
+
+
+async def test_every_page_is_listed_with_what_it_is_for() -> None:
+    handler = pages(ADMIN, None, ACTIONS)  # type: ignore[arg-type]
+    listed = (await handler(ServiceRequest("GET", "/help", {}, [], b"", Peer("", 0, "", 0)))).body.decode()
+    lines = dict(line.strip().split(": ", 1) for line in listed.splitlines()[1:])
+    assert set(lines) == {*ADMIN, *(f"{path} (POST)" for path in ACTIONS)}
+    assert all(len(text) > 10 for text in lines.values()), lines
+    assert (
+        lines["/quitquitquit (POST)"] == "Ends the proxy: what is in flight is finished first, at most the drain's time"
+    )
 
 
 def test_metrics_are_filtered_whole() -> None:
