@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -118,7 +120,8 @@ WITH_RESOLVER = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 class Pod:
     """A namespace whose sidecar answers DNS. Programs in it find the resolver of the peer's in their resolv.conf."""
 
-    def __init__(self, inside: Namespace, folder: Path) -> None:
+    def __init__(self, inside: Namespace, folder: Path, engine: str) -> None:
+        self.engine = engine
         self.inside = inside
         self.folder = folder
 
@@ -153,7 +156,7 @@ def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         )
         inside.run("nft", "-f", str(folder / "rules.nft"))
         peer.start(sys.executable, "-c", PEERS, PEER, log=folder / "peers")
-        pod = Pod(inside, folder)
+        pod = Pod(inside, folder, request.param)
         (folder / "root.json").write_bytes(signing_keys().root)
         pod.release(MESH, FIRST, SECOND, WEB)
         (folder / "sidecar.toml").write_text(
@@ -233,3 +236,15 @@ def test_the_sidecar_counts_queries_and_shows_its_names(pod: Pod) -> None:
     other = json.loads(pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=elsewhere.test"))
     assert other["asked_on"] == "elsewhere.test"
     assert "type is one of" in pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=a&type=MX")
+
+
+def test_an_upgrade_in_place_keeps_the_port_and_a_refused_one_too(pod: Pod) -> None:
+    said = {"trio": "upgrading in place", "envoy": "no upgrade"}[pod.engine]
+    os.kill(pod.inside.started[-1].pid, signal.SIGUSR2)
+    deadline = time.monotonic() + 30
+    while said not in (pod.folder / "log").read_text():
+        assert time.monotonic() < deadline, (pod.folder / "log").read_text()
+        time.sleep(0.1)
+    # Queries wait in the sockets that were handed over until the new program has its slice.
+    pod.wait_until("ratings.shop.svc.cluster.local", "10.96.0.10")
+    assert pod.ask("ratings", over="tcp") == "NOERROR 10.96.0.10"
