@@ -19,7 +19,7 @@ import trio
 from runtime.bootstrap import Bootstrap
 from runtime.credentials import CredentialFiles
 from runtime.discovery.control import ControlClient
-from runtime.discovery.names import Names, look_up
+from runtime.discovery.names import Names
 from runtime.discovery.registry import Registration, RegistryFollower
 from runtime.fetch import follow
 from runtime.fetch.news import FetchProblem, News, VerifiedSlice
@@ -28,7 +28,6 @@ from runtime.health.prober import Prober
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
-from runtime.issuers import KeySetFetcher, KeySets
 from runtime.pages.processes import set_levels
 from runtime.socket_address import shown
 from runtime.supervisor.dns import DnsPart
