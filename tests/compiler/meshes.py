@@ -40,6 +40,7 @@ ports = st.sampled_from(
     ]
 )
 addresses = st.sampled_from(("10.0.0.1", "10.0.0.2"))
+DNS = "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}"
 
 
 def _meta(kind: str, version: str, *, annotations: Object | None = None, **spec: Any) -> Object:
@@ -61,7 +62,7 @@ def services(draw: Draw) -> Object:
             annotations=annotations,
         )
     selector = {"selector": draw(labels)} if draw(st.integers(0, 4)) else {}
-    address = {"clusterIP": draw(addresses)} if draw(st.booleans()) else {}
+    address = {"clusterIP": draw(st.one_of(addresses, st.just("None")))} if draw(st.booleans()) else {}
     return _meta("Service", "v1", ports=draw(ports), annotations=annotations, **selector, **address)
 
 
@@ -83,7 +84,8 @@ def workloads(draw: Draw) -> Object:
         return item
     kind = draw(st.sampled_from(("Deployment", "Deployment", "StatefulSet")))
     extra = {"serviceName": "a"} if kind == "StatefulSet" else {}
-    template = {"metadata": {"labels": found}, "spec": pod}
+    annotated = {"annotations": {"proxy.istio.io/config": DNS}} if draw(st.integers(0, 2)) == 0 else {}
+    template = {"metadata": {"labels": found, **annotated}, "spec": pod}
     return _meta(kind, "apps/v1", selector={"matchLabels": found}, template=template, **extra)
 
 
@@ -260,6 +262,7 @@ def settings(draw: Draw) -> Object:
         {"trustDomain": "example.org"},
         {"rootNamespace": "pay"},
         {"enableAutoMtls": False},
+        {"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}}},
     ]
     return _meta("MeshConfig", "weft/v1", **draw(st.sampled_from(modes)))
 
