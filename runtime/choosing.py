@@ -37,12 +37,14 @@ def is_undecided(chains: Sequence[FilterChain], hello: Hello) -> bool:
 
 def _equal(chains: Sequence[FilterChain], hello: Hello) -> list[FilterChain]:
     """The chains that fit a hello best and share the TLS of the first of them."""
-    candidates = [chain for chain in chains if chain.tls is not None or chain.passthrough]
+    from_mesh = not MESH_ALPN.isdisjoint(hello.alpn)
+    candidates = [
+        chain for chain in chains if (chain.tls is not None or chain.passthrough) and (from_mesh or not chain.from_mesh)
+    ]
     best = max((_fit(chain, hello.server_name) for chain in candidates), default=-1)
     if best < 0:
         return []
     equal = [chain for chain in candidates if _fit(chain, hello.server_name) == best]
-    from_mesh = not MESH_ALPN.isdisjoint(hello.alpn)
     first = next((chain for chain in equal if isinstance(chain.tls, MeshTls) == from_mesh), equal[0])
     return [chain for chain in equal if (chain.tls, chain.passthrough) == (first.tls, first.passthrough)]
 

@@ -56,7 +56,7 @@ class LiveData(msgspec.Struct):
 
 
 def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
-    """The endpoints that may be used now, in a stable order; those of weight 0 are left out."""
+    """The endpoints that may be used now, in a stable order, without those of weight 0, and those outside the mesh where only that may be reached."""
     source = cluster.endpoints
     match source:
         case StaticEndpoints(endpoints):
@@ -73,7 +73,7 @@ def endpoints_of(cluster: Cluster, live: LiveData) -> tuple[Endpoint, ...]:
             found = ()
         case _:
             assert_never(source)
-    usable = tuple(endpoint for endpoint in found if endpoint.weight > 0)
+    usable = tuple(endpoint for endpoint in found if endpoint.weight > 0 and (endpoint.mesh or not cluster.mesh_only))
     return _held(cluster, live, usable) if cluster.holds else usable
 
 

@@ -159,7 +159,8 @@ class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
     """One way in. A connection takes the chain that fits best: exact server name, then longest wildcard (``*.example.com``), then no
     name; TLS chains only fit a ClientHello, plain chains only what is not one. ``passthrough`` chains match on SNI without terminating.
 
-    No fitting chain closes the connection (that is how STRICT refuses plain text).
+    ``from_mesh`` chains take nobody but who speaks the mesh's own protocols (ALPN). No fitting chain closes the connection (that is how STRICT
+    refuses plain text).
     """
 
     name: str
@@ -168,6 +169,7 @@ class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):
     server_names: tuple[str, ...] = ()
     tls: DownstreamTls | None = None
     passthrough: bool = False
+    from_mesh: bool = False
 
 
 class Listener(msgspec.Struct, frozen=True, tag="listener", tag_field="section", omit_defaults=True):
@@ -406,7 +408,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     ``protocol`` is ``http1``, ``http2``, ``tcp`` or ``udp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
     ``random``, or ``ring_hash`` or ``maglev`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
     ``proxy_protocol`` (``v1``, ``v2``) makes each connection begin by naming the client that it is for. With ``holds`` the last endpoints
-    stay when all have gone.
+    stay when all have gone. ``mesh_only`` leaves out endpoints that do not speak mesh mutual TLS.
     """
 
     name: str
@@ -425,6 +427,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     warmup: Warmup | None = None
     proxy_protocol: str = ""
     holds: bool = False
+    mesh_only: bool = False
 
 
 # --- names ---------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What runs in a pod: servers that say what they saw, and a client that makes many calls at once. The standard library alone, run with -I.
 
-serve [{kind, host, port, name}]     http: JSON of what came; greet: speaks first; echo: says back what came
+serve [{kind, host, port, name}]     http, https: JSON of what came; greet: speaks first; echo: says back what came
 call  < [{kind, to, ...}]            http: host, path, headers; greet: waits for the server; echo: speaks first
 """
 
@@ -12,6 +12,7 @@ import http.server
 import json
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 
@@ -62,6 +63,17 @@ class Echo(socketserver.BaseRequestHandler):
         self.request.sendall(f"{self.server.name} {self.client_address[0]} ".encode() + self.request.recv(64))
 
 
+class SayInside(Say):
+    """The same inside TLS; the program's name is the file of its certificate and key."""
+
+    def setup(self) -> None:
+        """See socketserver."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server.name)
+        self.request = context.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+
 class Server(socketserver.ThreadingTCPServer):
     """A server of either family."""
 
@@ -83,7 +95,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 def serve(programs: list[dict]) -> None:
     """Serves for ever."""
-    kinds = {"http": Say, "greet": Greet, "echo": Echo}
+    kinds = {"http": Say, "https": SayInside, "greet": Greet, "echo": Echo}
     for one in programs:
         server = Server(one["host"], one["port"], kinds[one["kind"]], one["name"])
         threading.Thread(target=server.serve_forever).start()
@@ -92,7 +104,7 @@ def serve(programs: list[dict]) -> None:
 def call(one: dict) -> dict:
     """What became of one call."""
     try:
-        return _http(one) if one["kind"] == "http" else _bytes(one)
+        return _http(one) if one["kind"].startswith("http") else _bytes(one)
     except (OSError, http.client.HTTPException) as error:
         return {"error": "timeout" if isinstance(error, TimeoutError) else "closed"}
 
@@ -100,6 +112,10 @@ def call(one: dict) -> dict:
 def _http(one: dict) -> dict:
     host, port = one["to"]
     connection = http.client.HTTPConnection(host, port, timeout=WAIT_S)
+    if one["kind"] == "https":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=WAIT_S, context=context)
     try:
         connection.putrequest("GET", one.get("path", "/"), skip_host=True)
         connection.putheader("host", one["host"])

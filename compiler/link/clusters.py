@@ -318,14 +318,17 @@ def _in_mesh(service: MeshService) -> bool:
     return origin.in_mesh if isinstance(origin, ServiceEntry) else not origin.external_name
 
 
+def port_modes(mesh: Mesh, service: MeshService, port: Port) -> set[str]:
+    """What the known workloads of a service ask of clients on a port: STRICT, PERMISSIVE, DISABLE."""
+    return {
+        effective_mode(mesh, workload.meta.namespace, workload.labels, target_port(port, workload))
+        for workload in mesh.selected(service.namespace, service.selector)
+    }
+
+
 def _all_disabled(mesh: Mesh, service: MeshService, port: Port) -> bool:
     """Whether every known workload of a service refuses mesh TLS on a port: clients then speak plain text by themselves."""
-    workloads = mesh.selected(service.namespace, service.selector)
-    modes = {
-        effective_mode(mesh, workload.meta.namespace, workload.labels, target_port(port, workload))
-        for workload in workloads
-    }
-    return modes == {"DISABLE"}
+    return port_modes(mesh, service, port) == {"DISABLE"}
 
 
 def _is_gateways_own(mesh: Mesh, service: MeshService, port: Port) -> bool:

@@ -7,6 +7,7 @@ import msgspec
 from compiler.gateways import GatewayProxy
 from compiler.hosts import overlap
 from compiler.link.authorization import POLICIES, policy_set
+from compiler.link.clusters import port_modes
 from compiler.link.draft import LinkedSlice, ProxyShape, SliceDraft, used_clusters
 from compiler.link.gateway_hosts import HostTable, bound_services, common_hosts
 from compiler.link.proxies import described_proxy
@@ -25,7 +26,9 @@ from snapshot.section import (
     HttpChain,
     Listener,
     MeshTls,
+    RegisteredEndpoints,
     Section,
+    StaticEndpoints,
     TcpChain,
 )
 
@@ -171,22 +174,30 @@ class _GatewayLink:
     ) -> list[FilterChain]:
         """Mesh TLS that goes through to whom its server name says (``outbound_.80_.v1_.reviews.shop.svc.cluster.local``), without a route.
 
-        Between networks a sidecar reaches the workloads behind this gateway by the same name under which it calls them directly.
+        Between networks a sidecar reaches the workloads behind this gateway by the same name under which it calls them directly. Only they ask
+        who comes, so there is no way to a port whose workloads do without mutual TLS, nor for who does not speak the mesh's protocols (Istio).
         """
         chains = []
         for service in self.view.services.values():
             if not _takes(gateway, server, service):
                 continue
             for port in service.ports:
+                if "DISABLE" in port_modes(self.view.mesh, service, port):
+                    continue
                 for subset in ("", *self.view.rule(service).subsets):
                     cluster = self.view.cluster(service, port, subset)
-                    if cluster is None:
+                    if cluster is None or not isinstance(cluster.endpoints, RegisteredEndpoints | StaticEndpoints):
                         continue
                     server_name = f"outbound_.{port.number}_.{subset}_.{service.host}"
-                    sections.append(msgspec.structs.replace(cluster, name=server_name, tls=None, protocol="tcp"))
+                    through = msgspec.structs.replace(
+                        cluster, name=server_name, tls=None, protocol="tcp", mesh_only=True
+                    )
+                    sections.append(through)
                     network = TcpChain((Destination(server_name),), server.source, self.policies)
                     chain = f"{name}/{server_name}"
-                    chains.append(FilterChain(chain, server.source, network, (server_name,), passthrough=True))
+                    chains.append(
+                        FilterChain(chain, server.source, network, (server_name,), passthrough=True, from_mesh=True)
+                    )
         return chains
 
     def _closed(self, server: Server) -> TcpChain:

@@ -104,7 +104,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     HttpChain: "routes policies edge https_redirect proxy host tokens",
     TcpChain: "destinations source policies",
     UdpChain: "destinations source policies idle_ms max_sessions",
-    FilterChain: "name source network server_names tls passthrough",
+    FilterChain: "name source network server_names tls passthrough from_mesh",
     Listener: "name source direction bind protocol chains proxy_protocol addresses",
     Route: "source match action name request_headers response_headers fault timeout_ms retry cors limits",
     VirtualHost: "table name domains source blocks request_headers response_headers",
@@ -123,7 +123,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     KeepAlive: "probes time_s interval_s",
     RetryBudget: "per_million minimum",
     ServiceName: "host name namespace",
-    Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup holds",
+    Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup holds mesh_only",
     ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",
     OutlierDetection: "consecutive_5xx consecutive_gateway split consecutive_local interval_ms base_ejection_ms max_ejection_percent "
     "min_health_percent statuses",

@@ -84,7 +84,7 @@ def _fit(chain: FilterChain, rivals: Sequence[FilterChain], protocol: str) -> Fi
         return Fit("raw_buffer", protocols=_HTTP_SNIFFED if http and both else ())
     names = () if "*" in chain.server_names else chain.server_names
     if not isinstance(chain.tls, MeshTls):
-        return Fit("tls", names)
+        return Fit("tls", names, tuple(sorted(MESH_ALPN)) if chain.from_mesh else ())
     # A mesh chain needs to say what it speaks only where another chain takes the same names.
     others = [one for one in rivals if one is not chain and (one.tls is not None or one.passthrough)]
     alike = [one for one in others if _overlap(chain, one)]

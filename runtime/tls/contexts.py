@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from snapshot.live import Credential, Svid
 from snapshot.section import DownstreamTls, MeshTls, MeshUpstream, ServerTls, TlsUpstream, UpstreamTls
 
-MESH_ALPN = frozenset({"istio", "istio-peer-exchange", "istio-http/1.1", "istio-h2"})
+MESH_ALPN = frozenset({"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"})
 _MESH_SERVER_ALPN = ["istio-h2", "istio-http/1.1", "istio-peer-exchange", "istio", "h2", "http/1.1"]
 # As Istio's sidecars say it: the mesh's names choose the chain, the plain ones are what an Envoy behind it agrees to.
 _MESH_CLIENT_ALPN = {

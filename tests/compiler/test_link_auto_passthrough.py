@@ -88,3 +88,25 @@ def test_a_name_that_nobody_has_is_closed() -> None:
     prepared = compiled(MESH.replace("HOST", "*.local")).slice("gateway/app=cross")
     (listener,) = prepared.listeners.values()
     assert choose_tls(listener.chains, Hello(f"outbound_.80_.v9_.{REVIEWS}", ("istio",))) is None
+
+
+def test_only_who_speaks_the_meshs_protocols_goes_through_and_only_to_who_asks_for_a_certificate() -> None:
+    prepared = compiled(MESH.replace("HOST", "*.local")).slice("gateway/app=cross")
+    (listener,) = prepared.listeners.values()
+    name = f"outbound_.80_.v1_.{REVIEWS}"
+    for protocols in ((), ("h2", "http/1.1")):
+        assert choose_tls(listener.chains, Hello(name, protocols)) is None
+    assert choose_tls(listener.chains, Hello(name, ("istio-http/1.0",))) is not None
+    assert all(one.mesh_only for one in prepared.clusters.values() if one.name.startswith("outbound_"))
+
+
+def test_there_is_no_way_to_workloads_that_do_without_mutual_tls() -> None:
+    policy = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: plain, namespace: shop}
+spec: {selector: {matchLabels: {app: reviews}}, portLevelMtls: {8080: {mode: DISABLE}}}
+"""
+    prepared = compiled(MESH.replace("HOST", "shop/*.local"), policy).slice("gateway/app=cross")
+    names = {name for one in prepared.listeners.values() for chain in one.chains for name in chain.server_names}
+    assert names == {f"outbound_.7000_.{subset}_.{REVIEWS}" for subset in ("", "v1")}

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from tests.conformance import traffic_dns, traffic_xff
+from tests.conformance import traffic_dns, traffic_redirected, traffic_sni, traffic_xff
 from tests.conformance.corpus import Tally, read
 from tests.conformance.go_template import evaluate
 from tests.conformance.traffic_calls import Call, send
@@ -21,11 +21,8 @@ from tests.conformance.traffic_mesh import BY_NAME, EXTERNAL, NAMESPACE, Town, W
 from tests.conformance.traffic_tokens import CASES as TOKEN_CASES
 
 LEFT_OUT = {
-    "instanceIPTests": "applications that bind to the pod's address need transparent interception",
-    "envoyFilterCases": "EnvoyFilter cannot be carried by an engine that is not Envoy; the compiler says what to use instead",
-    "autoPassthroughCases": "AUTO_PASSTHROUGH is between two clusters",
-    "trafficLoopCases": "the port of transparent interception",
-    "testServiceEntryWithMultipleVIPsAndResolutionNone": "addresses of which only interception knows where they lead",
+    "envoyFilterCases": "EnvoyFilter cannot be carried by an engine that is not Envoy: this one brings programs in Lua; the compiler says what "
+    "to use instead",
 }
 """Groups of which no case can run, and why."""
 SKIPPED_LINES: dict[int, str] = {}
@@ -46,24 +43,32 @@ async def _run(tally: Tally) -> None:
     trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusted.load_verify_locations(cadata=town.authority.bundle.decode())
     async with town.open():
-        with traffic_dns.namespaces() as pods:
-            await _each(tally, cases, town, trusted, pods)
+        with traffic_dns.namespaces() as pods, traffic_redirected.pods() as redirected:
+            await _each(tally, cases, town, trusted, pods, redirected)
 
 
 async def _each(
-    tally: Tally, cases: list[dict[str, Any]], town: Town, trusted: ssl.SSLContext, pods: traffic_dns.Pods
+    tally: Tally,
+    cases: list[dict[str, Any]],
+    town: Town,
+    trusted: ssl.SSLContext,
+    pods: traffic_dns.Pods,
+    redirected: traffic_redirected.Pods,
 ) -> None:
     turns: dict[int, int] = {}
     for case in cases:
         turn = turns[case["line"]] = turns.get(case["line"], -1) + 1
         label = f"{case['group']} {case['line']}/{turn} {case['name'] if isinstance(case.get('name'), str) else ''}"
         why = LEFT_OUT.get(case["group"]) or SKIPPED_LINES.get(case["line"])
-        if case["group"] in traffic_dns.GROUPS:
-            why = pods.missing
+        apart = {**dict.fromkeys(traffic_dns.GROUPS, pods), **dict.fromkeys(traffic_redirected.GROUPS, redirected)}
+        if case["group"] in apart:
+            why = apart[case["group"]].missing
         if why:
             tally.leave(label, why)
-        elif case["group"] in traffic_dns.GROUPS:
-            tally.count(label, await trio.to_thread.run_sync(pods.judge, case))
+        elif case["group"] in apart:
+            tally.count(label, await trio.to_thread.run_sync(apart[case["group"]].judge, case))
+        elif case["group"] in traffic_sni.GROUPS:
+            tally.count(label, await traffic_sni.judge(case, config_of(case, Lost(), cases), town))
         else:
             tally.count(label, await _case(case, turn, town, trusted, cases))
 

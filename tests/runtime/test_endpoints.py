@@ -126,3 +126,9 @@ def test_of_a_machine_that_git_lists_and_that_is_registered_the_registration_hol
         ("10.0.0.1", 9080, True),
     ]
     assert endpoints_of(cluster(source), live()) == listed
+
+
+def test_a_cluster_for_the_mesh_alone_leaves_out_who_speaks_no_mesh_tls() -> None:
+    found = StaticEndpoints((Endpoint("10.0.0.1", 1, mesh=True), Endpoint("10.0.0.2", 1)))
+    section = Cluster("c", ServiceName("", "", ""), found, (), mesh_only=True)
+    assert [one.address for one in endpoints_of(section, LiveData(Bootstrap(Selector(), "", "", "")))] == ["10.0.0.1"]
