@@ -27,7 +27,17 @@ from snapshot.section import (
     WorkloadPort,
 )
 
-_PATHS = ("root", "state", "control_ca", "join_token", "credentials", "admin_socket", "admin_token", "resolv_conf")
+_PATHS = (
+    "root",
+    "state",
+    "control_ca",
+    "join_token",
+    "credentials",
+    "admin_socket",
+    "admin_token",
+    "resolv_conf",
+    "jwks_ca",
+)
 
 
 class BootstrapError(Exception):
@@ -62,6 +72,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bears the other may take the proxy out of service. With ``interception`` ``redirect`` connections come by the kernel's redirection to the
     ports inbound and outbound, and a slice's own listeners are bound nowhere. Where the slice has the proxy answer DNS, it asks the servers of
     ``resolv_conf`` for what the mesh does not know, or instead of them ``resolvers`` (``address`` or ``address:port``).
+    ``jwks_hosts`` are the hosts (``*.suffix`` for any below) from which the keys of token issuers may be fetched, also at private addresses;
+    without any every host with public addresses may. ``jwks_ca`` is their CA (PEM file) where it is not one of the system's.
     """
 
     selector: Selector
@@ -89,6 +101,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interception: Literal["none", "redirect"] = "none"
     resolv_conf: str = "/etc/resolv.conf"
     resolvers: tuple[str, ...] = ()
+    jwks_hosts: tuple[str, ...] = ()
+    jwks_ca: str = ""
 
     @property
     def standpoint(self) -> str:

@@ -41,10 +41,12 @@ class TokenKeys:
 
     def fill(self, fetched: Iterable[FetchedKeys]) -> None:
         """Takes the key sets that there are now; a slot that is not among them is empty."""
+        now = {one.source: one.jwks for one in fetched}
+        if not now and not self.sets:
+            return
         # Where no slice asks for tokens nothing is ever filled, and the library behind it is not loaded.
         from snapshot.key_set import KeySetError, read_key_set
 
-        now = {one.source: one.jwks for one in fetched}
         self.sets = {source: keys for source, keys in self.sets.items() if self._written.get(source) == now.get(source)}
         for source in now.keys() - self.sets.keys():
             try:

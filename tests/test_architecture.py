@@ -63,6 +63,7 @@ THIRD_PARTY = {
     "runtime.fetch": {"msgspec", "trio", "httpx", "watchfiles", "zstandard"},
     "runtime.health": {"msgspec", "trio", "httpx"},
     "runtime.http1": {"msgspec"},
+    "runtime.issuers": {"msgspec", "trio", "httpx"},
     "runtime.http2": {"msgspec", "hpack"},
     "runtime.identity": {"msgspec", "trio", "cryptography", "httpx"},
     "runtime.service_server": {"msgspec", "trio", "h11"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from policies.tokens import KeySource
 from snapshot.encode import FormatError, decode_section
 from snapshot.index import Slice
 from snapshot.section import (
@@ -16,19 +17,20 @@ from snapshot.section import (
     MeshUpstream,
     NameTable,
     Proxy,
+    TokenSet,
     UndeclaredPort,
     WorkloadPort,
 )
 
 EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  what is looked for, not what is bound
-READ_KINDS = frozenset({"proxy", "listener", "cluster", "names"})
+READ_KINDS = frozenset({"proxy", "listener", "cluster", "tokens", "names"})
 
 Name = tuple[str, int]
 
 
 class SliceFacts(msgspec.Struct, frozen=True):
     """One slice, as far as the supervisor reads it. ``mesh`` says that it cannot serve without an SVID; ``headless`` are the clusters whose
-    endpoints some name of ``tables`` means."""
+    endpoints some name of ``tables`` means; ``keys`` are the slots for keys that check tokens."""
 
     proxy: Proxy
     listeners: tuple[Listener, ...]
@@ -36,6 +38,7 @@ class SliceFacts(msgspec.Struct, frozen=True):
     mesh: bool
     tables: tuple[NameTable, ...] = ()
     headless: dict[str, Cluster] = {}
+    keys: frozenset[KeySource] = frozenset()
 
     @property
     def inbound_ports(self) -> tuple[int, ...]:
@@ -63,6 +66,7 @@ def read_facts(slice_: Slice) -> SliceFacts:
     listeners: list[Listener] = []
     names: set[Name] = set()
     tables: list[NameTable] = []
+    keys: set[KeySource] = set()
     clusters: dict[str, Cluster] = {}
     mesh = False
     for ref in slice_.index.sections:
@@ -77,6 +81,8 @@ def read_facts(slice_: Slice) -> SliceFacts:
             mesh = mesh or (declared and any(isinstance(chain.tls, MeshTls) for chain in section.chains))
         elif isinstance(section, NameTable):
             tables.append(section)
+        elif isinstance(section, TokenSet):
+            keys.update(rule.keys for rule in section.rules if not rule.keys.jwks)
         elif isinstance(section, Cluster):
             clusters[section.name] = section
             if isinstance(section.endpoints, DnsEndpoints):
@@ -92,4 +98,5 @@ def read_facts(slice_: Slice) -> SliceFacts:
         mesh,
         tuple(tables),
         {name: clusters[name] for name in headless},
+        frozenset(keys),
     )

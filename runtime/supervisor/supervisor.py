@@ -19,7 +19,7 @@ import trio
 from runtime.bootstrap import Bootstrap
 from runtime.credentials import CredentialFiles
 from runtime.discovery.control import ControlClient
-from runtime.discovery.names import Names
+from runtime.discovery.names import Names, look_up
 from runtime.discovery.registry import Registration, RegistryFollower
 from runtime.fetch import follow
 from runtime.fetch.news import FetchProblem, News, VerifiedSlice
@@ -28,6 +28,7 @@ from runtime.health.prober import Prober
 from runtime.identity.keeper import IdentityKeeper
 from runtime.identity.saved import SavedIdentity
 from runtime.ipc import LiveUpdate
+from runtime.issuers import KeySetFetcher, KeySets
 from runtime.pages.processes import set_levels
 from runtime.socket_address import shown
 from runtime.supervisor.dns import DnsPart
@@ -45,7 +46,7 @@ from runtime.supervisor.sockets import Address, BindError, wanted_addresses, wit
 from runtime.supervisor.tasks import Task, keep_running
 from runtime.telemetry import Instruments
 from snapshot.encode import FormatError
-from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 
 ATTEMPTS = {"bind": 1_000_000, "worker": 2}
 """How often a slice is tried that was refused by a circumstance: a taken port may become free, and a worker may have been killed by chance;
@@ -86,6 +87,8 @@ class Supervisor:
         self._page_sockets = dict(inherited.pages)
         self.fleet = fleet_for(self.bootstrap, self._sockets, command=command, inherited=inherited)
         self._names = Names()
+        fetcher = KeySetFetcher(bootstrap.jwks_hosts, authority=bootstrap.jwks_ca, look_up=look_up)
+        self._key_sets = KeySets(fetcher.fetch, self._state, clock=clock)
         self.dns = DnsPart(self.bootstrap, self.running.instruments, self._page_sockets, self._start_task)
         self._credentials = CredentialFiles(bootstrap.credentials)
         self._prober = Prober(self.bootstrap)
@@ -245,6 +248,7 @@ class Supervisor:
             return outcome
         self._sockets.release(self._sockets.names() - wanted.keys())
         self._names.only(facts.names)
+        self._key_sets.only(facts.keys)
         self.dns.use(index, facts)
         took_ms = (trio.current_time() - begin) * 1000
         self.running.took(verified, facts, took_ms=took_ms, outcome=outcome)
@@ -257,9 +261,12 @@ class Supervisor:
 
     async def _fill_slots(self, facts: SliceFacts) -> None:
         await self._names.want(facts.names)
+        await self._key_sets.want(facts.keys)
         await self._credentials.want(frozenset(slot.name for slot in facts.proxy.credentials))
         self.dns.server.take_resolved(self._names.all())
-        await self.fleet.update(LiveUpdate(resolved=self._names.all(), credentials=self._credentials.all()))
+        await self.fleet.update(
+            LiveUpdate(resolved=self._names.all(), credentials=self._credentials.all(), keys=self._key_sets.all())
+        )
 
     async def _take_svid(self, svid: Svid) -> None:
         self.running.identified(svid)
@@ -274,6 +281,9 @@ class Supervisor:
     async def _take_resolved(self, resolved: tuple[Resolved, ...]) -> None:
         self.dns.server.take_resolved(resolved)
         await self.fleet.update(LiveUpdate(resolved=resolved))
+
+    async def _take_keys(self, keys: tuple[FetchedKeys, ...]) -> None:
+        await self.fleet.update(LiveUpdate(keys=keys))
 
     async def _take_credentials(self, credentials: tuple[Credential, ...]) -> None:
         await self.fleet.update(LiveUpdate(credentials=credentials))
@@ -307,6 +317,7 @@ class Supervisor:
         nursery.start_soon(self.fleet.run)
         tasks: dict[str, Task] = {
             "name resolution": partial(self._names.refresh_forever, self._take_resolved),
+            "fetching the keys of issuers": partial(self._key_sets.refresh_forever, self._take_keys),
             "watching credentials": partial(self._credentials.watch_forever, self._take_credentials),
             "probing the application": partial(self._prober.run, self._take_verdict),
         }
