@@ -250,8 +250,15 @@ def route(prepared: PreparedRoute, same: Marked, share: int = 0) -> Message:
         **_action(prepared, same),
         **header_fields(section.request_headers, section.response_headers),
         **_per_filter(section),
-        **({"metadata": route_metadata(section.limits)} if section.limits else {}),
+        metadata=_metadata(section),
     )
+
+
+def _metadata(section: Route) -> Message:
+    """What made a route, where our own dump says it too, and which limits count it."""
+    made = route_metadata(section.limits)
+    made.filter_metadata["weft"]["sources"] = [str(section.source)]
+    return made
 
 
 def _connect_route(prepared: PreparedRoute, same: Marked, share: int) -> Iterator[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import re2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,3 +172,12 @@ def test_mirrors_and_cors_stand_on_the_route() -> None:
     policy = cors_policy(origin)
     assert made.typed_per_filter_config[CORS].value == policy.SerializeToString()
     assert (policy.allow_methods, policy.max_age, policy.forward_not_matching_preflights.value) == ("GET", "5", False)
+
+
+def test_a_route_names_what_made_it() -> None:
+    prepared = prepared_of(gateway_listener(80), table(), *host_sections("a", ["*"], [route(None, "b")]), cluster("b"))
+    (listener,) = translate(prepared, PLACE).listeners
+    manager = listener.filter_chains[0].filters[0].typed_config
+    found = manager_pb2.HttpConnectionManager.FromString(manager.value)
+    (made,) = found.route_config.virtual_hosts[0].routes
+    assert list(made.metadata.filter_metadata["weft"]["sources"]) == ["Test/default/b"]
