@@ -9,7 +9,7 @@ import pytest
 from compiler.link.allocation import SLOTS, allocate
 from snapshot.prepared import PreparedSlice
 from snapshot.section import Name, NameTable
-from tests.compiler.compiled import compiled
+from tests.compiler.compiled import compilation, compiled
 
 SETTINGS = "apiVersion: weft/v1\nkind: MeshConfig\nmetadata: {{name: m}}\nspec: {{defaultConfig: {{proxyMetadata: {{{metadata}}}}}}}\n"
 ON = SETTINGS.format(metadata='ISTIO_META_DNS_CAPTURE: "true", ISTIO_META_DNS_AUTO_ALLOCATE: "true"')
@@ -206,3 +206,17 @@ def test_every_address_is_one_hosts_and_can_be_a_hosts() -> None:
     assert len({*fours}) == len({*sixes}) == len(found) == 5000
     assert all(one in ipaddress.ip_network("240.240.0.0/16") and one.packed[3] not in (0, 255) for one in fours)
     assert all(one in ipaddress.ip_network("2001:2::/48") for one in sixes)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "warned"),
+    [
+        ("", True),
+        ('ISTIO_META_DNS_CAPTURE: "true"', False),
+        ('ISTIO_META_DNS_CAPTURE: "true", ISTIO_META_DNS_AUTO_ALLOCATE: "false"', True),
+        ('ISTIO_META_DNS_AUTO_ALLOCATE: "true"', True),
+    ],
+)
+def test_tcp_ports_without_addresses_are_warned_of_where_none_are_allocated(metadata: str, warned: bool) -> None:  # noqa: FBT001
+    found = compilation(SETTINGS.format(metadata=metadata), APP, entry("db", "db.test"))
+    assert any(item.code == "IST0134" for item in found.diagnostics) is warned
