@@ -10,8 +10,12 @@ from pathlib import Path
 
 import trio
 
+from tests.differential.datagrams import run_datagrams
 from tests.differential.running import run
 from tests.differential.worlds import worlds
+
+CLIENTS = 20
+"""Clients in each world of datagrams."""
 
 
 def main() -> int:
@@ -20,12 +24,16 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="part of a world's name")
+    parser.add_argument("--datagrams", type=int, default=15, help="how many worlds of datagrams")
     asked = parser.parse_args()
     begin = time.monotonic()
     chosen = [world for world in worlds(asked.seed) if asked.only in world.name]
     with tempfile.TemporaryDirectory() as folder:
         tally = trio.run(run, chosen, asked.requests, asked.seed, Path(folder))
+        sent, differing = trio.run(run_datagrams, asked.seed, asked.datagrams, CLIENTS, Path(folder))
     print(f"{tally.requests} requests on {len(chosen)} slices in {time.monotonic() - begin:.0f} s")
+    print(f"{sent} datagrams in {asked.datagrams} worlds: {len(differing)} unexplained")
+    print("".join(f"    {one}\n" for one in differing[:5]), end="")
     for name, count in sorted(tally.explained.items()):
         print(f"  known: {name}: {count}")
     for name, count in tally.refused.items():
@@ -35,7 +43,7 @@ def main() -> int:
         for example in examples[:2]:
             print(f"    {example}")
     print(f"unexplained: {len(tally.unexplained)}")
-    return 1 if tally.unexplained else 0
+    return 1 if tally.unexplained or differing else 0
 
 
 def grouped(unexplained: list[tuple[str, str]]) -> dict[str, list[str]]:
