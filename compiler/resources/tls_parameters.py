@@ -6,6 +6,7 @@ import msgspec
 
 from compiler.resources.cursor import Cursor
 
+_GONE = frozenset({"AES128-SHA256"})
 CIPHER_SUITES = frozenset(
     f"{exchange}{suite}"
     for exchange, suites in (
@@ -18,8 +19,9 @@ CIPHER_SUITES = frozenset(
         ("", ("DES-CBC3-SHA",)),
     )
     for suite in suites
+    if f"{exchange}{suite}" not in _GONE
 )
-"""The names by which Envoy knows the suites of TLS 1.2."""
+"""The names by which Envoy knows the suites of TLS 1.2; what was one to older Envoys is none."""
 CURVES = ("X25519MLKEM768", "X25519", "P-256", "P-384", "P-521")
 """The names by which Envoy and Istio know curves."""
 

@@ -196,7 +196,7 @@ class Http1Downstream:
         refusal = Refusal.of(error)
         self._plane.reporter.refused(self._accepted, refusal, self._plane.lane.now)
         if error.reason is not Reason.TRUNCATED:
-            self.channel.send(refuse(refusal))
+            self.channel.send(refuse(refusal, self._accepted.chain.rules.own_server))
         self._linger()
 
     def on_eof(self) -> None:
@@ -376,7 +376,7 @@ class Http1Downstream:
         elif self._reading_head and self._codec.buffered and not self._lingering:
             refusal = Refusal.late()
             self._plane.reporter.refused(self._accepted, refusal, self._plane.lane.now)
-            self.channel.send(refuse(refusal))
+            self.channel.send(refuse(refusal, self._accepted.chain.rules.own_server))
             self._linger()
         else:
             self.close()

@@ -44,16 +44,18 @@ class Refusal(msgspec.Struct, frozen=True):
         return cls(reply.status, reply, Failure.HEAD_TIMEOUT.value)
 
 
-def refuse(refusal: Refusal) -> bytes:
-    """The whole reply to a message that broke the protocol, which also ends the connection."""
+def refuse(refusal: Refusal, named: Headers) -> bytes:
+    """The whole reply to a message that broke the protocol, which also ends the connection. ``named`` is the header by which the proxy is
+    called, where it is."""
     body = refusal.reply.body
-    return status_line(
-        refusal.status
-    ) + b"content-length: %d\r\ncontent-type: text/plain\r\nconnection: close\r\ndate: %b\r\nserver: weft\r\n\r\n%b" % (
-        len(body),
-        http_date(),
-        body,
-    )
+    lines = [
+        b"content-length: %d" % len(body),
+        b"content-type: text/plain",
+        b"connection: close",
+        b"date: " + http_date(),
+        *(b"%b: %b" % pair for pair in named),
+    ]
+    return status_line(refusal.status) + b"\r\n".join((*lines, b"", body))
 
 
 def local_reply(reply: LocalReply, *, grpc: bool) -> tuple[int, Headers, bytes]:

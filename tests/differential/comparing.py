@@ -105,7 +105,6 @@ def _location(request: Request, _ours: Outcome, one: str) -> bool:
 KNOWN: dict[str, Known] = {
     "Repeated headers": lambda request, _ours, _one: request.repeats,
     "Unknown methods": lambda request, _ours, one: request.method not in METHODS and one.endswith(" -> 400"),
-    "External address": _part("seen x-envoy-external-address: None"),
     "Loopback clients": lambda _request, _ours, one: (
         one.startswith("seen x-forwarded-for: ") and "127.0.0.1'] -> " in one
     ),

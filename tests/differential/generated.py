@@ -22,6 +22,7 @@ from policies.match import (
     RouteMatch,
     Suffix,
 )
+from policies.proxy_headers import CERTIFICATE_MODES, CERTIFICATE_PARTS, USUAL, ProxyHeaders
 from policies.source import SourceRef
 from policies.traffic import (
     NO_EDITS,
@@ -50,6 +51,7 @@ from snapshot.section import (
     MeshTls,
     PolicySet,
     PoolLimits,
+    Proxy,
     Route,
     RouteBlock,
     RouteTable,
@@ -59,7 +61,7 @@ from snapshot.section import (
     VirtualHost,
 )
 from tests.differential.backends import KEY
-from tests.slices import SOURCE, cluster, prepared_of
+from tests.slices import SOURCE, WORKLOAD, cluster, prepared_of
 
 CLUSTERS = tuple(f"outbound|80||{name}.test" for name in ("one", "two", "three"))
 words = st.sampled_from(["a", "api", "v1", "books"])
@@ -162,6 +164,16 @@ rules = st.builds(
 policies = st.builds(
     AuthorizationPolicy, st.just(SOURCE), st.sampled_from(Action), st.lists(rules, max_size=2).map(tuple)
 )
+chosen_headers = st.builds(
+    ProxyHeaders,
+    trusted_hops=st.integers(0, 2),
+    certificate=st.sampled_from(["", *CERTIFICATE_MODES]),
+    shows=st.one_of(st.none(), st.lists(st.sampled_from(CERTIFICATE_PARTS), unique=True).map(tuple)),
+    request_ids=st.booleans(),
+    attempts=st.booleans(),
+    internal=st.booleans(),
+    server=st.sampled_from([None, "", "mine"]),
+)
 hosts = st.lists(
     st.sampled_from(["a.test", "b.test", "*.test", "*.deep.test", "*"]), min_size=1, max_size=4, unique=True
 )
@@ -197,6 +209,8 @@ def clusters(draw: st.DrawFn, name: str) -> Section:
 def meshes(draw: st.DrawFn) -> list[Section]:
     """One gateway's sections: a plain chain at the edge, a mesh chain inside, one table, policies."""
     sections: list[Section] = [draw(clusters(name)) for name in CLUSTERS]
+    headers = draw(st.one_of(st.just(USUAL), chosen_headers))
+    sections.append(Proxy(WORKLOAD, "cluster.local", headers=headers))
     for domain in draw(hosts):
         routes = tuple(
             Route(
@@ -218,7 +232,8 @@ def meshes(draw: st.DrawFn) -> list[Section]:
     sections.append(RouteTable("80", SOURCE, unmatched=draw(st.sampled_from(["", "BlackHoleCluster"]))))
     sections.append(PolicySet("policies", tuple(draw(st.lists(policies, max_size=2)))))
     plain = FilterChain("http", SOURCE, HttpChain("80", "policies", edge=True))
-    inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies"), tls=MeshTls())
+    spoken = draw(st.sampled_from([MeshTls(), MeshTls("TLSv1_3"), MeshTls(ciphers=("ECDHE-ECDSA-AES256-GCM-SHA384",))]))
+    inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies"), tls=spoken)
     direction = draw(st.sampled_from(["gateway", "inbound"]))
     sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", (plain, inside)))
     named = st.lists(st.sampled_from(["a.test", "*.test", "*.deep.test"]), unique=True, max_size=3)
