@@ -270,7 +270,7 @@ CARRIED: dict[str, frozenset[str]] = {
     "TCPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "UDPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
-    "ProxyConfig": paths("spec.(selector.matchLabels{}|onPolicyChange)"),
+    "ProxyConfig": paths("spec.(selector.matchLabels{}|onPolicyChange|environmentVariables{})"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
         spec.defaultConfig.terminationDrainDuration
@@ -298,7 +298,7 @@ REFUSED: dict[str, frozenset[str]] = {
     **dict.fromkeys(KINDS_NOT_CARRIED, paths("spec")),
     # Istio's own installation writes an empty list of networks, which asks for nothing.
     "MeshNetworks": paths("spec.networks{}"),
-    "ProxyConfig": paths("spec.(concurrency|environmentVariables|image)"),
+    "ProxyConfig": paths("spec.(concurrency|image)"),
     "WorkloadEntry": paths("spec.network"),
     # A machine's own address and place are its bootstrap's to say.
     "WorkloadGroup": paths("spec.template.(address|network|locality|weight)"),
@@ -376,9 +376,9 @@ REFUSED_VALUES: dict[str, dict[str, frozenset[str]]] = {
 }
 """Values that a carried leaf may have in the schema and that this version does not carry."""
 
+_DNS = frozenset({"ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE"})
 CARRIED_KEYS: dict[str, dict[str, frozenset[str]]] = {
-    "MeshConfig": {
-        "spec.defaultConfig.proxyMetadata": frozenset({"ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE"}),
-    },
+    "MeshConfig": {"spec.defaultConfig.proxyMetadata": _DNS},
+    "ProxyConfig": {"spec.environmentVariables": _DNS},
 }
 """Maps that anybody may write anything into, and the keys of which something comes; this version does not carry the others."""

@@ -17,6 +17,7 @@ from compiler.link.view import View
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.kubernetes import Service, Workload
 from compiler.resources.mesh_config import CLUSTER_DOMAIN
+from compiler.resources.proxy_config import UNSAID, ProxySettings
 from snapshot.section import Name, NameTable
 
 GROUP = "WorkloadGroup"
@@ -32,16 +33,31 @@ class Naming(msgspec.Struct, frozen=True):
 
 
 def naming(mesh: Mesh, workload: Workload) -> Naming | None:
-    """What MeshConfig and a workload's own annotation ask for; None where its proxy leaves DNS alone, as without a word.
+    """What the mesh and a workload ask for; None where its proxy leaves DNS alone, as without a word.
 
     Where addresses are allocated, machines outside of Kubernetes get them for Services too, whose cluster IPs Git seldom knows and which
     their resolvers have never heard of. A pod's resolvers know them.
     """
-    settings = workload.settings.over(mesh.config.proxies)
+    settings = _settings(mesh, workload)
     if not settings.captures_dns:
         return None
     allocates = settings.allocates is not False
     return Naming(allocates, allocates and workload.meta.id.kind == GROUP)
+
+
+def _settings(mesh: Mesh, workload: Workload) -> ProxySettings:
+    """What holds for a workload: its own ProxyConfig before its annotation, then its namespace's and the mesh's ProxyConfig, then MeshConfig
+    (Istio); of equally near ProxyConfigs the oldest."""
+    home, root = workload.meta.namespace, mesh.config.root_namespace
+    found = UNSAID
+    for namespace, selects in ((home, True), (home, False), (root, False)):
+        for rule in mesh.proxy_rules:
+            fits = (rule.selector is not None) == selects and set(rule.selector or ()) <= set(workload.labels)
+            if rule.meta.namespace == namespace and fits:
+                found = found.over(rule.settings)
+        if selects:
+            found = found.over(workload.settings)
+    return found.over(mesh.config.proxies)
 
 
 class ServiceAddresses:

@@ -49,11 +49,13 @@ UNSAID = ProxySettings()
 
 
 class ProxyRule(msgspec.Struct, frozen=True):
-    """A ProxyConfig. ``selector`` is None for a whole namespace, or for the mesh in the root namespace."""
+    """A ProxyConfig. ``selector`` is None for a whole namespace, or for the mesh in the root namespace; ``settings`` are what its environment
+    variables say."""
 
     meta: Meta
     selector: Labels | None
     on_policy_change: str
+    settings: ProxySettings = UNSAID
 
 
 def read_proxy_config(document: Document, positions: Positions) -> ProxyRule:
@@ -62,14 +64,15 @@ def read_proxy_config(document: Document, positions: Positions) -> ProxyRule:
     spec = root.at("spec") or root.empty("spec")
     selector = spec.at("selector")
     labels = selector.labels("matchLabels") if selector else ()
-    return ProxyRule(meta, labels or None, spec.text("onPolicyChange"))
+    environment = spec.at("environmentVariables") or spec.empty("environmentVariables")
+    return ProxyRule(meta, labels or None, spec.text("onPolicyChange"), _metadata(environment))
 
 
 def read_settings(config: Cursor) -> ProxySettings:
     """What a ProxyConfig says, wherever it is written."""
     topology = config.at("gatewayTopology") or config.empty("gatewayTopology")
     headers = config.at("proxyHeaders") or config.empty("proxyHeaders")
-    metadata = config.at("proxyMetadata") or config.empty("proxyMetadata")
+    metadata = _metadata(config.at("proxyMetadata") or config.empty("proxyMetadata"))
     return ProxySettings(
         proxied=topology.has("proxyProtocol") or None,
         trusted_hops=topology.number("numTrustedProxies") if topology.has("numTrustedProxies") else None,
@@ -81,8 +84,8 @@ def read_settings(config: Cursor) -> ProxySettings:
         internal=_unless_disabled(headers.at("envoyDebugHeaders")),
         server=_server(headers.at("server")),
         drain_ms=config.duration_ms("terminationDrainDuration"),
-        captures_dns=_truth(metadata.text(DNS_CAPTURE)),
-        allocates=_truth(metadata.text(DNS_ALLOCATE)),
+        captures_dns=metadata.captures_dns,
+        allocates=metadata.allocates,
     )
 
 
@@ -95,6 +98,13 @@ def annotated_settings(annotations: Labels) -> ProxySettings:
     if not roots or not isinstance(roots[0], Mapping):
         return UNSAID
     return read_settings(Cursor(roots[0], ResourceId("ProxyConfig", "", ""), {}))
+
+
+def _metadata(variables: Cursor) -> ProxySettings:
+    """What the variables of a proxy's environment say."""
+    return ProxySettings(
+        captures_dns=_truth(variables.text(DNS_CAPTURE)), allocates=_truth(variables.text(DNS_ALLOCATE))
+    )
 
 
 def _truth(written: str) -> bool | None:

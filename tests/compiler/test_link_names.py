@@ -217,6 +217,31 @@ def test_every_address_is_one_hosts_and_can_be_a_hosts() -> None:
         ('ISTIO_META_DNS_AUTO_ALLOCATE: "true"', True),
     ],
 )
-def test_tcp_ports_without_addresses_are_warned_of_where_none_are_allocated(metadata: str, warned: bool) -> None:  # noqa: FBT001
+def test_tcp_ports_without_addresses_are_warned_of_where_none_are_allocated(metadata: str, warned: bool) -> None:
     found = compilation(SETTINGS.format(metadata=metadata), APP, entry("db", "db.test"))
     assert any(item.code == "IST0134" for item in found.diagnostics) is warned
+
+
+@pytest.mark.parametrize(
+    ("rules", "annotation", "serves"),
+    [
+        ([("shop", "", "true")], "", True),
+        ([("istio-system", "", "true"), ("shop", "", "false")], "", False),
+        ([("istio-system", "", "true"), ("shop", "{app: app}", "false")], "", False),
+        ([("istio-system", "", "false")], "true", True),
+        ([("shop", "{app: app}", "true")], "false", True),
+        ([("shop", "{app: other}", "true"), ("pay", "", "true")], "", False),
+    ],
+)
+def test_the_nearest_proxy_config_says_whether_dns_is_answered(
+    rules: list[tuple[str, str, str]], annotation: str, serves: bool
+) -> None:
+    texts = [
+        f"apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\nmetadata: {{name: p{number}, namespace: {namespace}}}\n"
+        f"spec:\n  environmentVariables: {{ISTIO_META_DNS_CAPTURE: '{said}'}}\n"
+        + (f"  selector: {{matchLabels: {labels}}}\n" if labels else "")
+        for number, (namespace, labels, said) in enumerate(rules)
+    ]
+    said = f"proxy.istio.io/config: 'proxyMetadata: {{ISTIO_META_DNS_CAPTURE: \"{annotation}\"}}'" if annotation else ""
+    prepared = sidecar(*texts, POD.format(name="app", annotations=said))
+    assert prepared.proxy.serves_dns is serves
