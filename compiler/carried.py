@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from compiler.carried_annotations import annotated_config
 from compiler.carried_leaves import CARRIED_KEYS, KINDS_NOT_CARRIED, REFUSED, REFUSED_VALUES
 from compiler.catalog import diagnostic
 from compiler.diagnostic import Diagnostic, ResourceId, Span
 from compiler.envoy_patches import answer_patches
 from compiler.node import Document, Mapping, Node, Scalar, Sequence
 from compiler.resources.meta import CLUSTER_SCOPED, DEFAULT_NAMESPACE, kind_of
+from compiler.resources.proxy_config import ANNOTATION
 
 NOT_CARRIED = "WFT0200"
 ITEMS, VALUES = "[]", "{}"
+DEFAULT_CONFIG = "spec.defaultConfig"
 _STEP = re.compile(r"[^.\[\]{}]+|\[\]|\{\}")
 
 
@@ -59,7 +62,11 @@ def not_carried(document: Document) -> Iterator[Diagnostic]:
     if kind == "EnvoyFilter":
         yield from answer_patches(document, _is_refused, NOT_CARRIED, resource)
         return
-    for path, span, value in _walk(document.root, _tree(kind), "", document.root.span):
+    found = list(_walk(document.root, _tree(kind), "", document.root.span))
+    said = annotated_config(document)
+    if said is not None:
+        found += _walk(said, _tree("MeshConfig").grow(DEFAULT_CONFIG), ANNOTATION, said.span)
+    for path, span, value in found:
         # A kind of which nothing is carried refuses its whole spec; its name then says more than the path.
         shown = f"`{path}: {value}`" if value else f"a `{document.kind}`" if path == "spec" else f"`{path}`"
         yield diagnostic(

@@ -54,7 +54,7 @@ def expects(*texts: str) -> dict[str, set[bool]]:
     [
         ("", False),
         (", annotations: {proxy.istio.io/config: '" + WANTED + "'}", True),
-        (", annotations: {proxy.istio.io/config: '{concurrency: 2}'}", False),
+        (", annotations: {proxy.istio.io/config: '{terminationDrainDuration: 2s}'}", False),
         (", annotations: {proxy.istio.io/config: 'proxyProtocol: ['}", False),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.proxy_headers import ProxyHeaders
-from tests.compiler.compiled import compiled
+from tests.compiler.compiled import compilation, compiled
 from tests.compiler.test_link_proxy_protocol import EDGE
 from tests.compiler.test_link_sidecars import SHOP, mesh_config
 
@@ -93,3 +93,18 @@ def test_a_proxy_config_says_what_becomes_of_connections_when_policies_change() 
 def test_how_long_a_proxy_that_ends_waits(annotation: str, expected: dict[str, int]) -> None:
     mesh = compiled(SHOP, edge(annotation), mesh_config("{defaultConfig: {terminationDrainDuration: 7s}}"))
     assert {name: mesh.slice(name).proxy.deadlines.drain_ms for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("{gatewayTopology: {numTrustedProxies: 1}}", []),
+        ("{concurrency: 2, drainDuration: 3s}", ["concurrency", "drainDuration"]),
+        ("{proxyHeaders: {preserveHttp1HeaderCase: true}}", ["proxyHeaders.preserveHttp1HeaderCase"]),
+        ("[concurrency]", []),
+    ],
+)
+def test_what_a_pod_says_and_nobody_carries_is_told(said: str, expected: list[str]) -> None:
+    found = [one for one in compilation(edge(said)).diagnostics if one.code == "WFT0200"]
+    assert [one.message.split("`")[1] for one in found] == [f"proxy.istio.io/config.{path}" for path in expected]
+    assert all(one.span.line == 7 for one in found)
