@@ -1,15 +1,21 @@
-"""Servers that are started once for a whole test run, and only where a test asks for them."""
+"""Servers that are started once for a whole test run, and only where a test asks for them; and the draws of CI, which are the same in every run."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.faults.places import KINDS, Tampered, behind_control, in_directory, in_registry, in_s3
 from tests.store_servers import registry_server, s3_server
+
+hypothesis.settings.register_profile("weft-ci", derandomize=True, database=None)
+if os.environ.get("WEFT_REQUIRE_ALL") == "1":
+    hypothesis.settings.load_profile("weft-ci")
 
 
 @pytest.fixture(scope="session")
