@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
 
 import pytest
@@ -15,6 +17,8 @@ from runtime.pages.clusters import ClusterStatus, HostStatus, added, as_json, as
 from runtime.pages.config import config_dump, section_page
 from runtime.pages.connections import Connection, Connections
 from runtime.pages.connections import added as all_connections
+from runtime.pages.dumped import DumpQueryError
+from runtime.pages.dumped import asked_for as dump_asked_for
 from runtime.pages.explaining import ExplainError, explain
 from runtime.pages.filters import FilterError
 from runtime.pages.processes import LevelError, set_levels, wanted_levels
@@ -25,6 +29,7 @@ from runtime.service import ServiceRequest
 from runtime.telemetry import MetricsSnapshot
 from runtime.telemetry.metrics import OwnSample
 from snapshot.index import Selector
+from snapshot.live import Credential
 from tests.slices import cluster, gateway_listener, host_sections, route, slice_of, table
 
 BOOTSTRAP = Bootstrap(Selector(), "", "", "", port_map={"80": 8080})
@@ -170,3 +175,85 @@ def test_metrics_are_filtered_whole() -> None:
     assert families_asked_for(text, {"usedonly": ""}).startswith(b"# TYPE b histogram\nb_bucket")
     with pytest.raises(FilterError, match="re2"):
         families_asked_for(text, {"filter": "["})
+
+
+def test_what_one_worker_holds_against_an_endpoint_is_said_of_it() -> None:
+    def told(*flags: str, **stats: int) -> list[ClusterStatus]:
+        host = HostStatus("10.0.0.1", 80, dict(stats), flags=list(flags))
+        return [ClusterStatus("a", {}, [host], {"upstream_rq_total": 2, "circuit_breakers.default.cx_open": 1})]
+
+    (status,) = added([told(rq_total=2), told("failed_outlier_check", rq_total=3)])
+    assert status.hosts[0].flags == ["failed_outlier_check"]
+    assert status.hosts[0].stats == {"rq_total": 5}
+    assert status.stats == {"upstream_rq_total": 4, "circuit_breakers.default.cx_open": 1}
+    assert "a::10.0.0.1:80::health_flags::/failed_outlier_check" in as_text([status]).splitlines()
+    (host,) = as_json([status])["cluster_statuses"][0]["host_statuses"]
+    assert host["health_status"] == {"failed_outlier_check": True, "eds_health_status": "HEALTHY"}
+
+
+def test_a_cold_endpoint_a_later_one_and_one_on_a_socket_are_told_as_such() -> None:
+    hosts = [HostStatus("10.0.0.1", 80, warmth=40), HostStatus("10.0.0.2", 80, priority=1), HostStatus("/run/app", 0)]
+    status = ClusterStatus("a", {}, hosts)
+    lines = as_text([status]).splitlines()
+    assert "a::10.0.0.1:80::warmup_percent::40" in lines
+    assert "a::10.0.0.2:80::priority::1" in lines
+    assert "a::/run/app::health_flags::healthy" in lines
+    cold, later, local = as_json([status])["cluster_statuses"][0]["host_statuses"]
+    assert cold["metadata"]["filter_metadata"]["weft"] == {"warmup_percent": 40}
+    assert later["priority"] == 1
+    assert local["address"] == {"pipe": {"path": "/run/app"}}
+
+
+DUMP = {
+    "configs": [
+        {"@type": "x.BootstrapConfigDump", "bootstrap": {"node": {"id": "n", "cluster": "c"}}},
+        {
+            "@type": "x.ClustersConfigDump",
+            "dynamic_active_clusters": [
+                {"cluster": {"@type": "y.Cluster", "name": "a", "type": "EDS", "hosts": [{"x": 1}]}},
+                {"cluster": {"@type": "y.Cluster", "name": "ab", "type": "STATIC"}},
+            ],
+        },
+    ]
+}
+
+
+def test_a_dump_is_cut_down_to_what_is_asked_for() -> None:
+    only = dump_asked_for(DUMP, {"resource": "dynamic_active_clusters", "mask": "cluster.name", "name_regex": "a"})
+    assert only == {
+        "configs": [{"@type": "x.ClustersConfigDump.DynamicCluster", "cluster": {"@type": "y.Cluster", "name": "a"}}]
+    }
+    assert dump_asked_for(DUMP, {"mask": "bootstrap.node.id"})["configs"] == [
+        {"@type": "x.BootstrapConfigDump", "bootstrap": {"node": {"id": "n"}}}
+    ]
+    assert dump_asked_for(DUMP, {"resource": "dynamic_listeners"}) == {}
+    assert dump_asked_for(DUMP, {}) == DUMP
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ({"resource": "nothing"}, 404, "nothing not found"),
+        ({"resource": "bootstrap"}, 400, "not a repeated field"),
+        ({"mask": "nothing"}, 400, "could not be successfully applied"),
+        ({"resource": "dynamic_active_clusters", "mask": "cluster.hosts.x"}, 400, "could not be successfully used"),
+        ({"name_regex": "("}, 400, "Error while parsing name_regex"),
+    ],
+)
+def test_what_a_dump_has_not_is_refused_in_envoys_words(query: dict[str, str], status: int, said: str) -> None:
+    with pytest.raises(DumpQueryError, match=said) as refused:
+        dump_asked_for(DUMP, query)
+    assert refused.value.status == status
+
+
+def test_certificates_of_slots_are_dumped_without_their_keys() -> None:
+    slice_ = slice_of(gateway_listener(80), table(), *host_sections("a", ["a.test"], []), cluster("b"))
+    credential = Credential("shop/edge", b"CHAIN", b"the key", b"CA")
+    dump = config_dump(slice_, BOOTSTRAP, None, 0.0, credentials=[credential], endpoints=worker(1))
+    secrets = dump["configs"][-1]["dynamic_active_secrets"]
+    assert [one["name"] for one in secrets] == ["shop/edge", "shop/edge-cacert"]
+    assert base64.b64encode(b"the key").decode() not in json.dumps(dump)
+    (endpoints,) = [one for one in dump["configs"] if one["@type"].endswith("EndpointsConfigDump")]
+    (group,) = endpoints["dynamic_endpoint_configs"][0]["endpoint_config"]["endpoints"]
+    assert group["locality"] == {"region": "eu", "zone": "eu-1"}
+    assert group["lb_endpoints"][0]["health_status"] == "HEALTHY"
