@@ -71,7 +71,7 @@ class ServiceAddresses:
         """The addresses at which clients find a service: IP addresses and blocks; none where it has none."""
         origin = service.origin
         if origin.addresses or self._naming is None:
-            return origin.addresses
+            return tuple(_canonical(one) if ":" in one else one for one in origin.addresses)
         return _noted(service) or self._allocated.get(_key(service), ())
 
     def _without(self, mesh: Mesh, namespace: str) -> Iterator[str]:
@@ -144,6 +144,12 @@ def _has_endpoints(service: MeshService) -> bool:
     if isinstance(origin, Service):
         return origin.headless
     return origin.resolution == "NONE" and bool(origin.selector) and not origin.addresses
+
+
+def _canonical(written: str) -> str:
+    """An IPv6 address or block as the kernel tells it, by which connections are found."""
+    address, slash, length = written.partition("/")
+    return f"{ip_address(address)}{slash}{length}"
 
 
 def _ip_addresses(written: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import secrets
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import trio
@@ -35,10 +36,15 @@ class Forwarder:
         self._resolvers = resolvers
         self._instruments = instruments
         self._asking: set[Address] = set()
+        self._came_back: set[Address] = set()
 
-    def is_own(self, peer: Address) -> bool:
-        """Whether a query that came from there is one of our own, which a resolver's address has led back here."""
-        return peer[:2] in self._asking
+    def came_back(self, peer: Address) -> bool:
+        """Whether a query that came from there is one of our own, which the kernel has led back here. It is then asked again from another port:
+        for half a minute after an application's query the kernel remembers its port as one that is redirected."""
+        own = peer[:2] in self._asking
+        if own:
+            self._came_back.add(peer[:2])
+        return own
 
     async def ask(self, wire: bytes, *, stream: bool) -> bytes:
         """The reply to a query, over the transport that it came by; raises ForwardError."""
@@ -88,33 +94,37 @@ class Forwarder:
         with _socket_to(server, socket.SOCK_DGRAM) as sock:
             # Connected, so that only this server's datagrams come in, and from a free port that the kernel draws.
             await sock.connect(_numeric(server, socket.SOCK_DGRAM))
-            own = sock.getsockname()[:2]
-            self._asking.add(own)
-            try:
+            with self._known_as(sock) as own:
                 await sock.send(asked)
                 for _ in range(STRANGERS):
                     reply = await sock.recv(MAX_MESSAGE_BYTES)
                     if answers(reply, asked):
-                        return reply
-            finally:
-                self._asking.discard(own)
+                        return b"" if own in self._came_back else reply
         return b""
 
     async def _over_tcp(self, asked: bytes, server: Address) -> bytes:
         with _socket_to(server, socket.SOCK_STREAM) as sock:
             await sock.connect(_numeric(server, socket.SOCK_STREAM))
-            own = sock.getsockname()[:2]
-            self._asking.add(own)
-            try:
+            with self._known_as(sock) as own:
                 stream = trio.SocketStream(sock)
-                await stream.send_all(struct.pack("!H", len(asked)) + asked)
-                (length,) = struct.unpack("!H", await _exactly(stream, 2) or b"\x00\x00")
-                reply = await _exactly(stream, length)
-            except trio.BrokenResourceError:
-                return b""
-            finally:
-                self._asking.discard(own)
-        return reply if answers(reply, asked) else b""
+                try:
+                    await stream.send_all(struct.pack("!H", len(asked)) + asked)
+                    (length,) = struct.unpack("!H", await _exactly(stream, 2) or b"\x00\x00")
+                    reply = await _exactly(stream, length)
+                except trio.BrokenResourceError:
+                    return b""
+                return reply if answers(reply, asked) and own not in self._came_back else b""
+
+    @contextmanager
+    def _known_as(self, sock: trio.socket.SocketType) -> Iterator[Address]:
+        """Knows a connected socket's own address as long as it asks."""
+        own: Address = sock.getsockname()[:2]
+        self._asking.add(own)
+        try:
+            yield own
+        finally:
+            self._asking.discard(own)
+            self._came_back.discard(own)
 
 
 async def _exactly(stream: trio.SocketStream, count: int) -> bytes:

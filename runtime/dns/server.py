@@ -176,7 +176,7 @@ class DnsProxy:
             query = read_query(wire, stream=stream)
         except QueryError as error:
             return error.reply
-        if self._forwarder.is_own(peer):
+        if self._forwarder.came_back(peer):
             self._warn_of_loop(query)
             return failure(query)
         known = self.answer(query.name, query.kind)

@@ -142,6 +142,13 @@ def test_entries_have_their_addresses_or_allocated_ones_that_listeners_take() ->
     assert listeners == {"one.test": one, "two.test": two, "*.wide.test": ("192.0.2.9",)}
 
 
+def test_addresses_are_those_that_the_kernel_tells() -> None:
+    prepared = sidecar(
+        APP, entry("six", "six.test", "addresses: ['2001:DB8:0::1', '2001:DB8::/32']\n  resolution: NONE")
+    )
+    assert prepared.listeners["six.test:5432"].addresses == ("2001:db8::1", "2001:db8::/32")
+
+
 def test_a_machine_outside_of_kubernetes_has_addresses_for_services_too() -> None:
     texts = (
         ON,

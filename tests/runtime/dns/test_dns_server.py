@@ -293,3 +293,27 @@ async def test_a_silent_upstream_is_given_up_when_its_time_is_over(autojump_cloc
             with pytest.raises(ForwardError):
                 await forwarder.ask(dns.message.make_query("a.test", "A").to_wire(), stream=False)
             assert least <= trio.current_time() - began <= most
+
+
+async def test_a_query_that_came_back_once_is_asked_again_from_another_port() -> None:
+    """As where the kernel still takes the port for that of an application's query, which it redirects."""
+    peers: list[tuple[str, int]] = []
+    with trio.socket.socket(type=socket.SOCK_DGRAM) as sock:
+        await sock.bind(("127.0.0.1", 0))
+        found = Resolvers((sock.getsockname(),))
+        forwarder = Forwarder(lambda: found, Instruments())
+
+        async def server() -> None:
+            while True:
+                wire, peer = await sock.recvfrom(4096)
+                peers.append(peer)
+                back = len(peers) == 1 and forwarder.came_back(peer)
+                await sock.sendto((refusing if back else honest)(wire, False)[0], peer)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server)
+            query = dns.message.make_query("www.outside.test", "A").to_wire()
+            reply = dns.message.from_wire(await forwarder.ask(query, stream=False))
+            nursery.cancel_scope.cancel()
+    assert (reply.answer[0][0].to_text(), len(peers)) == ("9.9.9.9", 2)
+    assert not forwarder.came_back(peers[1])
