@@ -15,7 +15,7 @@ from policies.match import Exact, PathExact, PathMatch, PathPrefix, PathRegex, P
 from policies.matching import compile_pattern, header_test, string_test
 from policies.source import SourceRef
 from snapshot.decide import host_for, table_for
-from snapshot.prepared import PreparedChain, PreparedSlice
+from snapshot.prepared import PreparedChain, PreparedRoute, PreparedSlice
 from snapshot.query import query_test
 from snapshot.section import Route
 
@@ -42,7 +42,7 @@ def considerations(
         return
     for rank in sorted(host.routes):
         route = host.routes[rank].route
-        missing = tuple(_missing(route, head))
+        missing = (*_missing(route, head), *_missing_claims(host.routes[rank], principal))
         yield Consideration("route", route.source, not missing, missing)
 
 
@@ -79,6 +79,12 @@ def _missing(route: Route, head: RequestHead) -> Iterator[str]:
     for parameter in match.query:
         if not query_test(parameter)(head):
             yield f"query {parameter.name} {_shown(parameter.match)}"
+
+
+def _missing_claims(prepared: PreparedRoute, principal: Principal) -> Iterator[str]:
+    for claim, test in zip(prepared.route.match.claims, prepared.claims, strict=True):
+        if not test(principal.token):
+            yield f"claim {'.'.join(claim.path)}{' without' if claim.invert else ''} {_shown(claim.match)}"
 
 
 def _shown(match: StringMatch | PathMatch | None) -> str:

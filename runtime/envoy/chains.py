@@ -145,8 +145,11 @@ def discovered_filters(
 
 
 def authentication(chain: PreparedChain, place: Placement) -> dict[str, Message]:
-    """The filter that asks for tokens, by its name; none where the chain takes none."""
-    if not chain.tokens:
+    """The filter that asks for tokens, by its name; one without rules asks for none.
+
+    It stands where clients come in, even for no rules: a policy that comes later must find it in connections that are open.
+    """
+    if chain.listener.direction == "outbound" or (place.delivery is Delivery.STATIC and not chain.tokens):
         return {}
     return {f"tokens|{_stat_prefix(chain)}": tokens.token_filter(chain.tokens, place.live.tokens.sets)}
 

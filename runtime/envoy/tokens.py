@@ -33,6 +33,8 @@ Keys = Mapping[KeySource, SignatureCheck]
 
 def token_filter(rules: tuple[PreparedTokenRule, ...], keys: Keys) -> Message:
     """The filter for the token rules of one chain, with the keys that there are now."""
+    if not rules:
+        return config_pb2.JwtAuthentication()
     requirement = _required([rule.rule for rule in rules])
     matches: tuple[dict[str, object], ...] = ({"prefix": "/"}, {"connect_matcher": {}})
     return config_pb2.JwtAuthentication(

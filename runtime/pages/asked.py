@@ -14,7 +14,7 @@ from runtime.supervisor.dns import DnsPart
 from runtime.supervisor.leaving import Leaving
 from runtime.supervisor.running import Running
 from runtime.telemetry import Instruments
-from snapshot.live import Credential
+from snapshot.live import Credential, FetchedKeys
 
 JSON = ((b"content-type", b"application/json"), (b"cache-control", b"no-cache, max-age=0"))
 
@@ -42,6 +42,9 @@ class Asked(Protocol):
 
     def credentials(self) -> tuple[Credential, ...]:
         """What fills the slice's credential slots."""
+
+    def token_keys(self) -> tuple[FetchedKeys, ...]:
+        """The keys by which tokens are checked."""
 
     def measure(self) -> Instruments:
         """The supervisor's own metrics, brought up to now."""

@@ -1,36 +1,43 @@
 """``/explain``: what the serving slice decides about one request that is described in the query, and everything that was considered.
 
 The query: ``listener`` and ``chain`` (names; the only ones need not be said), ``method``, ``authority``, ``path``, ``identity`` (a SPIFFE ID),
-``source_ip``, ``scheme``, ``header.NAME``. Nothing is sent anywhere. It calls the proxy's own ``decide``.
+``source_ip``, ``scheme``, ``header.NAME``, and ``claims`` (a JSON object: who the request's token is from, as if it had been checked). A token in a
+header is checked as the proxy would. Nothing is sent anywhere. It calls the proxy's own ``decide``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from policies.head import Peer, RequestHead
+from policies.head import Peer, Principal, RequestHead, TokenIdentity
 from policies.path import normalize
 from policies.source import SourceRef
-from snapshot.authenticate import NO_LIVE_KEYS, authenticate
+from runtime.token_keys import TokenKeys
+from snapshot.authenticate import admitted, authenticate
 from snapshot.considerations import considerations
 from snapshot.decide import decide
 from snapshot.decision import Decision
+from snapshot.decoding import json_decoder
 from snapshot.index import Slice
+from snapshot.live import FetchedKeys
 from snapshot.prepared import PreparedChain, PreparedSlice, prepare
 from snapshot.section import HttpChain
+
+Claims = dict[str, object]
 
 
 class ExplainError(Exception):
     """The query does not describe a request; the message says what is missing, and what there is."""
 
 
-def explain(slice_: Slice, query: Mapping[str, str]) -> dict[str, Any]:
+def explain(slice_: Slice, query: Mapping[str, str], keys: Sequence[FetchedKeys] = ()) -> dict[str, Any]:
     """The decision, its sources with their positions, and every rule and route that was asked; raises ExplainError.
 
-    Prepares the slice: callers run it in a thread.
+    ``keys`` are those that tokens are checked by. Prepares the slice: callers run it in a thread.
     """
     prepared = prepare(slice_)
     chain = _chain(prepared, query)
@@ -42,7 +49,8 @@ def explain(slice_: Slice, query: Mapping[str, str]) -> dict[str, Any]:
         destination_port=getattr(chain.listener.bind, "port", 0),
         identity=query.get("identity", ""),
     )
-    principal = authenticate(chain, head, peer, NO_LIVE_KEYS, 0.0)
+    principal = _principal(chain, head, peer, query, keys)
+    head = admitted(chain, head, principal)
     decision = decide(prepared, chain, head, peer, principal)
     return {
         "snapshot": prepared.snapshot,
@@ -59,6 +67,25 @@ def explain(slice_: Slice, query: Mapping[str, str]) -> dict[str, Any]:
             for one in considerations(prepared, chain, head, peer, principal)
         ],
     }
+
+
+def _principal(
+    chain: PreparedChain, head: RequestHead, peer: Peer, query: Mapping[str, str], keys: Sequence[FetchedKeys]
+) -> Principal:
+    """Who the request is from: by the claims of the query, else by its token."""
+    written = query.get("claims")
+    if written is None:
+        held = TokenKeys()
+        held.fill(keys)
+        return authenticate(chain, head, peer, held, time.time())
+    try:
+        claims = json_decoder(Claims).decode(written)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ExplainError(f"claims={written!r} is no JSON object: {error}") from None
+    issuer, subject = (value if isinstance(value := claims.get(name), str) else "" for name in ("iss", "sub"))
+    audience = claims.get("aud", [])
+    audiences = [one for one in (audience if isinstance(audience, list) else [audience]) if isinstance(one, str)]
+    return Principal(peer.identity, TokenIdentity(issuer, subject, tuple(audiences), claims))
 
 
 def _chain(prepared: PreparedSlice, query: Mapping[str, str]) -> PreparedChain:

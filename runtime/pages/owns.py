@@ -58,7 +58,9 @@ async def explain(asked: Asked, request: ServiceRequest) -> ServiceResponse:
     if deployed is None:
         return text_answer("no snapshot serves yet\n", status=503)
     try:
-        found = await trio.to_thread.run_sync(explain_request, deployed.verified.slice, request.query)
+        found = await trio.to_thread.run_sync(
+            explain_request, deployed.verified.slice, request.query, asked.token_keys()
+        )
     except ExplainError as error:
         return text_answer(f"{error}\n", status=400)
     return json_answer(found)

@@ -385,6 +385,10 @@ class Supervisor:
                 found[listener.name] = shown(*address)
         return found
 
+    def token_keys(self) -> tuple[FetchedKeys, ...]:
+        """The keys by which tokens are checked."""
+        return self._key_sets.all()
+
     def credentials(self) -> tuple[Credential, ...]:
         """What fills the slice's credential slots."""
         return self._credentials.all()
