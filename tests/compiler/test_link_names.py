@@ -123,7 +123,7 @@ def test_entries_have_their_addresses_or_allocated_ones_that_listeners_take() ->
         entry("two", "two.test"),
         entry("none", "none.test", "resolution: NONE"),
         entry("wide", "*.wide.test", "addresses: [192.0.2.9]\n  resolution: NONE"),
-        entry("wider", "*.wider.test", "resolution: NONE"),
+        entry("wider", "*.wider.test", "resolution: STATIC\n  endpoints: [{address: 10.0.0.1}]"),
         entry("not", "not.test", metadata=", labels: {networking.istio.io/enable-autoallocate-ip: 'false'}"),
         entry(
             "noted",

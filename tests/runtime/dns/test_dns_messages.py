@@ -150,6 +150,8 @@ def test_what_another_server_said_of_an_aliass_end_stands_behind_the_alias() -> 
     theirs.set_rcode(dns.rcode.NXDOMAIN)
     nobody = dns.message.from_wire(chained_reply(read, Answer(("www.outside.test",)), theirs.to_wire()))
     assert nobody.rcode() == dns.rcode.NXDOMAIN
+    theirs.flags |= dns.flags.TC
+    assert is_truncated(chained_reply(read, Answer(("www.outside.test",)), theirs.to_wire()))
     broken = dns.message.from_wire(chained_reply(read, Answer(("www.outside.test",)), theirs.to_wire()[:-2]))
     assert broken.rcode() == dns.rcode.SERVFAIL
 
