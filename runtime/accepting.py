@@ -16,7 +16,6 @@ import msgspec
 
 from policies.head import Peer
 from runtime.choosing import choose_plain, choose_tls, is_undecided, same_binding
-from runtime.interception import original_destination
 from runtime.lane.channel import Channel
 from runtime.lane.tls_channel import TlsChannel
 from runtime.lane.wheel import Timer
@@ -173,10 +172,11 @@ class Acceptor:
     def _open(self, sock: socket.socket, address: tuple[str, int]) -> None:
         plane = self._plane
         generation = plane.generation
-        target = original_destination(sock) if self.direction else None
+        interception = generation.interception
+        target = interception.target(self.direction, sock) if interception is not None and self.direction else None
         name = self.listener
-        if target is not None and generation.interception is not None:
-            name = generation.interception.find(self.direction, target)
+        if target is not None and interception is not None:
+            name = interception.find(self.direction, target)
         listener = generation.prepared.listeners.get(name)
         if listener is None or len(plane.connections) >= generation.deadlines.max_connections:
             reason = "no_listener" if listener is None else "too_many_connections"

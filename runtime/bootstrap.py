@@ -69,7 +69,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     snapshot entry to every reply. ``poll_s`` bounds how old a remote store's news may be. ``locality`` is where this machine stands,
     ``region/zone/subzone``, by which near endpoints are preferred. ``engine`` is what serves: ``trio`` (our own data plane) or ``envoy``.
     ``admin_socket`` is a Unix socket on which the admin pages are served, too, and ``admin_token`` a file: who comes over the one or
-    bears the other may take the proxy out of service. With ``interception`` ``redirect`` connections come by the kernel's redirection to the
+    bears the other may take the proxy out of service. With ``interception`` ``redirect`` (``tproxy``: incoming ones by the kernel's transparent
+    proxying, and the application sees the clients' addresses) connections come by the kernel's redirection to the
     ports inbound and outbound, and a slice's own listeners are bound nowhere. Where the slice has the proxy answer DNS, it asks the servers of
     ``resolv_conf`` for what the mesh does not know, or instead of them ``resolvers`` (``address`` or ``address:port``).
     ``jwks_hosts`` are the hosts (``*.suffix`` for any below) from which the keys of token issuers may be fetched, also at private addresses;
@@ -98,7 +99,7 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: Literal["trio", "envoy"] = "trio"
     admin_socket: str = ""
     admin_token: str = ""
-    interception: Literal["none", "redirect"] = "none"
+    interception: Literal["none", "redirect", "tproxy"] = "none"
     resolv_conf: str = "/etc/resolv.conf"
     resolvers: tuple[str, ...] = ()
     jwks_hosts: tuple[str, ...] = ()

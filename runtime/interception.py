@@ -38,6 +38,10 @@ from snapshot.section import (
 
 _SO_ORIGINAL_DST = 80
 """Of netfilter, for both families; sockets' own constants do not have it."""
+_IP_TRANSPARENT, _IPV6_TRANSPARENT = 19, 75
+_SO_MARK = 36
+MARK = 1337
+"""Of connections to the application that bear a client's address: by it rules bring the answers back here (Istio's)."""
 
 OUTBOUND = "virtualOutbound"
 PASSTHROUGH = "PassthroughCluster"
@@ -61,12 +65,22 @@ def original_destination(sock: socket.socket) -> Target | None:
     return None if found == sock.getsockname()[:2] else found
 
 
+def make_transparent(sock: socket.socket, *, mark: int = 0) -> None:
+    """Lets a socket have addresses that are not this machine's, and marks what it sends; raises OSError without CAP_NET_ADMIN."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+    if mark:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
+
+
 def redirected_to(bootstrap: Bootstrap) -> dict[str, list[Target]]:
     """The addresses that the kernel redirects to, by direction; none where nothing is intercepted.
 
     Outbound connections of this machine arrive on loopback, inbound ones on the address that they came to.
     """
-    if bootstrap.interception != "redirect":
+    if bootstrap.interception == "none":
         return {}
     six = _has_ipv6()
     inbound = [(host, bootstrap.ports.inbound) for host in ("0.0.0.0", *(("::",) if six else ()))]  # noqa: S104  any address
@@ -104,6 +118,7 @@ class Interception:
 
     def __init__(self, prepared: PreparedSlice, bootstrap: Bootstrap) -> None:
         self._own = (bootstrap.ports.inbound, bootstrap.ports.outbound)
+        self._transparent = bootstrap.interception == "tproxy"
         self._inbound: dict[int, str] = {}
         self._outbound: dict[Target, str] = {}
         self._networks: list[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int, str]] = []
@@ -127,6 +142,13 @@ class Interception:
                 self._networks.append((ipaddress.ip_network(address, strict=False), port, listener.name))
             else:
                 self._outbound.setdefault((address, port), listener.name)
+
+    def target(self, direction: str, sock: socket.socket) -> Target | None:
+        """Where an accepted connection was going; None for one that was going to us."""
+        if not self._transparent or direction != "inbound":
+            return original_destination(sock)
+        host, port, *_ = sock.getsockname()
+        return (host, port) if port != self._own[0] else None
 
     def find(self, direction: str, target: Target) -> str:
         """The name of the listener, "" where nobody takes it."""

@@ -61,7 +61,7 @@ class Plane:
 
     The machines are what speaks each protocol (``http1``, ``http2``, ``tcp``) on each side; runtime/machines.py names them all. ``stamp`` adds
     x-weft-snapshot to every reply. ``source_ip`` is what outgoing loopback connections are bound to, the workload's own, so that on one machine each
-    workload is told apart by its address ("" leaves it to the kernel).
+    workload is told apart by its address ("" leaves it to the kernel). ``transparent`` says that applications see the clients' addresses.
     """
 
     __slots__ = (
@@ -81,16 +81,20 @@ class Plane:
         "resolve_name",
         "source_ip",
         "stamp",
+        "transparent",
         "upstream_machines",
         "wall_offset",
         "watches",
     )
 
-    def __init__(self, lane: Lane, *, resolve_name: Resolve, stamp: bool = False, source_ip: str = "") -> None:
+    def __init__(
+        self, lane: Lane, *, resolve_name: Resolve, stamp: bool = False, source_ip: str = "", transparent: bool = False
+    ) -> None:
         self.lane = lane
         self.draws = RandomDraws()
         self.stamp = stamp
         self.source_ip = source_ip
+        self.transparent = transparent
         self.connections: set[Rebindable] = set()
         self.certificate_ends: CertificateEnds[Rebindable] = CertificateEnds()
         self.draining = False

@@ -72,7 +72,11 @@ class Proxy:
         self.lane = Lane()
         source_ip = bootstrap.address if bootstrap.address.startswith("127.") else ""
         self.plane = Plane(
-            self.lane, resolve_name=NameCache().addresses, stamp=stamp or bootstrap.stamp, source_ip=source_ip
+            self.lane,
+            resolve_name=NameCache().addresses,
+            stamp=stamp or bootstrap.stamp,
+            source_ip=source_ip,
+            transparent=bootstrap.interception == "tproxy",
         )
         self.plane.pools = Pools(self.plane)
         install(self.plane)

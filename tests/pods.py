@@ -150,3 +150,38 @@ def call(pod: Namespace, calls: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     assert done.returncode == 0, done.stderr[-2000:]
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+TRANSPARENT = f"""
+table inet mesh {{
+  chain out {{
+    type nat hook output priority -100; policy accept;
+    meta skgid {GROUP} return
+    oifname lo return
+    meta l4proto tcp redirect to :15001
+  }}
+  chain in {{
+    type filter hook prerouting priority mangle; policy accept;
+    iifname lo meta mark 1337 ct mark set 1337
+    iifname lo return
+    meta nfproto ipv4 meta l4proto tcp meta mark set 1337 tproxy ip to :15006 accept
+    meta nfproto ipv6 meta l4proto tcp meta mark set 1337 tproxy ip6 to :15006 accept
+  }}
+  chain back {{
+    type route hook output priority mangle; policy accept;
+    ct mark 1337 meta mark set 1337
+  }}
+}}
+"""
+"""What comes in is left as it is and given to the proxy all the same; what the application answers to a client goes back to the proxy."""
+
+
+def redirect(pod: Namespace, rules: str, folder: Path) -> None:
+    """Puts rules in force; those that are transparent need a way back."""
+    file = folder / f"{pod.pid}.nft"
+    file.write_text(rules)
+    pod.run("nft", "-f", str(file))
+    if rules is TRANSPARENT:
+        for family, everything in (("-4", "0.0.0.0/0"), ("-6", "::/0")):
+            pod.run("ip", family, "rule", "add", "fwmark", "1337", "lookup", "133")
+            pod.run("ip", family, "route", "add", "local", everything, "dev", "lo", "table", "133")

@@ -12,7 +12,7 @@ from runtime.balance.standing import zones_of
 from runtime.balance.zones import Zones
 from runtime.endpoints import LiveData, endpoints_of
 from runtime.http.pool import PoolKey
-from runtime.http.proxied import ProxiedPools
+from runtime.http.proxied import ClientPools, address_of, announcing
 from runtime.http.stream import EndpointPool
 from runtime.interception import inbound_source
 from runtime.pacing import paced
@@ -217,17 +217,15 @@ class LiveCluster:
     def _pools_to(self, endpoint: Endpoint, protocol: str) -> EndpointPool:
         pools, version = self._plane.pools, self.section.proxy_protocol
         if not version:
-            source = self.section.endpoints
-            if isinstance(source, OriginalDestination) and source.inbound:
+            if self.section.endpoints != OriginalDestination(inbound=True):
+                return pools.get(self.section, endpoint, protocol)
+            if not self._plane.transparent:
                 return pools.get(self.section, endpoint, protocol, source=inbound_source(endpoint.address))
-            return pools.get(self.section, endpoint, protocol)
-        return ProxiedPools(
-            version,
-            partial(pools.get, self.section, endpoint, protocol),
-            pools.let_go,
-            load=pools.load_of(self.section.name),
-            tally=pools.tally_of(self.section.name, endpoint),
-        )
+        own = partial(pools.get, self.section, endpoint, protocol)
+        load, tally = pools.load_of(self.section.name), pools.tally_of(self.section.name, endpoint)
+        if version:
+            return ClientPools(announcing(version), own, pools.let_go, load=load, tally=tally)
+        return ClientPools(address_of, lambda source: own(source=source), pools.let_go, load=load, tally=tally)
 
     def _protocol(self, downstream_protocol: str, key: tuple[str, int, str, bool]) -> str:
         if key[3]:

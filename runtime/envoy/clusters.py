@@ -78,7 +78,7 @@ def _source(section: Cluster, place: Placement) -> dict[str, object]:
     match section.endpoints:
         case OriginalDestination(inbound):
             by_request = not place.intercepts or section.name.endswith(NAMED)
-            return _forward_proxy() if by_request else _where_it_was_going(inbound=inbound)
+            return _forward_proxy() if by_request else _where_it_was_going(from_here=inbound and not place.transparent)
         case DnsEndpoints(names, logical):
             found = [Endpoint(address=host, port=port) for host, port in names]
             return {
@@ -122,10 +122,10 @@ def _forward_proxy() -> dict[str, object]:
     return {"cluster_type": kind, "lb_policy": cluster_pb2.Cluster.CLUSTER_PROVIDED}
 
 
-def _where_it_was_going(*, inbound: bool) -> dict[str, object]:
+def _where_it_was_going(*, from_here: bool) -> dict[str, object]:
     kind = cluster_pb2.Cluster
     fields: dict[str, object] = {"type": kind.ORIGINAL_DST, "lb_policy": kind.CLUSTER_PROVIDED}
-    if inbound:
+    if from_here:
         # The application beside us is called from an address that no rule redirects.
         first, *others = (address_pb2.SocketAddress(address=one, port_value=0) for one in inbound_sources())
         # Where there is no such address of the other family, Envoy must be told that any will do.

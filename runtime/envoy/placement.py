@@ -29,3 +29,8 @@ class Placement(msgspec.Struct, frozen=True):
     def intercepts(self) -> bool:
         """Whether the kernel redirects connections to this proxy."""
         return self.bootstrap.interception != "none"
+
+    @property
+    def transparent(self) -> bool:
+        """Whether applications see the addresses of clients."""
+        return self.bootstrap.interception == "tproxy"

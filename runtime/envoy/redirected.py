@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.original_src.v3 import original_src_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from envoy.type.v3 import range_pb2
@@ -23,7 +24,7 @@ from runtime.envoy.actions import UNRESOLVED
 from runtime.envoy.listeners import DIRECTIONS, filter_chain, fits, inspectors, silence_ms
 from runtime.envoy.messages import Message, address, extension, milliseconds
 from runtime.envoy.placement import Placement
-from runtime.interception import OUTBOUND, Target, redirected_to
+from runtime.interception import MARK, OUTBOUND, Target, redirected_to
 from snapshot.prepared import PreparedSlice
 from snapshot.section import Listener, ProxyPort, ServicePort, UndeclaredPort, WorkloadPort
 
@@ -69,6 +70,10 @@ def _virtual_inbound(prepared: PreparedSlice, sections: Sequence[Listener], plac
     made = _bound(INBOUND, redirected_to(place.bootstrap)["inbound"], chains)
     made.traffic_direction = DIRECTIONS["inbound"]
     plain = [_port(one) for one in sections if _port(one) and not _has_tls(one)]
+    if place.transparent:
+        made.transparent.value = True
+        source = original_src_pb2.OriginalSrc(mark=MARK)
+        made.listener_filters.append(extension(_FILTER, "envoy.filters.listener.original_src", source))
     made.listener_filters.extend(
         [
             _original_destination(),

@@ -18,6 +18,7 @@ from policies.balancing import KeepAlive
 from runtime.http.racing import Race
 from runtime.http.stream import Waiter
 from runtime.http.tally import ClusterLoad, EndpointTally
+from runtime.interception import MARK, make_transparent
 from runtime.lane.channel import Channel, Sink
 from runtime.lane.tls_channel import TlsChannel, TlsFailedError
 from runtime.lane.wheel import NEVER, Timer, slack
@@ -234,7 +235,8 @@ class Pool:
     def _dial(self, address: str, race: Race | None) -> UpstreamConnection:
         """Sets out for an address; raises MaterialError or OSError."""
         source = self.key.source or (self.plane.source_ip if address.startswith("127.") else "")
-        sock = open_socket(address, self.key.port, source, self.limits.keep_alive)
+        foreign = self.plane.transparent and self.key.source != ""
+        sock = open_socket(address, self.key.port, source, self.limits.keep_alive, foreign=foreign)
         connection = self.plane.upstream_machines[self.key.protocol](self)
         connection.channel = self._channel(sock, connection)
         connection.channel.preface = self.key.preface
@@ -445,7 +447,11 @@ class Pools:
 
     def keep(self, uses: Callable[[PoolKey], bool]) -> None:
         """Retires every pool that is not used any more."""
-        for key in [key for key, pool in self._pools.items() if not uses(key) or (key.preface and pool.unused)]:
+        for key in [
+            key
+            for key, pool in self._pools.items()
+            if not uses(key) or ((key.preface or (self._plane.transparent and key.source)) and pool.unused)
+        ]:
             self._retire(self._pools.pop(key))
         here = self.by_place()
         self._tallies = {place: tally for place, tally in self._tallies.items() if place in here}
@@ -471,8 +477,11 @@ class Pools:
         return sum(load.connections for load in self._loads.values())
 
 
-def open_socket(address: str, port: int, source_ip: str, keep_alive: KeepAlive | None = None) -> socket.socket:
-    """A non-blocking socket whose connection is under way, from ``source_ip`` where one is given; raises OSError where it cannot even start."""
+def open_socket(
+    address: str, port: int, source_ip: str, keep_alive: KeepAlive | None = None, *, foreign: bool = False
+) -> socket.socket:
+    """A non-blocking socket whose connection is under way, from ``source_ip`` where one is given, which is another machine's where ``foreign``
+    says so; raises OSError where it cannot even start."""
     family = family_of(address)
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -480,6 +489,8 @@ def open_socket(address: str, port: int, source_ip: str, keep_alive: KeepAlive |
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if keep_alive is not None and family != socket.AF_UNIX:
             _keep_alive(sock, keep_alive)
+        if foreign:
+            make_transparent(sock, mark=MARK)
         if source_ip:
             sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((source_ip, 0))

@@ -1,12 +1,15 @@
-"""Connections that begin by naming the client (PROXY protocol): they are one client connection's own, so each client has pools of its own.
+"""Connections that are one client's alone: those that begin by naming it (PROXY protocol), and those that come from its address. Each client
+has pools of its own.
 
-An EndpointPool where a cluster asks for the protocol, and costs other clusters nothing.
+An EndpointPool where a cluster asks for the one, or the proxy does the other, and costs other clusters nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
+from policies.head import Peer
 from runtime.http.pool import Pool
 from runtime.http.stream import FromClient
 from runtime.http.tally import ClusterLoad, EndpointTally
@@ -17,15 +20,32 @@ SWEEP_AT = 64
 what is in use, so that looking stays cheap."""
 
 
-class ProxiedPools:
-    """The pools to one endpoint, by the header with which their connections begin. Owns them, with ``let_go`` for those not used any more."""
+Key = TypeVar("Key", bound=Hashable)
 
-    __slots__ = ("_let_go", "_make", "_pools", "_sweep_at", "_version", "load", "tally")
+
+def announcing(version: str) -> Callable[[Peer], bytes]:
+    """The header with which a client's connections begin."""
+
+    def header(peer: Peer) -> bytes:
+        return write(version, Ends(peer.source_ip, peer.source_port, peer.destination_ip, peer.destination_port))
+
+    return header
+
+
+def address_of(peer: Peer) -> str:
+    """The address that a client's connections come from."""
+    return peer.source_ip
+
+
+class ClientPools(Generic[Key]):
+    """The pools to one endpoint, by what is one client's. Owns them, with ``let_go`` for those not used any more."""
+
+    __slots__ = ("_key", "_let_go", "_make", "_pools", "_sweep_at", "load", "tally")
 
     def __init__(
         self,
-        version: str,
-        make: Callable[[bytes], Pool],
+        key: Callable[[Peer], Key],
+        make: Callable[[Key], Pool],
         let_go: Callable[[Pool], None],
         *,
         load: ClusterLoad,
@@ -33,10 +53,10 @@ class ProxiedPools:
     ) -> None:
         self.load = load
         self.tally = tally
-        self._version = version
+        self._key = key
         self._make = make
         self._let_go = let_go
-        self._pools: dict[bytes, Pool] = {}
+        self._pools: dict[Key, Pool] = {}
         self._sweep_at = SWEEP_AT
 
     @property
@@ -57,19 +77,17 @@ class ProxiedPools:
         self._of(waiter).abandon(waiter)
 
     def _of(self, waiter: FromClient) -> Pool:
-        peer = waiter.client
-        ends = Ends(peer.source_ip, peer.source_port, peer.destination_ip, peer.destination_port)
-        header = write(self._version, ends)
-        pool = self._pools.get(header)
+        key = self._key(waiter.client)
+        pool = self._pools.get(key)
         if pool is None:
             if len(self._pools) >= self._sweep_at:
                 self._sweep()
-            pool = self._pools[header] = self._make(header)
+            pool = self._pools[key] = self._make(key)
         return pool
 
     def _sweep(self) -> None:
-        for header, pool in list(self._pools.items()):
+        for key, pool in list(self._pools.items()):
             if pool.unused:
-                del self._pools[header]
+                del self._pools[key]
                 self._let_go(pool)
         self._sweep_at = max(SWEEP_AT, 2 * len(self._pools))

@@ -10,7 +10,7 @@ from runtime.bootstrap import Bootstrap
 from runtime.ipc import LiveUpdate
 from runtime.supervisor.fleet import Fleet, Outcome
 from runtime.supervisor.handover import HandedWorker, Inherited
-from runtime.supervisor.sockets import Address, Sockets
+from runtime.supervisor.sockets import Address, Sockets, transparent_names
 from snapshot.index import Slice
 
 
@@ -57,7 +57,8 @@ class Served(Protocol):
 
 def sockets_for(bootstrap: Bootstrap, inherited: Inherited) -> Sockets:
     """The sockets that the engine is given: one per worker and address. Envoy binds its own; ours only find out whether an address is free."""
-    return Sockets(workers=0 if bootstrap.engine == "envoy" else bootstrap.workers, inherited=inherited.sockets)
+    workers = 0 if bootstrap.engine == "envoy" else bootstrap.workers
+    return Sockets(workers=workers, inherited=inherited.sockets, transparent=transparent_names(bootstrap))
 
 
 def fleet_for(bootstrap: Bootstrap, sockets: Sockets, *, command: Sequence[str], inherited: Inherited) -> Served:

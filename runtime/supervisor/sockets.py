@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from runtime.bootstrap import Bootstrap
-from runtime.interception import redirected_to
+from runtime.interception import make_transparent, redirected_to
 from runtime.socket_address import family_of, is_path, socket_name, takes_datagrams, target_of
 from snapshot.section import Listener
 
@@ -46,6 +46,12 @@ def wanted_addresses(bootstrap: Bootstrap, listeners: Iterable[Listener]) -> dic
     return wanted
 
 
+def transparent_names(bootstrap: Bootstrap) -> frozenset[str]:
+    """The sockets on which connections arrive under addresses that are not theirs."""
+    found = redirected_to(bootstrap).get("inbound", ()) if bootstrap.interception == "tproxy" else ()
+    return frozenset(map(socket_name, found))
+
+
 def with_real_ports(bootstrap: Bootstrap, *, outbound: int = 0) -> Bootstrap:
     """The bootstrap with an outbound port of 0 replaced by ``outbound`` or a free one, so that every worker binds the same."""
     if bootstrap.ports.outbound != 0:
@@ -55,10 +61,20 @@ def with_real_ports(bootstrap: Bootstrap, *, outbound: int = 0) -> Bootstrap:
 
 
 class Sockets:
-    """Owns the bound sockets: for each name one per worker. A worker gets duplicates; these here keep the queue when it dies."""
+    """Owns the bound sockets: for each name one per worker. A worker gets duplicates; these here keep the queue when it dies.
 
-    def __init__(self, *, workers: int, inherited: dict[str, list[socket.socket]] | None = None) -> None:
+    Those named ``transparent`` take connections to addresses that are not theirs.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        inherited: dict[str, list[socket.socket]] | None = None,
+        transparent: frozenset[str] = frozenset(),
+    ) -> None:
         self._workers = workers
+        self._transparent = transparent
         self._bound: dict[str, list[socket.socket]] = inherited or {}
         for bound in self._bound.values():
             # More workers than before: further sockets for an address that is ours already.
@@ -77,6 +93,8 @@ class Sockets:
                     bind = _bind_datagrams if takes_datagrams(name) else _bind_all
                     self._bound[name] = bind(address, self._workers)
                     fresh.append(name)
+                    for one in self._bound[name] if name in self._transparent else ():
+                        make_transparent(one)
         except OSError as error:
             self.release(fresh)
             raise BindError(_explain(name, error)) from None
@@ -213,6 +231,8 @@ def _explain(name: str, error: OSError) -> str:
         return f"{name} is taken by another process: stop it, or map the port in the bootstrap (port_map)"
     if error.errno == errno.EACCES:
         return f"{name} needs a privilege (ports under 1024): map it in the bootstrap (port_map), or grant CAP_NET_BIND_SERVICE"
+    if error.errno == errno.EPERM:
+        return f'{name} needs CAP_NET_ADMIN for transparent proxying: grant it, or set interception = "redirect" in the bootstrap'
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{name} is not an address of this machine: correct `address` in the bootstrap"
     return f"{name} cannot be bound: {error.strerror}"
