@@ -434,6 +434,13 @@ OWN_CODES: tuple[Code, ...] = (
         "Locality load balancing moves traffic by the health of endpoints, and nothing detects it.",
         "Add outlierDetection to the same traffic policy.",
     ),
+    Code(
+        "WFT0135",
+        "TokenKeysNotPublic",
+        WARNING,
+        "A RequestAuthentication's own keys hold a secret, or none by which a token can be checked.",
+        "Write public keys alone (RSA from 2,048 bits, EC on P-256, P-384 or P-521, Ed25519), and replace a key that was secret.",
+    ),
 )
 """Conditions that only weft looks for."""
 

@@ -27,6 +27,7 @@ MAX_RSA_BITS = 8192
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 _PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
+_SECRET = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _TYPES: dict[str, type[RSAKey | ECKey | OKPKey]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 _ODD_ALGORITHMS = {"ES521": "ES512"}
 """A name that RFC 7520 misspells, and keys in the wild with it."""
@@ -103,6 +104,21 @@ def read_key_set(raw: bytes | str) -> KeySet:
     if not keys:
         raise KeySetError("the key set has no public key that can check a signature")
     return KeySet(keys)
+
+
+def secret_keys(raw: bytes | str) -> list[str]:
+    """What holds a secret in a JWK set, by name or number: private keys and shared ones. Nothing where the bytes are no set."""
+    try:
+        found = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    listed = found.get("keys") if isinstance(found, dict) else None
+    keys = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return [
+        f"key `{one['kid']}`" if one.get("kid") else f"key number {number}"
+        for number, one in enumerate(keys, 1)
+        if one.get("kty") == "oct" or _SECRET & one.keys()
+    ]
 
 
 def _require_distinct(written: list[dict[str, Any]]) -> None:

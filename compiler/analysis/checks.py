@@ -59,6 +59,7 @@ from compiler.analysis import (
     target_ports,
     telemetry_providers,
     tls_curves,
+    token_keys,
     unreachable_rules,
     user_ids,
     webhooks,
@@ -128,6 +129,7 @@ CHECKS: tuple[Check, ...] = (
     egress_wildcards.check,
     locality_failover.check,
     limit_targets.check,
+    token_keys.check,
 )
 
 

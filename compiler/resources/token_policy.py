@@ -14,6 +14,9 @@ ALWAYS_LISTED = ("scope", "permission")
 """Claims that Istio takes for lists divided by spaces whether it is told so or not."""
 
 
+NO_KEYS = '{"keys": []}'
+
+
 class TokenPolicy(msgspec.Struct, frozen=True):
     """A RequestAuthentication. Without ``selector`` and ``targets`` it is for its whole namespace."""
 
@@ -64,7 +67,18 @@ def _keys(rule: Cursor, issuer: str) -> KeySource:
     """The keys themselves, or where they are: at an address, or where the issuer says (OpenID Connect Discovery)."""
     jwks = rule.text("jwks")
     if jwks:
-        return KeySource(jwks=jwks)
+        return KeySource(jwks=_public(jwks))
     timeout_ms = rule.duration_ms("timeout") or DEFAULT_TIMEOUT_MS
     uri = rule.text("jwksUri") or rule.text("jwks_uri")
     return KeySource(uri=uri, timeout_ms=timeout_ms) if uri else KeySource(issuer=issuer, timeout_ms=timeout_ms)
+
+
+def _public(jwks: str) -> str:
+    """The public keys of a set, and nothing else: what is secret must not get into a snapshot. Of a set that is none, one without a key."""
+    # The library that reads keys is loaded only where there are some.
+    from snapshot.key_set import KeySetError, read_key_set
+
+    try:
+        return read_key_set(jwks).written()
+    except KeySetError:
+        return NO_KEYS
