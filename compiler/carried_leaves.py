@@ -285,9 +285,14 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.(meshMTLS|tlsDefaults).(minProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.defaultConfig.proxyMetadata{}
+        spec.defaultTrafficPolicy.outlierDetection.(consecutiveErrors|consecutive5xxErrors|consecutiveGatewayErrors)
+        spec.defaultTrafficPolicy.outlierDetection.(consecutiveLocalOriginFailures|splitExternalLocalOriginErrors)
+        spec.defaultTrafficPolicy.outlierDetection.(outlierDetectionHttpErrorCodes[]|interval|baseEjectionTime)
+        spec.defaultTrafficPolicy.outlierDetection.(maxEjectionPercent|minHealthPercent)
         spec.zoneAwareLbSetting.(enabled|minClusterSize|failover[].from|failover[].to|failoverPriority[])
         spec.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
-    """),
+    """)
+    | _pools("spec.defaultTrafficPolicy.connectionPool", _POLICY_CARRIED),
 }
 
 CARRIED |= dict.fromkeys(("ConfigMap", "Ingress", "IngressClass", "CustomResourceDefinition"), frozenset())
@@ -354,7 +359,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
         spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName)
-        spec.(verifyCertificateAtClient|defaultTrafficPolicy)
+        spec.verifyCertificateAtClient
         spec.hboneIdleTimeout
         spec.(inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)
         spec.(certificates|serviceSettings|extensionProviders|discoverySelectors|serviceScopeConfigs)

@@ -12,6 +12,8 @@ from compiler.resources.cursor import Cursor
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
     """WFT0134 at localityLbSetting; a subset inherits the host's outlierDetection, a port's settings inherit nothing."""
+    if mesh.config.baseline is not None and mesh.config.baseline.outlier is not None:
+        return
     for item in mesh.written("DestinationRule"):
         policy = item.spec.at("trafficPolicy")
         places = [(policy, policy)] if policy else []

@@ -95,8 +95,18 @@ def of_datagrams(cluster: Cluster) -> Cluster:
     return msgspec.structs.replace(cluster, protocol="udp", tls=None, proxy_protocol="")
 
 
+def limited(mesh: Mesh, cluster: Cluster) -> Cluster:
+    """A cluster that no rule is about, under the mesh's own limits where it has any (defaultTrafficPolicy)."""
+    baseline = mesh.config.baseline
+    if baseline is None or baseline.pool is None:
+        return cluster
+    return msgspec.structs.replace(cluster, limits=pool_limits(mesh, baseline.pool))
+
+
 def pool_limits(mesh: Mesh, pool: ConnectionPool | None) -> PoolLimits:
-    """The limits of a pool that a rule describes, or of one that none does."""
+    """The limits of a pool that a rule describes, or of one that none does, which are the mesh's."""
+    if pool is None and mesh.config.baseline is not None:
+        pool = mesh.config.baseline.pool
     limits = pool.limits if pool else PoolLimits(connect_timeout_ms=0)
     timeout = limits.connect_timeout_ms or mesh.config.connect_timeout_ms
     keep_alive = limits.keep_alive or mesh.config.keep_alive

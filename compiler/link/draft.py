@@ -127,7 +127,7 @@ def used_clusters(sections: Iterable[Section], known: dict[str, Cluster]) -> lis
             names[section.unmatched] = None
         elif isinstance(section, NameTable):
             names.update((entry.cluster, None) for entry in section.entries)
-    every = {**known, PASSTHROUGH.name: PASSTHROUGH}
+    every = {PASSTHROUGH.name: PASSTHROUGH, **known}
     return [every[name] for name in sorted(names) if name in every]
 
 

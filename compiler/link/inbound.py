@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from compiler.link.authentication import peer_mode, ports_apart
-from compiler.link.clusters import INBOUND_PASSTHROUGH, pool_limits, target_port
+from compiler.link.clusters import INBOUND_PASSTHROUGH, limited, pool_limits, target_port
 from compiler.link.draft import virtual_host_sections
 from compiler.link.limits import Limited, limits_on, with_limits
 from compiler.link.server_tls import downstream_tls, mesh_tls
@@ -30,7 +30,6 @@ from snapshot.section import (
     FilterChain,
     HttpChain,
     Listener,
-    PoolLimits,
     Route,
     RouteTable,
     Section,
@@ -72,7 +71,7 @@ def _undeclared(mesh: Mesh, workload: Workload, policies: str, declared: set[int
     """What becomes of connections to other ports: under the workload's policies they go on to where they were going (Istio)."""
     # The mesh's source, and not the workload's: then workloads under the same policies have these sections in common.
     cluster, source = INBOUND_PASSTHROUGH, mesh.source
-    yield cluster
+    yield limited(mesh, cluster)
     yield RouteTable(cluster.name, source, unmatched=cluster.name)
     for number in (0, *ports_apart(mesh, workload.meta.namespace, workload.labels)):
         if number in declared:
@@ -167,7 +166,7 @@ def _limits(mesh: Mesh, workload: Workload, number: int) -> Limited:
 def _cluster(mesh: Mesh, port: Accepted) -> Cluster:
     # An application is spoken to as the client speaks (Istio), whatever its port declares: it was the client who knew.
     protocol = "same" if is_http(port.protocol) else cluster_protocol(port.protocol)
-    return Cluster(
+    made = Cluster(
         name=f"inbound|{port.number}||",
         service=port.service,
         endpoints=port.endpoint,
@@ -175,8 +174,10 @@ def _cluster(mesh: Mesh, port: Accepted) -> Cluster:
         port=port.service_port,
         protocol=protocol,
         balance="round_robin",
-        limits=pool_limits(mesh, port.pool) if port.pool else PoolLimits(),
     )
+    if port.pool is None:
+        return limited(mesh, made)
+    return msgspec.structs.replace(made, limits=pool_limits(mesh, port.pool))
 
 
 def _chains(

@@ -9,7 +9,7 @@ import msgspec
 
 from compiler.delegates import undelegated
 from compiler.hosts import covers, full_host, is_visible, specificity
-from compiler.link.clusters import build_cluster, of_datagrams
+from compiler.link.clusters import PASSTHROUGH, build_cluster, limited, of_datagrams
 from compiler.link.reach import Reach
 from compiler.mesh import Mesh, MeshService
 from compiler.resources.destination_rule import DestinationRule, Subset, TrafficPolicy
@@ -40,7 +40,7 @@ class View:
         self._gateway = gateway
         self.namespace = namespace
         self.reach = reach
-        self.clusters: dict[str, Cluster] = {}
+        self.clusters: dict[str, Cluster] = {PASSTHROUGH.name: limited(mesh, PASSTHROUGH)}
         self._rules: dict[str, EffectiveRule] = {}
 
     @cached_property
@@ -123,7 +123,7 @@ class View:
         policy = rule.policy
         if chosen is not None and chosen.policy is not None:
             policy = chosen.policy.over(policy)
-        effective = (policy or TrafficPolicy()).at_port(port.number)
+        effective = (policy or TrafficPolicy()).at_port(port.number).over(self.mesh.config.baseline)
         cluster = build_cluster(
             self.mesh, self.namespace, name, service, port, chosen, effective, rule.sources, gateway=self._gateway
         )

@@ -6,9 +6,9 @@ import msgspec
 
 from compiler.node import Document
 from compiler.resources.cursor import Cursor, Positions
-from compiler.resources.destination_rule import read_keep_alive
+from compiler.resources.destination_rule import TrafficPolicy, read_keep_alive, read_pool
 from compiler.resources.http_action import DEFAULT_RETRY, INBOUND_RETRY, read_retry
-from compiler.resources.load_balancer import LocalitySetting, read_localities
+from compiler.resources.load_balancer import LocalitySetting, read_localities, read_outlier
 from compiler.resources.meta import Meta, open_document
 from compiler.resources.proxy_config import UNSAID, ProxySettings, read_settings
 from compiler.resources.tls_parameters import NOTHING_ASKED, TlsParameters, read_tls_parameters
@@ -56,6 +56,8 @@ class MeshConfig(msgspec.Struct, frozen=True):
     tls_defaults: TlsParameters = NOTHING_ASKED
     upgrades: bool = False
     """Whether clusters that speak HTTP/1 speak HTTP/2 instead, where their rule does not say."""
+    baseline: TrafficPolicy | None = None
+    """``defaultTrafficPolicy``: each part of it holds where a rule has no such part."""
 
 
 def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
@@ -89,12 +91,21 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         tls_defaults=read_tls_parameters(spec.at("tlsDefaults")),
         upgrades=spec.text("h2UpgradePolicy") == "UPGRADE",
         locality=read_localities(spec) or defaults.locality,
+        baseline=_baseline(spec.at("defaultTrafficPolicy")),
     )
 
 
 def _exports(spec: Cursor) -> tuple[tuple[str, tuple[str, ...]], ...]:
     said = ((kind, spec.texts(field)) for field, kinds in _EXPORTS.items() for kind in kinds)
     return tuple((kind, scopes) for kind, scopes in said if scopes)
+
+
+def _baseline(written: Cursor | None) -> TrafficPolicy | None:
+    if written is None:
+        return None
+    return TrafficPolicy(
+        outlier=read_outlier(written.at("outlierDetection")), pool=read_pool(written.at("connectionPool"))
+    )
 
 
 def _profile(paths: Cursor | None) -> str:

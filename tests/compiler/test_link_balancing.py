@@ -205,3 +205,36 @@ def test_every_limit_of_a_pool_is_carried() -> None:
         keep_alive=KeepAlive(5, 6, 7),
         retry_budget=RetryBudget(125_000, 16),
     )
+
+
+BASELINE = """
+apiVersion: weft/v1
+kind: MeshConfig
+spec:
+  defaultTrafficPolicy:
+    connectionPool: {tcp: {maxConnections: 7}}
+    outlierDetection: {consecutive5xxErrors: 9}
+"""
+
+
+def test_each_part_of_the_meshs_own_policy_holds_where_a_rule_has_no_such_part() -> None:
+    bare = cluster(mesh=BASELINE)
+    assert bare.limits.max_connections == 7
+    assert bare.outlier == OutlierDetection(consecutive_5xx=9)
+    ruled = cluster("{connectionPool: {http: {maxRetries: 2}}}", mesh=BASELINE)
+    assert (ruled.limits.max_connections, ruled.limits.max_retries) == (0, 2)
+    assert ruled.outlier == OutlierDetection(consecutive_5xx=9)
+    own = cluster(f"{{{OUTLIER}}}", mesh=BASELINE)
+    assert own.outlier == OutlierDetection(consecutive_5xx=7)
+    assert own.limits.max_connections == 7
+    level = "{portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]}"
+    assert cluster(level, mesh=BASELINE).limits.max_connections == 7
+
+
+def test_the_meshs_own_limits_hold_for_what_comes_in_and_for_what_goes_where_it_asks() -> None:
+    text = SERVICE % "" + BASELINE
+    slices = compiled(text)
+    clusters = slices.slice(slices.names[0]).clusters
+    names = ("inbound|8080||", "InboundPassthroughCluster", "PassthroughCluster")
+    assert [clusters[name].limits.max_connections for name in names] == [7, 7, 7]
+    assert [clusters[name].outlier for name in names] == [None] * 3
