@@ -276,7 +276,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.defaultConfig.terminationDrainDuration
         spec.defaultConfig.gatewayTopology.(proxyProtocol|numTrustedProxies|forwardClientCertDetails)
         spec.defaultConfig.proxyHeaders.(forwardedClientCert|requestId.disabled|attemptCount.disabled|envoyDebugHeaders.disabled)
-        spec.defaultConfig.proxyHeaders.(server.disabled|server.value|metadataExchangeHeaders.mode)
+        spec.defaultConfig.proxyHeaders.(server.disabled|server.value|preserveHttp1HeaderCase|metadataExchangeHeaders.mode)
         spec.defaultConfig.proxyHeaders.setCurrentClientCertDetails.(subject|cert|dns|uri)
         spec.(enableAutoMtls|connectTimeout|protocolDetectionTimeout|pathNormalization.normalization|onPolicyChange|enablePrometheusMerge|onEmptyEndpoints)
         spec.(defaultServiceExportTo[]|defaultVirtualServiceExportTo[]|defaultDestinationRuleExportTo[])
@@ -352,7 +352,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.defaultConfig.(statNameLength|concurrency|proxyBootstrapTemplatePath|interceptionMode|tracing|envoyAccessLogService)
         spec.defaultConfig.(envoyMetricsService|runtimeValues|statusPort|extraStatTags|meshId|readinessProbe)
         spec.defaultConfig.(proxyStatsMatcher|holdApplicationUntilProxyStarts|caCertificatesPem|image|privateKeyProvider)
-        spec.defaultConfig.proxyHeaders.(preserveHttp1HeaderCase|xForwardedHost|xForwardedPort|setCurrentClientCertDetails.chain)
+        spec.defaultConfig.proxyHeaders.(xForwardedHost|xForwardedPort|setCurrentClientCertDetails.chain)
         spec.defaultConfig.(fileFlushInterval|fileFlushMinSizeKb|statsCompression|zipkinAddress|sds)
         spec.defaultConfig.(availabilityZone)
         spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)

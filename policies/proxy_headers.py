@@ -21,7 +21,7 @@ class ProxyHeaders(msgspec.Struct, frozen=True, omit_defaults=True):
     ``certificate`` is one of CERTIFICATE_MODES ("": what is usual at the place, ``certificate_mode``), ``shows`` which of CERTIFICATE_PARTS
     it adds (None: the usual ones). ``server`` is how the proxy is called in replies: None is the usual, "" leaves it to the application.
     ``request_ids``, ``attempts`` and ``internal`` say whether x-request-id is made, x-envoy-attempt-count counted, and what else begins with
-    x-envoy- is told.
+    x-envoy- is told. ``spelling`` passes names on between HTTP/1 peers with the capitals that they came with.
     """
 
     trusted_hops: int = 0
@@ -31,6 +31,7 @@ class ProxyHeaders(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: bool = True
     internal: bool = True
     server: str | None = None
+    spelling: bool = False
 
 
 USUAL = ProxyHeaders()

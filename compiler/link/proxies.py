@@ -89,7 +89,7 @@ def _gateway_headers(settings: ProxySettings) -> ProxyHeaders:
 
 
 def _common(settings: ProxySettings) -> dict[str, Any]:
-    names = ("request_ids", "attempts", "internal", "server")
+    names = ("request_ids", "attempts", "internal", "server", "spelling")
     return {name: said for name in names if (said := getattr(settings, name)) is not None}
 
 

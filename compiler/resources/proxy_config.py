@@ -35,6 +35,7 @@ class ProxySettings(msgspec.Struct, frozen=True):
     attempts: bool | None = None
     internal: bool | None = None
     server: str | None = None
+    spelling: bool | None = None
     drain_ms: int | None = None
     captures_dns: bool | None = None
     allocates: bool | None = None
@@ -83,6 +84,7 @@ def read_settings(config: Cursor) -> ProxySettings:
         attempts=_unless_disabled(headers.at("attemptCount")),
         internal=_unless_disabled(headers.at("envoyDebugHeaders")),
         server=_server(headers.at("server")),
+        spelling=headers.flag("preserveHttp1HeaderCase") if headers.has("preserveHttp1HeaderCase") else None,
         drain_ms=config.duration_ms("terminationDrainDuration"),
         captures_dns=metadata.captures_dns,
         allocates=metadata.allocates,

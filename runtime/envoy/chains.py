@@ -27,6 +27,7 @@ from runtime.envoy.actions import PROTOCOL, UNRESOLVED
 from runtime.envoy.authorization import Place, rbac
 from runtime.envoy.clusters import dns_cache, http2_options
 from runtime.envoy.failure import TranslationError
+from runtime.envoy.headers import http1_options
 from runtime.envoy.logs import access_logs
 from runtime.envoy.messages import Message, config_source, extension, milliseconds
 from runtime.envoy.placement import Delivery, Placement
@@ -65,7 +66,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         generate_request_id={"value": proxy.headers.request_ids},
         strip_any_host_port=network.https_redirect,
         strip_trailing_host_dot=True,
-        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        http_protocol_options=http1_options(proxy.headers, accept_http_10=True),
         http2_protocol_options=http2_options(deadlines),
         **_limits(deadlines),
         **_paths(proxy.path_normalization),

@@ -19,6 +19,7 @@ from google.protobuf import struct_pb2
 from policies.balancing import KeepAlive
 from policies.traffic import PER_MILLION
 from runtime.envoy.balancing import balance, failures, hash_policy, localities, member
+from runtime.envoy.headers import http1_options
 from runtime.envoy.messages import Message, config_source, extension, milliseconds, packed
 from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.tls import upstream
@@ -61,7 +62,7 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
         connect_timeout=milliseconds(section.limits.connect_timeout_ms),
         circuit_breakers=_breakers(section.limits),
         per_connection_buffer_limit_bytes={"value": proxy.deadlines.buffer_bytes},
-        typed_extension_protocol_options={HTTP_OPTIONS: packed(_http(section, proxy.deadlines))},
+        typed_extension_protocol_options={HTTP_OPTIONS: packed(_http(section, proxy))},
         ignore_health_on_host_removal=True,
         **_source(section, place),
     )
@@ -161,7 +162,7 @@ def _keep_alive(settings: KeepAlive) -> Message:
     return made
 
 
-def _http(section: Cluster, deadlines: Deadlines) -> Message:
+def _http(section: Cluster, proxy: Proxy) -> Message:
     """How HTTP is spoken to the endpoints."""
     limits = section.limits
     common: dict[str, object] = {}
@@ -171,7 +172,7 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
         common["max_requests_per_connection"] = {"value": limits.max_requests_per_connection}
     if limits.max_duration_ms:
         common["max_connection_duration"] = milliseconds(limits.max_duration_ms)
-    http2 = http2_options(deadlines)
+    http2 = http2_options(proxy.deadlines)
     if limits.max_streams:
         http2.max_concurrent_streams.value = limits.max_streams
     if limits.ping_ms:
@@ -185,12 +186,12 @@ def _http(section: Cluster, deadlines: Deadlines) -> Message:
         options.outlier_detection.error_matcher.CopyFrom(failures(section.outlier.statuses))
     match section.protocol:
         case "same":
-            options.use_downstream_protocol_config.http_protocol_options.enable_trailers = True
+            options.use_downstream_protocol_config.http_protocol_options.CopyFrom(http1_options(proxy.headers))
             options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
         case "http2":
             options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
         case _:
-            options.explicit_http_config.http_protocol_options.enable_trailers = True
+            options.explicit_http_config.http_protocol_options.CopyFrom(http1_options(proxy.headers))
     return options
 
 

@@ -140,7 +140,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     CredentialSlot: "name names",
     Scrape: "port path",
     Proxy: "workload trust_domain trust_domain_aliases access_log deadlines credentials path_normalization probe scrape headers serves_dns",
-    ProxyHeaders: "trusted_hops certificate shows request_ids attempts internal server",
+    ProxyHeaders: "trusted_hops certificate shows request_ids attempts internal server spelling",
     Probe: "ask initial_delay_ms period_ms timeout_ms successes failures",
     HttpProbe: "port path host https headers",
     TcpProbe: "port host",

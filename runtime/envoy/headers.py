@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from envoy.config.core.v3 import base_pb2
+from typing import Any
 
+from envoy.config.core.v3 import base_pb2, extension_pb2, protocol_pb2
+from envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2 import PreserveCaseFormatterConfig
+
+from policies.proxy_headers import ProxyHeaders
 from policies.traffic import HeaderEdits
-from runtime.envoy.messages import Message
+from runtime.envoy.messages import Message, extension
 from runtime.http.edits import OWNED
 
 _SET = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
@@ -44,3 +48,12 @@ def _option(name: str, value: str, action: object) -> Message:
     """A value is text here and a format there: a percent sign is doubled."""
     header = base_pb2.HeaderValue(key=name, value=value.replace("%", "%%"))
     return base_pb2.HeaderValueOption(header=header, append_action=action, keep_empty_value=True)
+
+
+def http1_options(headers: ProxyHeaders, *, accept_http_10: bool = False) -> Any:
+    """HTTP/1 as a proxy speaks it on either side: trailers, and names spelled as they came where that is asked for."""
+    options = protocol_pb2.Http1ProtocolOptions(enable_trailers=True, accept_http_10=accept_http_10)
+    if headers.spelling:
+        formatter = extension(extension_pb2.TypedExtensionConfig, "preserve_case", PreserveCaseFormatterConfig())
+        options.header_key_format.stateful_formatter.CopyFrom(formatter)
+    return options

@@ -10,6 +10,7 @@ from runtime.http.lines import lines
 from runtime.http.replies import Refusal, refuse
 from runtime.http.websocket import WEBSOCKET, Farewell, accepted
 from runtime.http1 import NEED_DATA, PAUSED, EndOfMessage, Http1Server, Limits, ProtocolError, Reason
+from runtime.http1.spelling import SpellingServer, spelled_lines
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
 from runtime.plane import Plane
@@ -35,6 +36,7 @@ class Http1Downstream:
         "_draining",
         "_exchange",
         "_farewell",
+        "_lines",
         "_lingering",
         "_out",
         "_plane",
@@ -61,7 +63,9 @@ class Http1Downstream:
         self.upgrade = b""
         self._plane = plane
         self._accepted = accepted
-        self._codec = Http1Server(
+        spelling = accepted.generation.prepared.proxy.headers.spelling
+        self._lines = spelled_lines if spelling else lines
+        self._codec = (SpellingServer if spelling else Http1Server)(
             scheme="https" if accepted.peer.tls and not accepted.mesh else "http",
             path_profile=accepted.generation.path_profile,
             limits=Limits(max_head_bytes=deadlines.max_head_bytes, max_headers=deadlines.max_headers),
@@ -248,7 +252,7 @@ class Http1Downstream:
         if self._draining or not self.complete:
             # Also where the reply overtakes the request: what is left of it cannot be told from a next one cheaply.
             codec.keep_alive = False
-        self._out.append(codec.send_head_lines(status, lines(headers), content_length=content_length))
+        self._out.append(codec.send_head_lines(status, self._lines(headers), content_length=content_length))
         if end:
             self._out.append(codec.send_end())
 
@@ -259,7 +263,7 @@ class Http1Downstream:
             codec.keep_alive = False
         if self._out:
             self.flush()
-        head = codec.send_head_lines(status, lines(headers), content_length=content_length)
+        head = codec.send_head_lines(status, self._lines(headers), content_length=content_length)
         if body:
             head += codec.send_data(body)
         if content_length is None:

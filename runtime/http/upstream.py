@@ -8,6 +8,7 @@ from runtime.http.pool import ConnectDeadline, Pool
 from runtime.http.stream import ExchangeSide, Waiter
 from runtime.http.websocket import WEBSOCKET, keyed
 from runtime.http1 import NEED_DATA, EndOfMessage, Http1Client, Limits, ProtocolError
+from runtime.http1.spelling import SpellingClient, spelled_lines
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import NEVER, Timer
 from runtime.socket_address import local_name
@@ -27,6 +28,7 @@ class Http1Upstream:
         "_codec",
         "_connecting",
         "_idle",
+        "_lines",
         "_out",
         "_retired",
         "_tunnel",
@@ -50,7 +52,9 @@ class Http1Upstream:
         self.capacity = 0
         self.waiter: ExchangeSide | None = None
         self.reused = False
-        self._codec = Http1Client(
+        spelling = pool.plane.generation.prepared.proxy.headers.spelling
+        self._lines = spelled_lines if spelling else lines
+        self._codec = (SpellingClient if spelling else Http1Client)(
             limits=Limits(max_head_bytes=deadlines.max_head_bytes, max_headers=deadlines.max_headers)
         )
         self._out: list[bytes] = []
@@ -122,7 +126,7 @@ class Http1Upstream:
             headers = keyed(headers)
         data = self._codec.send_head_lines(
             head,
-            lines(headers),
+            self._lines(headers),
             content_length=content_length,
             chunked=not end and content_length is None,
             upgrade=upgrade,

@@ -66,6 +66,9 @@ class Http1Client:
         "keep_alive",
     )
 
+    _split = staticmethod(split_fields)
+    """See Http1Server."""
+
     def __init__(self, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
         self._buffer = b""
@@ -264,7 +267,7 @@ class Http1Client:
         return head
 
     def _parse_head(self, status: int, http_1_1: bool, data: bytes, start: int, end: int) -> ResponseHead:
-        headers = split_fields(data, start, end - 2, self._limits.max_headers)
+        headers = self._split(data, start, end - 2, self._limits.max_headers)
         protocol = b""
         self.fields = fields = dict(headers)
         if (

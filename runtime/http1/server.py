@@ -81,6 +81,9 @@ class Http1Server:
         "upgrade",
     )
 
+    _split = staticmethod(split_fields)
+    """What takes heads apart; a codec that remembers how names were spelled has another."""
+
     def __init__(self, *, scheme: str = "http", path_profile: str = BASE, limits: Limits = DEFAULT_LIMITS) -> None:
         self._scheme = scheme
         self._path_profile = path_profile
@@ -237,7 +240,7 @@ class Http1Server:
 
     def _parse_fields(self, method: str, http_1_1: bool, data: bytes, start: int, end: int) -> tuple[str, str, Headers]:
         """The authority, its host without port, and the fields to pass on, which are ``data`` from ``start`` to ``end``."""
-        headers = split_fields(data, start, end - 2, self._limits.max_headers)
+        headers = self._split(data, start, end - 2, self._limits.max_headers)
         self.fields = fields = dict(headers)
         try:
             raw_host = fields[b"host"]

@@ -51,6 +51,7 @@ def test_a_pod_says_more_than_the_mesh_and_the_rest_stays() -> None:
         ("{envoyDebugHeaders: {disabled: true}}", ProxyHeaders(internal=False)),
         ("{server: {disabled: true}}", ProxyHeaders(server="")),
         ("{server: {value: mine}}", ProxyHeaders(server="mine")),
+        ("{preserveHttp1HeaderCase: true}", ProxyHeaders(spelling=True)),
         ("{metadataExchangeHeaders: {mode: IN_MESH}}", ProxyHeaders()),
     ],
 )
@@ -100,7 +101,7 @@ def test_how_long_a_proxy_that_ends_waits(annotation: str, expected: dict[str, i
     [
         ("{gatewayTopology: {numTrustedProxies: 1}}", []),
         ("{concurrency: 2, drainDuration: 3s}", ["concurrency", "drainDuration"]),
-        ("{proxyHeaders: {preserveHttp1HeaderCase: true}}", ["proxyHeaders.preserveHttp1HeaderCase"]),
+        ("{proxyHeaders: {xForwardedHost: {}}}", ["proxyHeaders.xForwardedHost"]),
         ("[concurrency]", []),
     ],
 )

@@ -47,11 +47,15 @@ def test_envoy_accepts_all_suites_and_curves(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", CERTIFICATE_MODES)
 @pytest.mark.parametrize("direction", ["gateway", "inbound"])
 def test_envoy_accepts_what_proxies_say_in_headers(direction: str, mode: str, tmp_path: Path) -> None:
-    headers = ProxyHeaders(3, mode, CERTIFICATE_PARTS, request_ids=False, attempts=False, internal=False, server="mine")
+    headers = ProxyHeaders(
+        3, mode, CERTIFICATE_PARTS, request_ids=False, attempts=False, internal=False, server="mine", spelling=True
+    )
     web = FilterChain("http", SOURCE, HttpChain("r", edge=direction == "gateway"))
     prepared = prepared_of(
         Proxy(WORKLOAD, "cluster.local", headers=headers),
         Listener("l", SOURCE, direction, GatewayPort(80), "http", (web,)),
         RouteTable("r", SOURCE),
+        cluster("a"),
+        cluster("b", protocol="same"),
     )
     assert objections(exported(prepared, tmp_path)) == ""
