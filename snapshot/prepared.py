@@ -47,6 +47,9 @@ HeadTest = Callable[[RequestHead], bool]
 ClaimTest = Callable[[TokenIdentity | None], bool]
 SectionKey = tuple[str, str]
 
+NOT_SERVED = frozenset({"names"})
+"""Kinds of sections that the data plane has nothing to do with: they cost it neither time nor memory."""
+
 
 class PrepareError(Exception):
     """A slice that cannot run: ``reason`` is closed (``reference``, ``pattern``, ``proxy``), ``source`` the resource at fault where known."""
@@ -178,7 +181,9 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
 
     Raises FormatError for bytes that are no sections, PrepareError for references and patterns that do not hold.
     """
-    keys: dict[SectionKey, SectionRef] = {(ref.kind, ref.name): ref for ref in slice_.index.sections}
+    keys: dict[SectionKey, SectionRef] = {
+        (ref.kind, ref.name): ref for ref in slice_.index.sections if ref.kind not in NOT_SERVED
+    }
     digests = {key: ref.behaviour for key, ref in keys.items()}
     sections: dict[SectionKey, Section] = {}
     for key, digest in digests.items():

@@ -447,7 +447,7 @@ class Name(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NameTable(msgspec.Struct, frozen=True, tag="names", tag_field="section"):
-    """What a proxy's DNS server answers by itself of the hosts that the namespace ``name`` declares, sorted by their own names."""
+    """What a proxy's DNS server answers by itself: some of the hosts that a namespace declares, sorted. ``name`` is ``namespace/number``."""
 
     name: str
     entries: tuple[Name, ...]

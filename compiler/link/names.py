@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
+from zlib import crc32
 
 import msgspec
 
@@ -21,6 +22,7 @@ from compiler.resources.proxy_config import UNSAID, ProxySettings
 from snapshot.section import Name, NameTable
 
 GROUP = "WorkloadGroup"
+NAMES_PER_TABLE = 128
 _NO_DESTINATION = ("NONE", "DYNAMIC_DNS")
 """Resolutions that need the address that the application asked for."""
 
@@ -120,7 +122,20 @@ def name_tables(views: Sequence[View], addresses: ServiceAddresses) -> list[Name
             found = _name(view, host, declared, service, addresses)
             if found is not None:
                 tables.setdefault(declared.namespace, {})[host] = found
-    return [NameTable(home, tuple(table[host] for host in sorted(table))) for home, table in sorted(tables.items())]
+    return [part for home, table in sorted(tables.items()) for part in _parts(home, table)]
+
+
+def _parts(home: str, table: dict[str, Name]) -> Iterator[NameTable]:
+    """A namespace's names in tables of about NAMES_PER_TABLE. Which one a host is in follows from its name and, by powers of two, from how many
+    there are, so that a change of one host is seldom a change of two tables."""
+    count = 1
+    while count * NAMES_PER_TABLE < len(table):
+        count *= 2
+    parts: dict[int, list[Name]] = {}
+    for host in sorted(table):
+        parts.setdefault(crc32(host.encode()) % count, []).append(table[host])
+    for number, names in sorted(parts.items()):
+        yield NameTable(f"{home}/{number}", tuple(names))
 
 
 def _name(

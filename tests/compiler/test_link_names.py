@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 
+import msgspec
 import pytest
 
 from compiler.link.allocation import SLOTS, allocate
+from snapshot.encode import decode_section
 from snapshot.prepared import PreparedSlice
-from snapshot.section import Name, NameTable
+from snapshot.section import Listener, Name, NameTable, Proxy
 from tests.compiler.compiled import compilation, compiled
+from tests.proxies import slice_named
 
 SETTINGS = "apiVersion: weft/v1\nkind: MeshConfig\nmetadata: {{name: m}}\nspec: {{defaultConfig: {{proxyMetadata: {{{metadata}}}}}}}\n"
 ON = SETTINGS.format(metadata='ISTIO_META_DNS_CAPTURE: "true", ISTIO_META_DNS_AUTO_ALLOCATE: "true"')
@@ -44,13 +47,35 @@ def entry(
     )
 
 
-def names(prepared: PreparedSlice) -> dict[str, Name]:
-    tables = [one for one in prepared.sections.values() if isinstance(one, NameTable)]
-    return {one.names[0]: one for table in tables for one in table.entries}
+class Sidecar(msgspec.Struct):
+    """What the data plane of a sidecar prepares, and the names that its supervisor reads beside."""
+
+    prepared: PreparedSlice
+    tables: tuple[NameTable, ...]
+
+    @property
+    def proxy(self) -> Proxy:
+        return self.prepared.proxy
+
+    @property
+    def listeners(self) -> dict[str, Listener]:
+        return self.prepared.listeners
+
+    @property
+    def names(self) -> dict[str, Name]:
+        return {one.names[0]: one for table in self.tables for one in table.entries}
 
 
-def sidecar(*texts: str, name: str = "app") -> PreparedSlice:
-    return compiled(*texts).slice(f"sidecar/shop/{name}")
+def names(found: Sidecar) -> dict[str, Name]:
+    return found.names
+
+
+def sidecar(*texts: str, name: str = "app") -> Sidecar:
+    mesh = compiled(*texts)
+    slice_ = slice_named(mesh.snapshot, f"sidecar/shop/{name}")
+    sections = [decode_section(slice_.blobs[ref.behaviour]) for ref in slice_.index.sections]
+    tables = tuple(one for one in sections if isinstance(one, NameTable))
+    return Sidecar(mesh.slice(f"sidecar/shop/{name}"), tables)
 
 
 def test_without_a_word_a_proxy_leaves_dns_alone() -> None:
@@ -104,7 +129,7 @@ def test_headless_services_mean_their_endpoints_and_external_names_another_name(
     )
     found = names(prepared)
     assert found["h.shop.svc.cluster.local"].cluster == "outbound|80||h.shop.svc.cluster.local"
-    assert found["h.shop.svc.cluster.local"].cluster in prepared.clusters
+    assert found["h.shop.svc.cluster.local"].cluster in prepared.prepared.clusters
     assert found["x.shop.svc.cluster.local"].alias == "www.outside.test"
     # Which cluster IP Kubernetes chose is not in Git; its own DNS knows it.
     assert "unknown.shop.svc.cluster.local" not in found
@@ -186,7 +211,7 @@ def test_requests_to_an_allocated_address_find_its_host() -> None:
     text = entry("web", "web.test").replace("tcp-db, protocol: TCP", "http, protocol: HTTP")
     prepared = sidecar(ON, APP, text)
     four, six = names(prepared)["web.test"].addresses
-    assert any({four, f"[{six}]"} <= {*host.section.domains} for host in prepared.hosts.values())
+    assert any({four, f"[{six}]"} <= {*host.section.domains} for host in prepared.prepared.hosts.values())
 
 
 def test_an_address_follows_from_its_host_whatever_else_is_there() -> None:
@@ -252,3 +277,14 @@ def test_the_nearest_proxy_config_says_whether_dns_is_answered(
     said = f"proxy.istio.io/config: 'proxyMetadata: {{ISTIO_META_DNS_CAPTURE: \"{annotation}\"}}'" if annotation else ""
     prepared = sidecar(*texts, POD.format(name="app", annotations=said))
     assert prepared.proxy.serves_dns is serves
+
+
+def test_many_names_are_in_tables_of_bounded_size_of_which_a_new_host_changes_one() -> None:
+    texts = [
+        entry(f"e{number}", f"h{number}.test", "addresses: [192.0.2.1]\n  resolution: DNS") for number in range(300)
+    ]
+    before, after = (sidecar(ON, APP, "---\n".join(texts[:count])).tables for count in (290, 291))
+    assert len(before) == len(after) == 4
+    assert max(len(table.entries) for table in after) < 200
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
+    assert not any(isinstance(one, NameTable) for one in sidecar(ON, APP, texts[0]).prepared.sections.values())
