@@ -27,6 +27,7 @@ CORPORA = (
     "http11probe",
     "h1spec",
     "gadgets",
+    "gadgets_http2",
     "paths",
     "spiffe",
     "tokens",

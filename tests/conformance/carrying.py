@@ -22,7 +22,7 @@ from tests.slices import cluster, gateway_listener, host_sections, route, table
 
 QUIET_S = 2.0
 """A connection on which nothing was said for so long has got its answer, or gets none."""
-AT_ONCE = 400
+AT_ONCE = 250
 _STATUS = re.compile(rb"^HTTP/1\.1 ([0-9]{3}) ", re.MULTILINE)
 
 
@@ -141,7 +141,12 @@ async def serving(serve: Callable[[trio.SocketStream], Awaitable[object]]) -> As
         nursery.cancel_scope.cancel()
 
 
-async def _speak(port: int, client: str, wire: bytes, carried: Carried) -> None:
+def never_over(_answer: bytes) -> bool:
+    """An answer of HTTP/1 may always be followed by another."""
+    return False
+
+
+async def _speak(port: int, client: str, wire: bytes, carried: Carried, over: Callable[[bytes], bool]) -> None:
     sock = trio.socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     await sock.bind((client, 0))
     await sock.connect(("127.0.0.1", port))
@@ -150,7 +155,7 @@ async def _speak(port: int, client: str, wire: bytes, carried: Carried) -> None:
             await stream.send_all(wire)
         except trio.BrokenResourceError:
             pass  # Refused before its end: what was said is there to be read all the same.
-        while True:
+        while not over(carried.answer):
             with trio.move_on_after(QUIET_S) as quiet:
                 try:
                     data = await stream.receive_some(65_536)
@@ -162,8 +167,13 @@ async def _speak(port: int, client: str, wire: bytes, carried: Carried) -> None:
                 return
 
 
-async def carry(cases: Mapping[str, bytes], reply: Reply = say_ok) -> dict[str, Carried]:
-    """Sends each case's bytes on a connection of its own; raises AssertionError where the origin was sent what is no request."""
+async def carry(
+    cases: Mapping[str, bytes], reply: Reply = say_ok, *, over: Callable[[bytes], bool] = never_over
+) -> dict[str, Carried]:
+    """Sends each case's bytes on a connection of its own, and waits until the answer is ``over``, the proxy closes or says nothing more.
+
+    Raises AssertionError where the origin was sent what is no request.
+    """
     origin = Origin(reply)
     found = {name: Carried() for name in cases}
     clients = {name: f"127.3.{number // 250}.{number % 250 + 1}" for number, name in enumerate(cases)}
@@ -171,7 +181,7 @@ async def carry(cases: Mapping[str, bytes], reply: Reply = say_ok) -> dict[str, 
 
     async def one(port: int, name: str) -> None:
         async with places:
-            await _speak(port, clients[name], cases[name], found[name])
+            await _speak(port, clients[name], cases[name], found[name], over)
 
     async with serving(origin.serve) as port, trio.open_nursery() as nursery:
         for name in cases:

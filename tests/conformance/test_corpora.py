@@ -25,7 +25,7 @@ PURE = (
 )
 
 
-SERVING = ("llhttp", "http11probe", "h1spec", "gadgets", "gateway", "traffic")
+SERVING = ("llhttp", "http11probe", "h1spec", "gadgets", "gadgets_http2", "gateway", "traffic")
 """Those that run data planes and send them requests."""
 
 
