@@ -7,6 +7,7 @@ whatever else comes and goes. Of two hosts with one place the first keeps it, an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 SLOTS = 255 * 255
 _PRIME = 65_011
@@ -43,8 +44,9 @@ def _addresses(slot: int) -> tuple[str, str]:
     return f"240.240.{third}.{fourth}", f"2001:2::f0f0:{third << 8 | fourth:x}"
 
 
+@lru_cache(maxsize=SLOTS)
 def _hash(key: str) -> int:
-    """FNV-1a of 32 bits."""
+    """FNV-1a of 32 bits. Kept, because every namespace asks for those of the whole mesh."""
     found = _FNV_OFFSET
     for byte in key.encode():
         found = (found ^ byte) * _FNV_PRIME & 0xFFFFFFFF
