@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from snapshot.section import (
     HttpChain,
     Listener,
     OriginalDestination,
+    RouteTable,
     ServicePort,
     TcpChain,
     UndeclaredPort,
@@ -48,6 +50,7 @@ PASSTHROUGH = "PassthroughCluster"
 INBOUND_SOURCES = ("127.0.0.6", "::6")
 """From where the application is called that a client meant; rules leave such connections alone (Istio's addresses)."""
 
+_ANY = "0.0.0.0"  # noqa: S104  what is said, not what is bound
 Target = tuple[str, int]
 
 
@@ -173,10 +176,7 @@ def intercepting(prepared: PreparedSlice) -> PreparedSlice:
     own = prepared.tables.get(OUTBOUND)
     if own is None:
         return prepared
-    source = own.section.source
-    anywhere = own.section.unmatched == PASSTHROUGH
-    tables = {0: own, **prepared.tables_by_port}
-    made = [_listener(port, table.section.name, source, anywhere=anywhere) for port, table in tables.items()]
+    made = by_port(own.section, [table.section for table in prepared.tables_by_port.values()])
     listeners = {**prepared.listeners, **{one.name: one for one in made}}
     chains = dict(prepared.chains)
     for listener in made:
@@ -184,9 +184,41 @@ def intercepting(prepared: PreparedSlice) -> PreparedSlice:
             chains[listener.name, chain.name] = prepare_chain(
                 listener, chain, prepared.tables, prepared.policies, prepared.tokens
             )
-    redirected = {f"{one.name}||" for one in prepared.listeners.values() if isinstance(one.bind, WorkloadPort)}
-    clusters = {name: _meant(one) if name in redirected else one for name, one in prepared.clusters.items()}
+    clusters = called_where_meant(prepared.clusters, prepared.listeners.values())
     return msgspec.structs.replace(prepared, listeners=listeners, chains=chains, clusters=clusters)
+
+
+def by_port(own: RouteTable, tables: Iterable[RouteTable]) -> list[Listener]:
+    """The listeners of ``intercepting``: for all ports, from the explicit proxy's own table, and for the ports of the others."""
+    source, anywhere = own.source, own.unmatched == PASSTHROUGH
+    return [
+        _listener(0, own.name, source, anywhere=anywhere),
+        *(_listener(table.port, table.name, source, anywhere=anywhere) for table in tables if table.port),
+    ]
+
+
+def led_from(listener: Listener, bootstrap: Bootstrap) -> list[Target]:
+    """Where connections go that are led to a listener which is bound nowhere: addresses and ports, 0.0.0.0 for any; blocks as they are written.
+    What comes in has arrived at our own port by then."""
+    if bootstrap.interception == "none":
+        return []
+    match listener.bind:
+        case WorkloadPort() | UndeclaredPort():
+            return [(_ANY, bootstrap.ports.inbound)]
+        case ServicePort("", 0):
+            return [(_ANY, bootstrap.ports.outbound)]
+        case ServicePort("", port):
+            return [(_ANY, port)]
+        case ServicePort(_, port):
+            return [(address, port) for address in listener.addresses]
+        case _:
+            return []
+
+
+def called_where_meant(clusters: Mapping[str, Cluster], listeners: Iterable[Listener]) -> dict[str, Cluster]:
+    """Clusters by name, those of applications as they are where connections to their listeners are redirected."""
+    redirected = {f"{one.name}||" for one in listeners if isinstance(one.bind, WorkloadPort)}
+    return {name: _meant(one) if name in redirected else one for name, one in clusters.items()}
 
 
 def _meant(cluster: Cluster) -> Cluster:

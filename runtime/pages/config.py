@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from runtime.bootstrap import Bootstrap
+from runtime.interception import OUTBOUND, by_port, called_where_meant
 from runtime.pages.clusters import ClusterStatus, lb_endpoint, locality_of
 from runtime.pages.resources import TYPE, Plain, cluster, listener, route_table
 from snapshot.encode import decode, decode_section
@@ -34,6 +35,8 @@ def config_dump(
 ) -> dict[str, Any]:
     """Envoy's ``/config_dump``: bootstrap, clusters, listeners, routes, secrets, and where they are given the clusters' endpoints."""
     sections = {(ref.kind, ref.name): decode_section(slice_.blobs[ref.behaviour]) for ref in slice_.index.sections}
+    if bootstrap.interception != "none":
+        sections |= _redirected(sections.values())
     versions = {(ref.kind, ref.name): ref.behaviour for ref in slice_.index.sections}
     since = _when(swapped_at)
 
@@ -53,9 +56,28 @@ def config_dump(
                 found["routes"].append(active(key, "route_config", table))
             case _:
                 pass
+    for one in _led_by_port(sections, bootstrap):
+        state = active(("table", OUTBOUND), "listener", listener(one, bootstrap) or {})
+        found["listeners"].append({"name": one.name, "active_state": state})
     clusters, *rest = _dumps(slice_.snapshot, found)
     dumps = [clusters, *([_endpoints(endpoints)] if endpoints is not None else []), *rest]
     return {"configs": [_bootstrap(sections, bootstrap, since), *dumps, _secrets(svid, credentials, since)]}
+
+
+def _redirected(sections: Iterable[Section]) -> dict[tuple[str, str], Section]:
+    """The clusters that are others where connections are redirected."""
+    every = list(sections)
+    clusters = {one.name: one for one in every if isinstance(one, Cluster)}
+    found = called_where_meant(clusters, [one for one in every if isinstance(one, Listener)])
+    return {("cluster", name): one for name, one in found.items()}
+
+
+def _led_by_port(sections: dict[tuple[str, str], Section], bootstrap: Bootstrap) -> list[Listener]:
+    """The listeners that only the kernel's redirection leads to."""
+    own = sections.get(("table", OUTBOUND))
+    if bootstrap.interception == "none" or not isinstance(own, RouteTable):
+        return []
+    return by_port(own, [one for one in sections.values() if isinstance(one, RouteTable) and not one.group])
 
 
 def _dumps(version: str, found: dict[str, list[Plain]]) -> Iterator[Plain]:

@@ -18,7 +18,8 @@ MOST = 10_000
 
 
 class Connection(msgspec.Struct, omit_defaults=True):
-    """One connection. ``state`` is ``opening`` until its protocol is known; ``snapshot`` is the one that its next request is decided by."""
+    """One connection. ``state`` is ``opening`` until its protocol is known; ``snapshot`` is the one that its next request is decided by.
+    ``intercepted`` says that ``destination`` is where it was going before the kernel redirected it."""
 
     source: str
     destination: str
@@ -29,6 +30,7 @@ class Connection(msgspec.Struct, omit_defaults=True):
     identity: str = ""
     server_name: str = ""
     worker: int = 0
+    intercepted: bool = False
 
 
 class Connections(msgspec.Struct):
@@ -66,6 +68,7 @@ def _connection(machine: Rebindable, accepted: Accepted) -> Connection:
         accepted.generation.prepared.snapshot,
         peer.identity,
         peer.server_name,
+        intercepted=peer.intercepted,
     )
 
 

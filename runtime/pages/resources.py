@@ -13,6 +13,7 @@ from policies.match import Exact, PathExact, PathPrefix, PathRegex, PathSegments
 from policies.source import SourceRef
 from policies.traffic import Destination, DirectResponse, Forward, Redirect
 from runtime.bootstrap import Bootstrap
+from runtime.interception import led_from
 from runtime.socket_address import is_path
 from snapshot.section import (
     ApplicationEndpoint,
@@ -28,7 +29,9 @@ from snapshot.section import (
     RouteTable,
     StaticEndpoints,
     UdpChain,
+    UndeclaredPort,
     VirtualHost,
+    WorkloadPort,
 )
 
 TYPE = "type.googleapis.com/envoy."
@@ -82,15 +85,20 @@ def _discovery(section: Cluster) -> str:
 
 
 def listener(section: Listener, bootstrap: Bootstrap) -> Plain | None:
-    """A Listener, or None where this machine gives it no address."""
+    """A Listener, or None where this machine gives it no address and nothing is redirected to it."""
     where = bootstrap.resolve(section.bind)
-    if where is None:
+    led = led_from(section, bootstrap) if where is None else []
+    if where is None and not led:
         return None
+    first, *others = [where] if where is not None else led
+    more = {"additional_addresses": [{"address": _address(*one, datagrams=False)} for one in others]} if others else {}
     return {
         "@type": f"{TYPE}config.listener.v3.Listener",
         "name": section.name,
-        "address": _address(*where, datagrams=section.protocol == "udp"),
-        "filter_chains": [_filter_chain(chain) for chain in section.chains],
+        "address": _address(*first, datagrams=section.protocol == "udp"),
+        **more,
+        **({} if where is not None else {"bind_to_port": False}),
+        "filter_chains": [_filter_chain(chain, _redirected_port(section) if led else 0) for chain in section.chains],
         "traffic_direction": _DIRECTIONS.get(section.direction, "UNSPECIFIED"),
         "metadata": _metadata((section.source,)),
     }
@@ -103,8 +111,14 @@ def _address(host: str, port: int, *, datagrams: bool) -> Plain:
     return {"socket_address": {"protocol": "UDP", **shown} if datagrams else shown}
 
 
-def _filter_chain(chain: FilterChain) -> Plain:
-    match: Plain = {}
+def _redirected_port(section: Listener) -> int:
+    """The port by which connections that came in are told apart; 0 where it does not."""
+    bind = section.bind
+    return bind.port if isinstance(bind, WorkloadPort | UndeclaredPort) else 0
+
+
+def _filter_chain(chain: FilterChain, port: int = 0) -> Plain:
+    match: Plain = {"destination_port": port} if port else {}
     if chain.server_names:
         match["server_names"] = list(chain.server_names)
     if chain.tls is not None or chain.passthrough:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 
 from runtime.bootstrap import Bootstrap
 from runtime.interception import Interception, intercepting, redirected_to
-from snapshot.index import Selector
+from runtime.pages.config import config_dump
+from snapshot.index import Selector, assemble
 from snapshot.section import HttpChain, TcpChain
 from snapshot.store_directory import DirectoryStore
 from tests.compiler.compiled import compiled
@@ -245,3 +247,42 @@ def test_a_call_to_the_proxys_own_ports_is_refused(pod: tuple[Namespace, Namespa
 def test_who_asks_the_outbound_port_itself_gets_the_explicit_proxy(pod: tuple[Namespace, Namespace]) -> None:
     reply = curl(pod[0], "http://ratings.test:9080/", "--proxy", "http://127.0.0.1:15001")
     assert reply.endswith("ratings ratings.test:9080"), reply
+
+
+def test_the_dump_says_where_redirected_connections_come_from_and_go() -> None:
+    mesh = compiled(MESH)
+    (entry,) = (one for one in mesh.snapshot.index.slices if one.name == "sidecar/shop/app")
+    dump = config_dump(assemble(mesh.snapshot.digest, entry, mesh.snapshot.blobs), BOOTSTRAP, None, 0.0)
+    kinds = {one["@type"].rpartition(".")[2]: one for one in dump["configs"]}
+    listeners = {
+        one["name"]: one["active_state"]["listener"] for one in kinds["ListenersConfigDump"]["dynamic_listeners"]
+    }
+    clusters = [one["cluster"] for one in kinds["ClustersConfigDump"]["dynamic_active_clusters"]]
+
+    def where(name: str) -> tuple[str, int]:
+        place = listeners[name]["address"]["socket_address"]
+        return place["address"], place["port_value"]
+
+    assert where("inbound|8080") == ("0.0.0.0", 15006)
+    assert {one["filter_chain_match"]["destination_port"] for one in listeners["inbound|8080"]["filter_chains"]} == {
+        8080
+    }
+    assert where("ratings.test:9080") == ("10.96.0.10", 9080)
+    assert where("intercepted|9080") == ("0.0.0.0", 9080)
+    assert where("virtualOutbound") == ("127.0.0.1", 15001)
+    assert {one["name"]: one["type"] for one in clusters}["inbound|8080||"] == "ORIGINAL_DST"
+
+
+@pytest.mark.integration
+def test_open_connections_are_shown_as_redirected(
+    pod: tuple[Namespace, Namespace], request: pytest.FixtureRequest
+) -> None:
+    inside, _ = pod
+    held = "import socket,sys,urllib.request as u; s=socket.create_connection(('10.96.1.77',6000)); s.recv(9); "
+    shown = inside.run(
+        sys.executable, "-c", f"{held}print(u.urlopen('http://127.0.0.1:15000/connections').read().decode())"
+    )
+    found = [one for one in json.loads(shown)["connections"] if one["listener"] == "database.test:6000"]
+    shown_as = [(one["destination"], one["intercepted"]) for one in found]
+    # Envoy does not tell which connections it has.
+    assert shown_as == ([] if "envoy" in request.node.name else [("10.96.1.77:6000", True)])

@@ -93,6 +93,9 @@ def listeners(resources: Sequence[Plain], wanted: Wanted) -> Iterator[Row]:
 def _chain_match(chain: Plain) -> str:
     match = chain.get("filter_chain_match", {})
     shown = []
+    blocks = [f"{one.get('address_prefix')}/{one.get('prefix_len')}" for one in match.get("prefix_ranges", ())]
+    if blocks or match.get("destination_port"):
+        shown.append(f"Addr: {','.join(blocks) or '*'}:{match.get('destination_port', '*')}")
     if match.get("server_names"):
         shown.append(f"SNI: {','.join(match['server_names'])}")
     if match.get("transport_protocol") == "tls":
