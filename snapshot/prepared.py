@@ -21,7 +21,7 @@ from policies.tokens import TokenRule
 from policies.traffic import NO_EDITS, Destination, Forward, HeaderEdits
 from snapshot.decision import Decision
 from snapshot.encode import FormatError, decode, decode_section
-from snapshot.index import ProvenanceRow, SectionRef, Slice
+from snapshot.index import ProvenanceRow, Slice
 from snapshot.jwt import Jwt
 from snapshot.limiting import PreparedLimit, prepare_limits
 from snapshot.paths import PathIndex
@@ -181,9 +181,7 @@ def prepare_steps(slice_: Slice, previous: PreparedSlice | None = None) -> Gener
 
     Raises FormatError for bytes that are no sections, PrepareError for references and patterns that do not hold.
     """
-    keys: dict[SectionKey, SectionRef] = {
-        (ref.kind, ref.name): ref for ref in slice_.index.sections if ref.kind not in NOT_SERVED
-    }
+    keys = {(ref.kind, ref.name): ref for ref in slice_.index.sections if ref.kind not in NOT_SERVED}
     digests = {key: ref.behaviour for key, ref in keys.items()}
     sections: dict[SectionKey, Section] = {}
     for key, digest in digests.items():
