@@ -143,7 +143,7 @@ def _name(
 ) -> Name | None:
     names, source = _called(host, declared, view.namespace), declared.meta.source
     if isinstance(declared.origin, Service) and declared.origin.external_name:
-        return Name(names, source, alias=declared.origin.external_name.lower())
+        return Name(names, source, alias=declared.origin.external_name.lower().rstrip("."))
     known = _ip_addresses(addresses.of(service))
     if known:
         return Name(names, source, known)

@@ -34,7 +34,7 @@ from runtime.telemetry import Instruments
 from snapshot.live import Registry, Resolved
 from snapshot.section import Cluster, NameTable
 
-ASKING_AT_ONCE = 512
+ASKING_AT_ONCE = 256
 STREAMS = 128
 SILENT_S = 10.0
 """How long a stream may be silent, and a reply may take to leave."""
