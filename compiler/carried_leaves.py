@@ -171,7 +171,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.tls[].match[].sniHosts[]
     """),
     "DestinationRule": paths("""
-        spec.(host|exportTo[]) spec.subsets[].(name|labels{})
+        spec.(host|exportTo[]|workloadSelector.matchLabels{}) spec.subsets[].(name|labels{})
         spec.(trafficPolicy|subsets[].trafficPolicy).portLevelSettings[].port.number
         spec.(trafficPolicy|subsets[].trafficPolicy).retryBudget.(percent|minRetryConcurrency)
         spec.(trafficPolicy|subsets[].trafficPolicy).proxyProtocol.version
@@ -318,7 +318,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.tcp[].match[].sourceSubnet
     """),
     "DestinationRule": paths("""
-        spec.workloadSelector spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|retryBudget.budgetInterval)
+        spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|retryBudget.budgetInterval)
     """)
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""

@@ -16,7 +16,7 @@ from compiler.link.port_tables import PROXY, Share
 from compiler.link.proxies import proxy_section
 from compiler.link.reach import Reach, holding_sidecar
 from compiler.link.tokens import guarded
-from compiler.link.view import View
+from compiler.link.view import Selectors, View, held_selectors
 from compiler.mesh import Mesh
 from compiler.resources.cursor import Labels
 from compiler.resources.kubernetes import Workload
@@ -25,47 +25,53 @@ from compiler.resources.virtual_service import ConnectionMatch, HttpMatch
 
 
 class OutboundParts:
-    """Outbound sections of a namespace, linked once per Sidecar, way to answer DNS and combination of the labels that some VirtualService asks
-    for. Owns them."""
+    """Outbound sections of a namespace, linked once per Sidecar, way to answer DNS, and combination of the labels that some VirtualService or
+    DestinationRule asks for. Owns them."""
 
     def __init__(self, mesh: Mesh, view: View) -> None:
         self._mesh = mesh
         self._view = view
-        self._shares: dict[tuple[ResourceId | None, Naming | None], list[Share]] = {}
+        self._shares: dict[tuple[ResourceId | None, Naming | None, Selectors], list[Share]] = {}
         self._addresses: dict[Naming | None, ServiceAddresses] = {}
         self._asked = _asked_labels(mesh)
-        self._parts: dict[tuple[ResourceId | None, Naming | None, Labels], LinkedPart] = {}
+        self._parts: dict[tuple[ResourceId | None, Naming | None, Selectors, Labels], LinkedPart] = {}
 
     def of(self, workload: Workload, holding: Sidecar | None) -> LinkedPart:
         """The outbound sections of one workload, for which a Sidecar or none holds."""
         name = holding.meta.id if holding else None
         labels = tuple(pair for pair in workload.labels if pair[0] in self._asked)
         asked = naming(self._mesh, workload)
-        if (name, asked, labels) not in self._parts:
-            shares = self._shares_of(holding, workload.meta.namespace, asked)
-            self._parts[name, asked, labels] = LinkedPart(Outbound(shares, labels, holding, asked).link())
-        return self._parts[name, asked, labels]
+        held = held_selectors(self._mesh, workload.meta.namespace, workload.labels)
+        key = name, asked, held, labels
+        if key not in self._parts:
+            shares = self._shares_of(holding, workload.meta.namespace, asked, held)
+            self._parts[key] = LinkedPart(Outbound(shares, labels, holding, asked).link())
+        return self._parts[key]
 
-    def _shares_of(self, holding: Sidecar | None, namespace: str, asked: Naming | None) -> list[Share]:
+    def _shares_of(self, holding: Sidecar | None, namespace: str, asked: Naming | None, held: Selectors) -> list[Share]:
         egress = holding.egress if holding is not None else None
         name = holding.meta.id if holding is not None and egress is not None else None
-        if (name, asked) not in self._shares:
+        if (name, asked, held) not in self._shares:
             if asked not in self._addresses:
                 self._addresses[asked] = ServiceAddresses(self._mesh, namespace, asked)
             addresses = self._addresses[asked]
-            every = [Share(self._view, addresses=addresses)]
-            shares = every if egress is None else list(_shares(self._mesh, namespace, egress, addresses))
-            self._shares[name, asked] = shares
-        return self._shares[name, asked]
+            if egress is None:
+                view = View(self._mesh, namespace, held=held) if held else self._view
+                shares = [Share(view, addresses=addresses)]
+            else:
+                shares = list(_shares(self._mesh, namespace, egress, addresses, held))
+            self._shares[name, asked, held] = shares
+        return self._shares[name, asked, held]
 
 
 def _shares(
-    mesh: Mesh, namespace: str, egress: tuple[EgressListener, ...], addresses: ServiceAddresses
+    mesh: Mesh, namespace: str, egress: tuple[EgressListener, ...], addresses: ServiceAddresses, held: Selectors
 ) -> Iterator[Share]:
     named: set[int] = set()
     # The listener without a port has what all others leave, wherever it stands.
     for written in sorted(egress, key=lambda one: one.port is None):
-        yield Share(View(mesh, namespace, Reach(written.hosts, namespace)), written, frozenset(named), addresses)
+        view = View(mesh, namespace, Reach(written.hosts, namespace), held=held)
+        yield Share(view, written, frozenset(named), addresses)
         if written.port and written.protocol != PROXY:
             named.add(written.port)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from compiler.gateways import GatewayProxy
 from compiler.link.api_gateways import api_gateway
 from compiler.link.draft import LinkedSlice
 from compiler.link.istio_gateways import istio_gateway
 from compiler.link.scope import Scope
 from compiler.link.sidecars import OutboundParts, sidecar
-from compiler.link.view import View
+from compiler.link.view import View, held_selectors
+from compiler.mesh import Mesh
 
 
 def link(scope: Scope) -> list[LinkedSlice]:
@@ -21,6 +23,12 @@ def link(scope: Scope) -> list[LinkedSlice]:
         and (workload.meta.namespace, workload.meta.name) not in mesh.gateway_workloads
     ]
     edge = View(mesh, scope.namespace, gateway=True)
-    slices += [istio_gateway(mesh, proxy, edge) for proxy in scope.proxies]
+    slices += [istio_gateway(mesh, proxy, _view_of(mesh, proxy, edge)) for proxy in scope.proxies]
     slices += [api_gateway(mesh, gateway, edge) for gateway in mesh.api_gateways.values() if mesh.serves(gateway)]
     return sorted(slices, key=lambda item: item.shape.name)
+
+
+def _view_of(mesh: Mesh, proxy: GatewayProxy, shared: View) -> View:
+    """What a gateway sees: as all of its namespace, unless some DestinationRule is for it."""
+    held = held_selectors(mesh, shared.namespace, proxy.labels)
+    return View(mesh, shared.namespace, gateway=True, held=held) if held else shared

@@ -12,6 +12,7 @@ from compiler.hosts import covers, full_host, is_visible, specificity
 from compiler.link.clusters import PASSTHROUGH, build_cluster, limited, of_datagrams
 from compiler.link.reach import Reach
 from compiler.mesh import Mesh, MeshService
+from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import DestinationRule, Subset, TrafficPolicy
 from compiler.resources.kubernetes import Port, Service
 from compiler.resources.protocol import UDP
@@ -32,11 +33,26 @@ class EffectiveRule(msgspec.Struct, frozen=True):
     fails: bool = False
 
 
-class View:
-    """One namespace's view, or what a Sidecar leaves of it, or what its gateways see. Owns the clusters that were asked for, by name."""
+Selectors = frozenset[Labels]
 
-    def __init__(self, mesh: Mesh, namespace: str, reach: Reach | None = None, *, gateway: bool = False) -> None:
+
+class View:
+    """One namespace's view, or what a Sidecar leaves of it, or what its gateways see. Owns the clusters that were asked for, by name.
+
+    ``held`` are the selectors of DestinationRules that its proxies satisfy (``held_selectors``).
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        namespace: str,
+        reach: Reach | None = None,
+        *,
+        gateway: bool = False,
+        held: Selectors = frozenset(),
+    ) -> None:
         self.mesh = mesh
+        self._held = held
         self._gateway = gateway
         self.namespace = namespace
         self.reach = reach
@@ -94,7 +110,7 @@ class View:
             wildcards = (host for host in by_host if host.startswith("*") and covers(host, service.host))
             best = service.host if service.host in by_host else min(wildcards, key=specificity, default=None)
             if best is not None:
-                return _merged(by_host[best])
+                return _merged(_foremost(by_host[best]))
         return EffectiveRule(None, {}, ())
 
     @cached_property
@@ -103,10 +119,13 @@ class View:
         found: dict[str, dict[str, list[DestinationRule]]] = {}
         for rule in self.mesh.destination_rules:
             namespace = rule.meta.namespace
-            if is_visible(rule.export_to, namespace, self.namespace):
+            if is_visible(rule.export_to, namespace, self.namespace) and self._obeys(rule):
                 host = full_host(rule.host.value, namespace)
                 found.setdefault(namespace, {}).setdefault(host, []).append(rule)
         return found
+
+    def _obeys(self, rule: DestinationRule) -> bool:
+        return rule.selector is None or (rule.meta.namespace == self.namespace and rule.selector in self._held)
 
     def cluster(self, service: MeshService, port: Port, subset: str = "") -> Cluster | None:
         """The cluster of a service's port and subset; None where no rule defines the subset."""
@@ -161,6 +180,18 @@ def aliased(service: MeshService, seen: Mapping[str, MeshService]) -> MeshServic
 def full_hosts(service: VirtualService) -> list[str]:
     """A VirtualService's hosts, completed."""
     return [full_host(host.value, service.meta.namespace) for host in service.hosts]
+
+
+def held_selectors(mesh: Mesh, namespace: str, labels: Labels) -> Selectors:
+    """The selectors of a namespace's DestinationRules that a proxy with these labels satisfies."""
+    selectors = {rule.selector for rule in mesh.destination_rules if rule.meta.namespace == namespace}
+    return frozenset(one for one in selectors if one is not None and set(one) <= set(labels))
+
+
+def _foremost(rules: list[DestinationRule]) -> list[DestinationRule]:
+    """Of rules for one host those that name the client, by the first's selector; rules for all where none does (Istio)."""
+    selector = next((rule.selector for rule in rules if rule.selector is not None), None)
+    return [rule for rule in rules if rule.selector == selector]
 
 
 def _merged(rules: list[DestinationRule]) -> EffectiveRule:

@@ -85,7 +85,8 @@ class Subset(msgspec.Struct, frozen=True):
 
 
 class DestinationRule(msgspec.Struct, frozen=True):
-    """A DestinationRule. One that ``fails`` stands in for a broken one: its host has no endpoints."""
+    """A DestinationRule. ``selector`` are the labels of the clients of its own namespace that it is for, None where it is for all. One that ``fails``
+    stands in for a broken one: its host has no endpoints."""
 
     meta: Meta
     host: Located
@@ -93,6 +94,7 @@ class DestinationRule(msgspec.Struct, frozen=True):
     policy: TrafficPolicy | None
     subsets: tuple[Subset, ...]
     fails: bool = False
+    selector: Labels | None = None
 
 
 def read_destination_rule(document: Document, positions: Positions) -> DestinationRule:
@@ -102,8 +104,10 @@ def read_destination_rule(document: Document, positions: Positions) -> Destinati
     assert spec is not None
     host = spec.located("host")
     assert host is not None
+    chosen = spec.at("workloadSelector")
     return DestinationRule(
         meta=meta,
+        selector=(chosen.labels("matchLabels") or None) if chosen else None,
         host=host,
         export_to=spec.texts("exportTo") or BY_DEFAULT,
         policy=_policy(spec.at("trafficPolicy")),
