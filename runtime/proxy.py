@@ -31,14 +31,16 @@ from runtime.lane.loop import Lane
 from runtime.limits.limiter import Borrowing
 from runtime.machines import install
 from runtime.names import NameCache
-from runtime.pages.clusters import of_generation
-from runtime.pages.connections import by_listener, of_plane
+from runtime.pacing import paced
+from runtime.pages import telling
+from runtime.pages.connections import by_listener
 from runtime.plane import Plane, Rebindable
 from runtime.prepare import address_of, prepare
 from runtime.retire import free, parts_of
 from runtime.socket_address import takes_datagrams
 from runtime.telemetry import AccessLogFormat, MetricsSnapshot
 from runtime.telemetry.labels import facts_of_registered
+from runtime.telemetry.metrics import OwnSample
 from runtime.tls.contexts import TlsMaterial
 from runtime.udp.accepting import DatagramAcceptor
 from snapshot.index import Slice
@@ -286,7 +288,12 @@ class Proxy:
         return longest * 1000
 
     def metrics(self) -> MetricsSnapshot:
-        """Everything that this worker has counted."""
+        """Everything that this worker has counted, at once."""
+        samples = self.plane.metrics.samples()
+        return MetricsSnapshot(samples.requests, samples.tcp, [*samples.own, *self._measure()])
+
+    def _measure(self) -> list[OwnSample]:
+        """The instruments, brought up to now."""
         instruments = self.plane.instruments
         instruments.set("weft_connections", len(self.plane.connections), "downstream")
         instruments.set("weft_connections", self.plane.pools.connections, "upstream")
@@ -299,8 +306,7 @@ class Proxy:
         for acceptor in self._acceptors.values():
             if isinstance(acceptor, DatagramAcceptor):
                 acceptor.publish()
-        samples = self.plane.metrics.samples()
-        return MetricsSnapshot(samples.requests, samples.tcp, [*samples.own, *instruments.samples()])
+        return instruments.samples()
 
     def status(self) -> dict[str, object]:
         """What serves since when."""
@@ -313,20 +319,19 @@ class Proxy:
             "draining": self.plane.draining,
         }
 
-    def page(self, name: str) -> bytes:
-        """One page of state: ``metrics`` as MessagePack, ``clusters``, ``connections``, ``status`` as JSON. Raises KeyError for others."""
-        generation = self._generation
+    async def page(self, name: str) -> bytes:
+        """One page of state: ``metrics`` as MessagePack, ``clusters``, ``connections``, ``status`` as JSON; made in pieces, with the sockets
+        served in between. Raises KeyError for others."""
+        plane = self.plane
         match name:
             case "metrics":
-                return msgspec.msgpack.encode(self.metrics())
+                return await paced(self.lane, telling.metrics(plane.metrics, self._measure))
             case "status":
                 return msgspec.json.encode(self.status())
             case "clusters":
-                return msgspec.json.encode(
-                    of_generation(generation, self.plane.pools) if generation is not None else []
-                )
+                return await paced(self.lane, telling.clusters(self._generation, plane.pools))
             case "connections":
-                return msgspec.json.encode(of_plane(self.plane.connections))
+                return await paced(self.lane, telling.connections(plane.connections))
             case _:
                 raise KeyError(name)
 

@@ -105,7 +105,7 @@ class DataPlane(Protocol):
     def pause_ms(self) -> float:
         """The longest that the lane stood still since this was last asked."""
 
-    def page(self, name: str) -> bytes:
+    async def page(self, name: str) -> bytes:
         """One page of state: ``metrics`` (MessagePack), or JSON: ``clusters``, ``connections``, ``status``."""
 
 
@@ -199,7 +199,7 @@ class Worker:
             case LiveUpdate():
                 _update(plane, frame)
             case Ask(number, page):
-                await self._channel.send(Answer(number, _page(plane, page)))
+                await self._channel.send(Answer(number, await _page(plane, page)))
             case Start() | Drain() | Ready() | Prepared() | Swapped() | Answer() | Drained() | Borrow() | Lent():
                 raise AssertionError(f"{type(frame).__name__} is not for a running worker")
             case _:
@@ -245,9 +245,9 @@ class Worker:
         self._blobs = {name: blob for name, blob in self._blobs.items() if name in wanted}
 
 
-def _page(plane: DataPlane, name: str) -> bytes:
+async def _page(plane: DataPlane, name: str) -> bytes:
     try:
-        return plane.page(name)
+        return await plane.page(name)
     except Exception:
         log.exception("a bug came out while the page %s was made", name)
         return b""

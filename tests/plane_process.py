@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from runtime.telemetry import MetricsSnapshot
 from runtime.worker import main
 from snapshot.encode import decode_section
 from snapshot.index import Slice
-from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 from snapshot.prepared import PrepareError
 from snapshot.section import Listener, RouteBlock
 
@@ -90,6 +91,9 @@ class FakePlane:
     def set_credentials(self, credentials: list[Credential]) -> None:
         self._seen["credentials"] = [one.name for one in credentials]
 
+    def set_keys(self, keys: Sequence[FetchedKeys]) -> None:
+        self._seen["keys"] = len(keys)
+
     def set_leaving(self, leaving: bool) -> None:
         self._seen["leaving"] = leaving
 
@@ -103,7 +107,7 @@ class FakePlane:
     def pause_ms(self) -> float:
         return 0.0
 
-    def page(self, name: str) -> bytes:
+    async def page(self, name: str) -> bytes:
         if name == "metrics":
             return msgspec.msgpack.encode(MetricsSnapshot())
         if name == "clusters":

@@ -63,10 +63,9 @@ class ClusterStatus(msgspec.Struct, omit_defaults=True):
     ejects: bool = False
 
 
-def of_generation(generation: Generation, pools: Pools) -> list[ClusterStatus]:
-    """What one worker knows."""
+def of_clusters(generation: Generation, pools: Pools) -> Iterator[ClusterStatus]:
+    """What one worker knows, cluster by cluster."""
     places = pools.by_place()
-    found = []
     for name, cluster in sorted(generation.clusters.items()):
         load = pools.loads.get(name)
         priorities = cluster.priorities()
@@ -76,8 +75,7 @@ def of_generation(generation: Generation, pools: Pools) -> list[ClusterStatus]:
         ]
         limits = cluster.section.limits
         stats = _stats(load, limits) if load is not None else {}
-        found.append(ClusterStatus(name, _limits(limits), hosts, stats, cluster.section.outlier is not None))
-    return found
+        yield ClusterStatus(name, _limits(limits), hosts, stats, cluster.section.outlier is not None)
 
 
 def _endpoints(cluster: LiveCluster, places: dict[Place, list[Pool]]) -> Iterable[Endpoint]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from runtime.accepting import Accepted
     from runtime.plane import Rebindable
@@ -40,15 +40,12 @@ class Connections(msgspec.Struct):
     connections: list[Connection]
 
 
-def of_plane(connections: Iterable[Rebindable]) -> Connections:
-    """One worker's. Those that are still being opened have no chain and are only counted."""
-    every = list(connections)
-    found = []
-    for one in every[:MOST]:
+def of_connections(connections: Iterable[Rebindable]) -> Iterator[Connection]:
+    """One worker's. Those that are still being opened have no chain and are left out."""
+    for one in connections:
         accepted = getattr(one, "accepted", None)
         if accepted is not None:
-            found.append(_connection(one, accepted))
-    return Connections(len(every), found)
+            yield _connection(one, accepted)
 
 
 def by_listener(connections: Iterable[Rebindable]) -> Counter[str]:

@@ -7,6 +7,7 @@ so that a client that invents paths, codes or hosts cannot fill the memory of a 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 
 import msgspec
 
@@ -168,24 +169,30 @@ class TrafficMetrics:
 
     def samples(self) -> MetricsSnapshot:
         """A copy of all values, with the dropped series as weft's own metric. Copies lists: call it per scrape, not per request."""
-        return MetricsSnapshot(
-            requests=[
-                RequestSample(
-                    one.labels,
-                    list(one.duration),
-                    one.duration_sum,
-                    list(one.request_size),
-                    one.request_sum,
-                    list(one.response_size),
-                    one.response_sum,
-                    one.place,
-                )
-                for places in self._requests.values()
-                for one in places.values()
-            ],
-            tcp=[TcpSample(one.labels, one.opened, one.closed, one.sent, one.received) for one in self._tcp.values()],
-            own=[OwnSample("weft_series_dropped_total", (), self.dropped)],
-        )
+        return MetricsSnapshot(list(self.request_samples()), list(self.tcp_samples()), [self.dropped_sample()])
+
+    def request_samples(self) -> Iterator[RequestSample]:
+        """The series that there are now, one after the other, each as it is when its turn comes."""
+        for series in [one for places in self._requests.values() for one in places.values()]:
+            yield RequestSample(
+                series.labels,
+                list(series.duration),
+                series.duration_sum,
+                list(series.request_size),
+                series.request_sum,
+                list(series.response_size),
+                series.response_sum,
+                series.place,
+            )
+
+    def tcp_samples(self) -> Iterator[TcpSample]:
+        """The same of TCP."""
+        for one in list(self._tcp.values()):
+            yield TcpSample(one.labels, one.opened, one.closed, one.sent, one.received)
+
+    def dropped_sample(self) -> OwnSample:
+        """How many series were refused."""
+        return OwnSample("weft_series_dropped_total", (), self.dropped)
 
     def _full(self) -> bool:
         if len(self._requests) + len(self._tcp) < self._max_series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,10 +17,12 @@ from runtime.ipc import (
     Answer,
     Ask,
     Blobs,
+    Borrow,
     Channel,
     ChannelClosedError,
     Drain,
     Drained,
+    Lent,
     Listeners,
     LiveUpdate,
     Prepare,
@@ -33,7 +35,7 @@ from runtime.ipc import (
 )
 from runtime.worker import Worker
 from snapshot.index import Selector, Slice
-from snapshot.live import Credential, Registry, Resolved, Svid
+from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 from snapshot.prepared import PrepareError
 from tests.slices import cluster, slice_of
 
@@ -88,13 +90,25 @@ class Plane:
     def set_credentials(self, credentials: list[Credential]) -> None:
         self._fail()
 
+    def set_keys(self, keys: Sequence[FetchedKeys]) -> None:
+        self._fail()
+
+    def share_limits(self, borrow: Callable[[Borrow], Awaitable[Lent | None]], workers: int) -> None:
+        self._fail()
+
+    def set_leaving(self, leaving: bool) -> None:
+        self._fail()
+
+    def close_listeners(self, names: frozenset[str]) -> None:
+        self._fail()
+
     async def drain(self, deadline_s: float) -> None:
         self.drained = deadline_s
 
     def pause_ms(self) -> float:
         return 1.5
 
-    def page(self, name: str) -> bytes:
+    async def page(self, name: str) -> bytes:
         self._fail()
         return name.encode()
 
