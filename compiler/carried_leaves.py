@@ -29,6 +29,8 @@ _REQUEST_AND_RESPONSE = "(request|response).(set{}|add{}|remove[])"
 _POLICY_CARRIED = """
     loadBalancer.(simple|consistentHash.maglev.tableSize|warmupDurationSecs)
     loadBalancer.warmup.(duration|minimumPercent|aggression)
+    loadBalancer.backendUtilization.(errorUtilizationPenaltyPercent|metricNamesForComputingUtilization[]|weightExpirationPeriod)
+    loadBalancer.backendUtilization.(weightStabilizationPeriod|weightUpdatePeriod)
     loadBalancer.zoneAwareLbSetting.(enabled|minClusterSize|failover[].from|failover[].to|failoverPriority[])
     loadBalancer.localityLbSetting.(enabled|distribute[].from|distribute[].to{}|failover[].from|failover[].to|failoverPriority[])
     loadBalancer.consistentHash.(httpHeaderName|httpQueryParameterName|useSourceIp|minimumRingSize|ringHash.minimumRingSize)
@@ -43,9 +45,7 @@ _POLICY_CARRIED = """
     outlierDetection.(splitExternalLocalOriginErrors|outlierDetectionHttpErrorCodes[])
     outlierDetection.(interval|baseEjectionTime|maxEjectionPercent|minHealthPercent)
 """
-_POLICY_REFUSED = """
-    loadBalancer.backendUtilization
-"""
+_POLICY_REFUSED = ""
 _POLICY_LEVELS = (
     "spec.trafficPolicy.",
     "spec.trafficPolicy.portLevelSettings[].",

@@ -66,6 +66,20 @@ class Warmup(msgspec.Struct, frozen=True, omit_defaults=True):
     aggression_percent: int = 100
 
 
+class Utilization(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Endpoints weigh what they say of their load: requests per second over utilization, with failures per request counted as utilization by
+    ``penalty_percent``. ``metrics`` are the reported ones that are the utilization where the application says none itself.
+
+    A report counts from ``stabilization_ms`` after the first and for ``expiration_ms``; weights are worked out each ``update_ms``.
+    """
+
+    penalty_percent: int = 100
+    metrics: tuple[str, ...] = ()
+    expiration_ms: int = 180_000
+    stabilization_ms: int = 10_000
+    update_ms: int = 1_000
+
+
 class RetryBudget(msgspec.Struct, frozen=True, omit_defaults=True):
     """How many retries a cluster takes at once: a share of its requests in flight, and never fewer than ``minimum``."""
 

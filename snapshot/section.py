@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from policies.authorization import AuthorizationPolicy
-from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Utilization, Warmup
 from policies.limits import RateLimit
 from policies.match import RouteMatch
 from policies.probe import Probe
@@ -425,6 +425,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     outlier: OutlierDetection | None = None
     locality: LocalityLoad | None = None
     warmup: Warmup | None = None
+    utilization: Utilization | None = None
     proxy_protocol: str = ""
     holds: bool = False
     mesh_only: bool = False

@@ -85,6 +85,7 @@ def build_cluster(
         holds=mesh.config.holds_endpoints and isinstance(endpoints, RegisteredEndpoints),
         outlier=policy.outlier,
         locality=locality_load(mesh, service, policy),
+        utilization=balancer.utilization if endpoints != OriginalDestination() else None,
         warmup=balancer.warmup if balance in ("least_request", "round_robin") else None,
         proxy_protocol=policy.proxy_protocol,
     )

@@ -7,7 +7,7 @@ from math import isqrt
 import msgspec
 
 from compiler.resources.cursor import Cursor
-from policies.balancing import LocalityLoad, OutlierDetection, Warmup
+from policies.balancing import LocalityLoad, OutlierDetection, Utilization, Warmup
 from snapshot.section import ConsistentHash
 
 LARGEST_TABLE = 5_000_011
@@ -33,6 +33,9 @@ class LocalitySetting(msgspec.Struct, frozen=True):
     enabled: bool = True
 
 
+SHORTEST_UPDATE_MS = 100
+"""Of weights by utilization (Envoy)."""
+
 DEFAULT_ZONE_MINIMUM = 6
 """Of ``minClusterSize`` (Istio's and Envoy's)."""
 
@@ -47,6 +50,7 @@ class LoadBalancer(msgspec.Struct, frozen=True):
     hashing: ConsistentHash | None = None
     locality: LocalitySetting | None = None
     warmup: Warmup | None = None
+    utilization: Utilization | None = None
 
 
 def read_load_balancer(balancer: Cursor | None) -> LoadBalancer | None:
@@ -58,7 +62,26 @@ def read_load_balancer(balancer: Cursor | None) -> LoadBalancer | None:
     balance = BALANCES.get(balancer.text("simple", "UNSPECIFIED"), "least_request")
     if hashing is not None:
         balance = "maglev" if hashed is not None and hashed.has("maglev") else "ring_hash"
-    return LoadBalancer(balance, hashing, read_localities(balancer), _warmup(balancer))
+    utilization = _utilization(balancer.at("backendUtilization"))
+    if utilization is not None:
+        balance = "round_robin"
+    return LoadBalancer(balance, hashing, read_localities(balancer), _warmup(balancer), utilization)
+
+
+def _utilization(written: Cursor | None) -> Utilization | None:
+    """A ``backendUtilization``; a period of 0 is one that is not written, but for the one before reports count."""
+    if written is None:
+        return None
+    default = Utilization()
+    return Utilization(
+        penalty_percent=written.number("errorUtilizationPenaltyPercent", default.penalty_percent),
+        metrics=written.texts("metricNamesForComputingUtilization"),
+        expiration_ms=written.duration_ms("weightExpirationPeriod") or default.expiration_ms,
+        stabilization_ms=written.duration_ms("weightStabilizationPeriod") or 0
+        if written.has("weightStabilizationPeriod")
+        else default.stabilization_ms,
+        update_ms=max(written.duration_ms("weightUpdatePeriod") or default.update_ms, SHORTEST_UPDATE_MS),
+    )
 
 
 def read_localities(owner: Cursor) -> LocalitySetting | None:

@@ -152,10 +152,13 @@ class LiveCluster:
 
     def _zones_of(self, live: LiveData) -> Zones | None:
         load = self.section.locality
+        if load is not None and self.section.utilization is not None:
+            # Load, not locality, says who takes how much of a level.
+            return Zones("", {}, 0)
         return zones_of(load, live, self._own, balance=self.section.balance) if load is not None else None
 
     def _warmed(self, share: Share) -> Share:
-        return share if self.watch is None else share._replace(endpoints=self.watch.warmed(share.endpoints))
+        return share if self.watch is None else share._replace(endpoints=self.watch.weighted(share.endpoints))
 
     # --- hashing -------------------------------------------------------------------------------------------------------------
 

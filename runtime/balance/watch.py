@@ -1,7 +1,7 @@
-"""What a worker remembers of a cluster's endpoints from one generation to the next: who failed, and who is new.
+"""What a worker remembers of a cluster's endpoints from one generation to the next: who failed, who is new, and how busy each said it is.
 
-A cluster whose outlier detection and warm-up did not change has the same Watch in every generation, so a swap forgives nobody. It has
-none where it uses neither: such a cluster costs its requests nothing.
+A cluster whose outlier detection, warm-up and balance by utilization did not change has the same Watch in every generation, so a swap forgives
+nobody. It has none where it uses none of them: such a cluster costs its requests nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from weakref import WeakSet, WeakValueDictionary
 
 import msgspec
 
-from policies.balancing import OutlierDetection, Warmup
+from policies.balancing import OutlierDetection, Utilization, Warmup
+from runtime.balance.load_report import BINARY, TEXT, read_report
 from runtime.balance.outlier import Address, Outliers
+from runtime.balance.utilization import Utilizations
 from runtime.lane.loop import Lane
 from runtime.lane.wheel import NEVER, Timer
 from runtime.telemetry import Failure
@@ -23,6 +25,7 @@ from snapshot.section import Cluster, ConsistentHash, Endpoint
 
 if TYPE_CHECKING:
     from runtime.http.exchange import Exchange
+    from runtime.http.rules import Fields
 
 WARM_STEPS = 50
 """How often the weights of a warm-up are set anew."""
@@ -77,6 +80,9 @@ class Watch:
         "_seen",
         "_sweep",
         "_sweep_s",
+        "_update",
+        "_update_s",
+        "_utilizations",
         "_warm",
         "_warmup",
         "_watched",
@@ -95,6 +101,10 @@ class Watch:
         self._sweep_s = settings.interval_ms / 1000 if settings is not None else 0.0
         self._sweep = Timer(self._interval)
         self._warm = Timer(self._warmer)
+        reported = cluster.utilization
+        self._utilizations = Utilizations(reported) if reported is not None else None
+        self._update_s = reported.update_ms / 1000 if reported is not None else 0.0
+        self._update = Timer(self._updated)
 
     # --- the cluster's endpoints ---------------------------------------------------------------------------------------------
 
@@ -111,6 +121,8 @@ class Watch:
         if self.outliers is not None:
             self.outliers.keep(addresses)
             self._gauge()
+        if self._utilizations is not None:
+            self._utilizations.keep(addresses)
 
     def is_up(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint may be chosen."""
@@ -119,15 +131,29 @@ class Watch:
 
     # --- what requests came to -----------------------------------------------------------------------------------------------
 
-    def on_head(self, exchange: Exchange, status: int, grpc_status: bytes | None) -> None:
+    def on_head(self, exchange: Exchange, status: int, fields: Fields) -> None:
         """An upstream answered."""
         outliers, endpoint = self.outliers, exchange.endpoint
+        if self._utilizations is not None:
+            self.on_fields(endpoint, fields)
         if outliers is None or endpoint is None:
             return
+        grpc_status = fields.get(b"grpc-status")
         if exchange.grpc_status is not None and grpc_status is not None:
             status = http_of_grpc(grpc_status.decode("ascii", "replace"))
         if outliers.on_response((endpoint.address, endpoint.port), status, self._lane.now):
             self._changed()
+
+    def on_fields(self, endpoint: Endpoint | None, fields: Fields) -> None:
+        """Headers or trailers came that may say how busy their endpoint is."""
+        reported = self._utilizations
+        if reported is None or endpoint is None or (TEXT not in fields and BINARY not in fields):
+            return
+        report = read_report(fields)
+        if report is not None:
+            reported.on_report((endpoint.address, endpoint.port), report, self._lane.now)
+            if self._update.due == NEVER:
+                self._lane.wheel.set(self._update, self._lane.now, self._update_s)
 
     def on_failure(self, endpoint: Endpoint | None, failure: Failure) -> None:
         """An upstream did not answer. What is not its doing (a limit of ours, a downstream that left) is nothing here."""
@@ -181,6 +207,27 @@ class Watch:
         self._instruments.set("envoy_cluster_outlier_detection_ejections_active", active, self._name)
         self._instruments.set("envoy_cluster_outlier_detection_ejections_overflow", overflowed, self._name)
 
+    # --- utilization -----------------------------------------------------------------------------------------------------------
+
+    def _updated(self) -> None:
+        reported = self._utilizations
+        assert reported is not None
+        if reported.update(self._lane.now):
+            for watched in list(self._watched):
+                watched.reselect()
+        if reported.watching and self._watched:
+            self._lane.wheel.set(self._update, self._lane.now, self._update_s)
+
+    def weighted(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """The endpoints with the weights that they have now: by their load where that is asked for, less while they warm up."""
+        reported = self._utilizations
+        if reported is not None:
+            weights, usual = reported.weights, reported.usual
+            endpoints = tuple(
+                msgspec.structs.replace(one, weight=weights.get((one.address, one.port), usual)) for one in endpoints
+            )
+        return self.warmed(endpoints)
+
     # --- warming up ----------------------------------------------------------------------------------------------------------
 
     def warmed(self, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -218,6 +265,7 @@ def _warmth(age_s: float, warmup: Warmup) -> float:
     return max(math.pow(passed, 100 / warmup.aggression_percent), warmup.minimum_percent / 100)
 
 
+_Remembered = tuple[str, OutlierDetection | None, Warmup | None, Utilization | None]
 TableKey = tuple[str, ConsistentHash, tuple[Weighted, ...]]
 
 
@@ -228,15 +276,13 @@ class Watches:
         self._lane = lane
         self._instruments = instruments
         self.tables: WeakValueDictionary[TableKey, Table] = WeakValueDictionary()
-        self._known: WeakValueDictionary[tuple[str, OutlierDetection | None, Warmup | None], Watch] = (
-            WeakValueDictionary()
-        )
+        self._known: WeakValueDictionary[_Remembered, Watch] = WeakValueDictionary()
 
     def of(self, cluster: Cluster) -> Watch | None:
         """The memory of a cluster; None where it needs none."""
-        if cluster.outlier is None and cluster.warmup is None:
+        if cluster.outlier is None and cluster.warmup is None and cluster.utilization is None:
             return None
-        key = (cluster.name, cluster.outlier, cluster.warmup)
+        key = (cluster.name, cluster.outlier, cluster.warmup, cluster.utilization)
         watch = self._known.get(key)
         if watch is None:
             watch = self._known[key] = Watch(cluster, self._lane, self._instruments)

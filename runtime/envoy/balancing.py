@@ -9,16 +9,20 @@ from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2, outlier_detection_pb2
 from envoy.config.common.matcher.v3 import matcher_pb2
-from envoy.config.core.v3 import base_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2
 from envoy.config.route.v3 import route_components_pb2
+from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
+    client_side_weighted_round_robin_pb2,
+)
+from envoy.extensions.load_balancing_policies.common.v3 import common_pb2
 
-from policies.balancing import OutlierDetection, Warmup
+from policies.balancing import OutlierDetection, Utilization, Warmup
 from runtime.balance.localities import levels_of
 from runtime.balance.shares import Level, Part
 from runtime.endpoints import endpoints_of
 from runtime.envoy.failure import TranslationError
-from runtime.envoy.messages import Message, address, milliseconds
+from runtime.envoy.messages import Message, address, extension, milliseconds
 from runtime.envoy.placement import Placement
 from snapshot.ring import evenly, ring_size
 from snapshot.section import Cluster, ConsistentHash, Endpoint
@@ -42,16 +46,19 @@ def balance(made: Any, section: Cluster, place: Placement) -> None:
     if policy is None:
         source = section.sources[0] if section.sources else None
         raise TranslationError(f"the load balancing {section.balance!r} has no form in Envoy yet", source)
-    made.lb_policy = policy
+    if section.utilization is None:
+        made.lb_policy = policy
     # An outage of all endpoints is answered, not hidden by sending to those that are known to be gone, unless the rule asks for that.
     made.common_lb_config.healthy_panic_threshold.value = section.outlier.min_health_percent if section.outlier else 0
-    if section.locality is not None and section.locality.zone_minimum:
+    if section.utilization is not None:
+        made.load_balancing_policy.policies.append(_by_utilization(section.utilization, section.warmup))
+    elif section.locality is not None and section.locality.zone_minimum:
         made.common_lb_config.zone_aware_lb_config.min_cluster_size.value = section.locality.zone_minimum
     elif section.locality is not None:
         made.common_lb_config.locality_weighted_lb_config.SetInParent()
     if section.hashing is not None:
         _hash_tables(made, section, section.hashing, place)
-    if section.warmup is not None:
+    if section.warmup is not None and section.utilization is None:
         _slow_start(made, section.balance, section.warmup)
     if section.outlier is not None:
         made.outlier_detection.CopyFrom(outlier_detection(section.outlier))
@@ -66,16 +73,36 @@ def _hash_tables(made: Any, section: Cluster, hashing: ConsistentHash, place: Pl
     made.ring_hash_lb_config.maximum_ring_size.value = _LARGEST_RING
 
 
+def _by_utilization(reported: Utilization, warmup: Warmup | None) -> Message:
+    """The policy that weighs endpoints by their load. Its own; localities have no part in it."""
+    config = client_side_weighted_round_robin_pb2.ClientSideWeightedRoundRobin(
+        blackout_period=milliseconds(reported.stabilization_ms),
+        weight_expiration_period=milliseconds(reported.expiration_ms),
+        weight_update_period=milliseconds(reported.update_ms),
+        error_utilization_penalty={"value": reported.penalty_percent / 100},
+        metric_names_for_computing_utilization=reported.metrics,
+    )
+    if warmup is not None:
+        config.slow_start_config.CopyFrom(common_pb2.SlowStartConfig(**_slow_start_fields(warmup)))
+    name = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+    policy = extension(extension_pb2.TypedExtensionConfig, name, config)
+    return cluster_pb2.LoadBalancingPolicy.Policy(typed_extension_config=policy)
+
+
 def _slow_start(made: Any, policy: str, warmup: Warmup) -> None:
     if policy not in ("least_request", "round_robin"):
         return
-    config = _KIND.SlowStartConfig(
-        slow_start_window=milliseconds(warmup.duration_ms),
-        min_weight_percent={"value": warmup.minimum_percent},
-        aggression={"default_value": warmup.aggression_percent / 100, "runtime_key": "weft.slow_start.aggression"},
-    )
     chosen = made.least_request_lb_config if policy == "least_request" else made.round_robin_lb_config
-    chosen.slow_start_config.CopyFrom(config)
+    chosen.slow_start_config.CopyFrom(_KIND.SlowStartConfig(**_slow_start_fields(warmup)))
+
+
+def _slow_start_fields(warmup: Warmup) -> dict[str, object]:
+    """Two of Envoy's messages have these fields."""
+    return {
+        "slow_start_window": milliseconds(warmup.duration_ms),
+        "min_weight_percent": {"value": warmup.minimum_percent},
+        "aggression": {"default_value": warmup.aggression_percent / 100, "runtime_key": "weft.slow_start.aggression"},
+    }
 
 
 def outlier_detection(settings: OutlierDetection) -> Message:

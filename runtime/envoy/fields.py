@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from policies.authorization import AuthorizationPolicy, Clause, Rule
-from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Utilization, Warmup
 from policies.limits import LimitKey, RateLimit
 from policies.match import (
     ClaimMatch,
@@ -123,11 +123,13 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     KeepAlive: "probes time_s interval_s",
     RetryBudget: "per_million minimum",
     ServiceName: "host name namespace",
-    Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup holds mesh_only",
+    Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup "
+    "utilization holds mesh_only",
     ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",
     OutlierDetection: "consecutive_5xx consecutive_gateway split consecutive_local interval_ms base_ejection_ms max_ejection_percent "
     "min_health_percent statuses",
     LocalityLoad: "distribute failover priority fails_over zone_minimum",
+    Utilization: "penalty_percent metrics expiration_ms stabilization_ms update_ms",
     Warmup: "duration_ms minimum_percent aggression_percent",
     # Names are the supervisor's, whichever engine serves.
     NameTable: "name entries",

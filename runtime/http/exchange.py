@@ -338,7 +338,7 @@ class Exchange:
         """The headers to pass on, or None where the request is tried again instead."""
         cluster = self.cluster
         if cluster is not None and cluster.watch is not None:
-            cluster.watch.on_head(self, head.status, fields.get(b"grpc-status"))
+            cluster.watch.on_head(self, head.status, fields)
         edits = ask(self, "", head)
         if edits is None:
             return None
@@ -397,7 +397,10 @@ class Exchange:
             return
         self._upstream = None
         if self.grpc_status == "":
-            self.grpc_status = dict(trailers).get(b"grpc-status", b"").decode("ascii", "replace")
+            said = dict(trailers)
+            self.grpc_status = said.get(b"grpc-status", b"").decode("ascii", "replace")
+            if self.cluster is not None and self.cluster.watch is not None:
+                self.cluster.watch.on_fields(self.endpoint, said)
             if self.code < _SERVER_ERROR:
                 judge_grpc(self)
         self.downstream.send_end(trailers)

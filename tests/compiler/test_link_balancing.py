@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Utilization, Warmup
 from snapshot.section import Cluster, ConsistentHash, OriginalDestination, PoolLimits, RegisteredEndpoints
 from tests.compiler.compiled import compiled
 
@@ -238,3 +238,13 @@ def test_the_meshs_own_limits_hold_for_what_comes_in_and_for_what_goes_where_it_
     names = ("inbound|8080||", "InboundPassthroughCluster", "PassthroughCluster")
     assert [clusters[name].limits.max_connections for name in names] == [7, 7, 7]
     assert [clusters[name].outlier for name in names] == [None] * 3
+
+
+def test_utilization_is_read_with_istios_defaults() -> None:
+    written = "errorUtilizationPenaltyPercent: 50, metricNamesForComputingUtilization: [named_metrics.a]"
+    periods = "weightStabilizationPeriod: 0s, weightExpirationPeriod: 60s, weightUpdatePeriod: 1ms"
+    found = cluster(f"{{loadBalancer: {{backendUtilization: {{{written}, {periods}}}}}}}")
+    assert found.utilization == Utilization(50, ("named_metrics.a",), 60_000, 0, 100)
+    assert found.balance == "round_robin"
+    assert cluster("{loadBalancer: {backendUtilization: {}}}").utilization == Utilization()
+    assert cluster("{loadBalancer: {simple: RANDOM}}").utilization is None
