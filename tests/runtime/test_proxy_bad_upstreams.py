@@ -23,7 +23,7 @@ import trio
 
 from benchmarks.processes import free_port
 from policies.match import PathExact
-from runtime.pages.clusters import of_generation
+from runtime.pages.clusters import of_clusters
 from runtime.pages.stats import stats
 from snapshot.section import AccessLog, Proxy, Section
 from tests.h2_peer import connected
@@ -146,7 +146,7 @@ async def own_numbers(proxy: Running) -> dict[str, int]:
     generation = proxy.proxy.plane.generation
     assert generation is not None
     metrics = proxy.proxy.metrics()
-    clusters = of_generation(generation, proxy.proxy.plane.pools)
+    clusters = list(of_clusters(generation, proxy.proxy.plane.pools))
     return {one.name: one.value for one in stats([metrics], metrics, clusters, {}, {}).numbers}
 
 
