@@ -24,6 +24,7 @@ GROUP = "1337"
 """What processes of this group send is not redirected."""
 
 POD, PEER = "10.1.0.2", "10.1.0.1"
+POD_SIX, PEER_SIX = "fd00:1::2", "fd00:1::1"
 MESH = """
 apiVersion: weft/v1
 kind: MeshConfig
@@ -150,6 +151,9 @@ def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     inside, peer = Namespace(), Namespace()
     try:
         wire(inside, POD, peer, PEER)
+        for namespace, address in ((inside, POD_SIX), (peer, PEER_SIX)):
+            namespace.run("ip", "addr", "add", f"{address}/64", "dev", "eth0", "nodad")
+        inside.run("ip", "-6", "route", "add", "default", "via", PEER_SIX)
         (folder / "rules.nft").write_text(RULES)
         (folder / "resolv.conf").write_text(
             f"search shop.svc.cluster.local svc.cluster.local\nnameserver {PEER}\noptions ndots:5\n"
@@ -201,6 +205,17 @@ def test_curl_reaches_services_by_name_through_the_sidecar(pod: Pod) -> None:
 def test_hosts_with_the_same_port_and_no_address_are_told_apart(pod: Pod) -> None:
     assert pod.run(sys.executable, "-c", GREETED, "first.test").strip() == "the first"
     assert pod.run(sys.executable, "-c", GREETED, "second.test").strip() == "the second"
+
+
+def test_ipv6_is_served_and_led_to_services_alike(pod: Pod) -> None:
+    assert pod.ask("web.test", "AAAA", server=PEER_SIX).startswith("NOERROR 2001:2::f0f0:")
+    assert pod.ask("first.test", "AAAA", over="tcp", server=PEER_SIX).startswith("NOERROR 2001:2::f0f0:")
+    reply = pod.run("curl", "-6", "-s", "-i", "--max-time", "10", "http://web.test:9080/")
+    assert reply.endswith("web web.test:9080"), reply
+    address = pod.ask("second.test", "AAAA").split()[1]
+    assert pod.run(sys.executable, "-c", GREETED, address).strip() == "the second"
+    by_address = pod.run("curl", "-s", "--max-time", "10", f"http://[{pod.ask('web.test', 'AAAA').split()[1]}]:9080/")
+    assert by_address.startswith("web [2001:2::"), by_address
 
 
 def test_a_name_that_only_others_know_leads_to_where_they_say(pod: Pod) -> None:
