@@ -13,7 +13,7 @@ import trio
 from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
 from policies.match import Exact
 from policies.traffic import Destination
-from runtime.pages.connections import of_plane
+from runtime.pages.connections import of_connections
 from snapshot.index import Slice
 from snapshot.section import (
     AccessLog,
@@ -131,7 +131,7 @@ async def test_each_client_has_a_session_of_its_own_and_keeps_its_endpoint() -> 
                 answers = {await ask(first, number), await ask(second, number)}
                 assert answers == {b"a " + number, b"b " + number}
             assert len(one.clients) == len(two.clients) == 1
-            assert {shown.protocol for shown in of_plane(proxy.proxy.plane.connections).connections} == {"UDP"}
+            assert {shown.protocol for shown in of_connections(proxy.proxy.plane.connections)} == {"UDP"}
         assert counted(proxy, "envoy_udp_downstream_sess_total") == 2
         assert counted(proxy, "envoy_udp_downstream_sess_active") == 2
         assert counted(proxy, "envoy_udp_downstream_sess_rx_datagrams") == 6
@@ -157,7 +157,7 @@ async def test_a_listener_on_all_addresses_answers_from_the_one_that_was_called(
             with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 await sock.connect((host, proxy.ports["53/udp"]))
                 assert await ask(sock, b"x") == b"a x"
-        found = {shown.destination for shown in of_plane(proxy.proxy.plane.connections).connections}
+        found = {shown.destination for shown in of_connections(proxy.proxy.plane.connections)}
         assert found == {"127.0.0.1:53", "127.0.0.77:53"}
 
 
@@ -196,9 +196,7 @@ async def test_beyond_the_bound_the_session_that_was_silent_longest_ends() -> No
             async with client(proxy) as first, client(proxy) as second, client(proxy) as third:
                 for sock in (first, second, first, third):
                     assert await ask(sock, b"x") == b"a x"
-                ports = {
-                    shown.source.rpartition(":")[2] for shown in of_plane(proxy.proxy.plane.connections).connections
-                }
+                ports = {shown.source.rpartition(":")[2] for shown in of_connections(proxy.proxy.plane.connections)}
                 assert ports == {str(first.getsockname()[1]), str(third.getsockname()[1])}
 
 
