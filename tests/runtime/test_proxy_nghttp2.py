@@ -1,6 +1,6 @@
 """nghttp2's programs on both sides of an engine: h2load and nghttp ask, nghttpd answers with padded frames and trailers.
 
-What they send is recorded on the way, and replayed in pieces at our codec and at the h2 library: real peers' bytes, beside the drawn sequences of
+What they and curl send is recorded on the way, and replayed in pieces at our codec and at the h2 library: real bytes, beside the drawn sequences of
 tests/runtime/http2.
 """
 
@@ -117,7 +117,7 @@ async def test_h2load_loses_no_request_on_the_way_to_nghttpd(engine: str, tmp_pa
 async def test_what_nghttp2s_programs_send_reads_the_same_in_any_pieces_and_as_the_library_reads_it(
     tmp_path: Path,
 ) -> None:
-    h2load, nghttp = require("h2load"), require("nghttp")
+    h2load, nghttp, curl = require("h2load"), require("nghttp"), require("curl")
     (tmp_path / "body").write_bytes(b"b" * 5_000)
     async with (
         nghttpd(tmp_path) as port,
@@ -129,11 +129,14 @@ async def test_what_nghttp2s_programs_send_reads_the_same_in_any_pieces_and_as_t
         await run(h2load, "-n", "40", "-c", "2", "-m", "5", url)
         await run(nghttp, "-n", "-m", "8", "-b", "100", "-d", tmp_path / "body", "--trailer", "x-sum: 5", url)
         await run(nghttp, "-n", "-m", "8", "--header-table-size", "0", "-H", "cookie: a=1", "-H", "cookie: b=2", url)
+        await run(
+            curl, "-sS", "--http2-prior-knowledge", "-o", "/dev/null", "--data-binary", f"@{tmp_path / 'body'}", url
+        )
     requests = 0
     for wire in client_side.sent:
         if wire:
             requests += _heads(check_recorded(frames_of(bytes(wire)), client=False), "request")
-    assert requests == 40 + 8 + 8
+    assert requests == 40 + 8 + 8 + 1
     answers = 0
     for asked, wire in zip(origin_side.sent, origin_side.answered, strict=True):
         opened = sum(step[3] == frames.HEADERS for step in frames_of(bytes(asked)) if isinstance(step, bytes))
