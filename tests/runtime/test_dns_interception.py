@@ -250,6 +250,8 @@ def test_the_sidecar_counts_queries_and_shows_its_names(pod: Pod) -> None:
     assert (one["addresses"], one["asked_on"]) == (["10.96.0.10"], "")
     other = json.loads(pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=elsewhere.test"))
     assert other["asked_on"] == "elsewhere.test"
+    told = pod.inside.run(*WEFT, "proxy-config", "dns", "127.0.0.1:15000", "--ask", "elsewhere.test")
+    assert told.splitlines()[1].split(maxsplit=1) == ["elsewhere.test", "asks the machine's resolvers"]
     assert "type is one of" in pod.inside.run("curl", "-s", "http://127.0.0.1:15000/dns?name=a&type=MX")
 
 

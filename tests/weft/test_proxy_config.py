@@ -20,6 +20,7 @@ from snapshot.index import Selector
 from tests.runtime.authority import Authority
 from tests.slices import cluster, gateway_listener, host_sections, route, slice_of, table
 from weft.commands.proxy_config import command
+from weft.configured import rows
 
 IDENTITY = "spiffe://cluster.local/ns/default/sa/default"
 NAME = "outbound|9080|v1|reviews.shop.svc.cluster.local"
@@ -139,6 +140,23 @@ def test_a_proxy_that_does_not_answer_is_told_in_one_sentence() -> None:
     assert done.exit_code != 0
     assert "127.0.0.1:1 does not answer" in done.output
     assert "name one proxy's admin port" in run("clusters").output
+
+
+PAGE = {"name": "a", "type": "A", "aliases": [], "addresses": [], "asked_on": "", "fails": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({"addresses": ["1.1.1.1", "fd00::1"]}, [("a", "A 1.1.1.1"), ("a", "AAAA fd00::1")]),
+        ({"aliases": ["b", "c"], "addresses": ["1.1.1.1"]}, [("a", "CNAME b"), ("b", "CNAME c"), ("c", "A 1.1.1.1")]),
+        ({"aliases": ["b"], "asked_on": "b"}, [("a", "CNAME b"), ("b", "asks the machine's resolvers")]),
+        ({"type": "AAAA"}, [("a", "no AAAA")]),
+        ({"fails": True}, [("a", "fails: aliases that lead nowhere")]),
+    ],
+)
+def test_an_answer_is_shown_step_by_step(changes: dict[str, object], lines: list[tuple[str, str]]) -> None:
+    assert [row.cells for row in rows.answer({**PAGE, **changes})] == lines
 
 
 def test_names_are_listed_with_what_they_are_answered(admin: str) -> None:

@@ -163,8 +163,14 @@ def endpoints(address: str, wanted: Wanted, output: str) -> None:
     epilog=ending("weft proxy-config dns 127.0.0.1:15000 --name reviews"),
 )
 @_asking("name", "fqdn", "address")
-def dns(address: str, wanted: Wanted, output: str) -> None:
+@click.option("--ask", metavar="NAME", help="Shows what this name is answered, instead.")
+@click.option("--type", "kind", metavar="TYPE", default="A", help="The type of record to ask for.  [default: A]")
+def dns(address: str, wanted: Wanted, output: str, ask: str | None, kind: str) -> None:
     """Names that the proxy's DNS server answers by itself, with their addresses now; it asks others for everything else."""
+    if ask:
+        page = read_page(address, "/dns", {"name": ask, "type": kind})
+        _print(rows.ANSWER_TITLES, rows.answer(page), output, keep_order=True)
+        return
     _print(rows.NAME_TITLES, rows.names(read_page(address, "/dns")["names"], wanted), output)
 
 

@@ -246,3 +246,20 @@ def names(entries: Sequence[Plain], wanted: Wanted) -> Iterator[Row]:
         named = wanted.fqdn in host and any(wanted.name in name for name in one["names"])
         if named and wanted.address in ("", *found):
             yield Row((host, ", ".join(found) or "-", ", ".join(others) or "-", one["source"]), one)
+
+
+ANSWER_TITLES = ("NAME", "ANSWER")
+
+
+def answer(page: Plain) -> Iterator[Row]:
+    """What one name is answered: aliases one after the other, then addresses, or who else is asked."""
+    name = page["name"]
+    for alias in page["aliases"]:
+        yield Row((name, f"CNAME {alias}"), page)
+        name = alias
+    for address in page["addresses"]:
+        yield Row((name, f"{'AAAA' if ':' in address else 'A'} {address}"), page)
+    if page["asked_on"]:
+        yield Row((name, "asks the machine's resolvers"), page)
+    elif not page["addresses"]:
+        yield Row((name, "fails: aliases that lead nowhere" if page["fails"] else f"no {page['type']}"), page)
