@@ -141,6 +141,10 @@ class TcpChain(msgspec.Struct, frozen=True, tag="tcp", omit_defaults=True):
     policies: str = ""
 
 
+MAX_SESSIONS = 4096
+"""Of UDP, where nothing says another number."""
+
+
 class UdpChain(msgspec.Struct, frozen=True, tag="udp", omit_defaults=True):
     """Datagrams to one of ``destinations`` by weight, and what comes back; none drops them (flag NR).
 
@@ -152,7 +156,7 @@ class UdpChain(msgspec.Struct, frozen=True, tag="udp", omit_defaults=True):
     source: SourceRef
     policies: str = ""
     idle_ms: int = 60_000
-    max_sessions: int = 4096
+    max_sessions: int = MAX_SESSIONS
 
 
 class FilterChain(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,6 +25,7 @@ from runtime.envoy.placement import Delivery, Placement
 from runtime.envoy.tls import upstream
 from runtime.interception import inbound_sources
 from snapshot.section import (
+    MAX_SESSIONS,
     ApplicationEndpoint,
     Cluster,
     Deadlines,
@@ -60,7 +61,7 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
     made = cluster_pb2.Cluster(
         name=section.name,
         connect_timeout=milliseconds(section.limits.connect_timeout_ms),
-        circuit_breakers=_breakers(section.limits),
+        circuit_breakers=_breakers(_bounded(section, place)),
         per_connection_buffer_limit_bytes={"value": proxy.deadlines.buffer_bytes},
         typed_extension_protocol_options={HTTP_OPTIONS: packed(_http(section, proxy))},
         ignore_health_on_host_removal=True,
@@ -134,6 +135,13 @@ def _where_it_was_going(*, from_here: bool) -> dict[str, object]:
         extra = [address_pb2.ExtraSourceAddress(address=one) for one in others]
         fields["upstream_bind_config"] = address_pb2.BindConfig(source_address=first, extra_source_addresses=extra)
     return fields
+
+
+def _bounded(section: Cluster, place: Placement) -> PoolLimits:
+    """A cluster's limits. Envoy's only bound of UDP sessions, whose clients may not even exist, is that of connections."""
+    if section.protocol != "udp" or section.limits.max_connections:
+        return section.limits
+    return msgspec.structs.replace(section.limits, max_connections=MAX_SESSIONS * place.bootstrap.workers)
 
 
 def _breakers(limits: PoolLimits) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import re2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as manager_pb2
@@ -37,7 +38,17 @@ from runtime.envoy.tls import NOBODY, upstream
 from runtime.envoy.translate import translate
 from snapshot.index import Selector
 from snapshot.rewriting import rewritten_path
-from snapshot.section import FilterChain, HttpChain, MeshTls, MeshUpstream, Proxy, Route, ServerTls, TcpChain
+from snapshot.section import (
+    FilterChain,
+    HttpChain,
+    MeshTls,
+    MeshUpstream,
+    PoolLimits,
+    Proxy,
+    Route,
+    ServerTls,
+    TcpChain,
+)
 from tests.slices import SOURCE, WORKLOAD, cluster, gateway_listener, host_sections, prepared_of, route, table
 
 PROXY = Proxy(workload=WORKLOAD, trust_domain="cluster.local", trust_domain_aliases=("old.local",))
@@ -181,3 +192,12 @@ def test_a_route_names_what_made_it() -> None:
     found = manager_pb2.HttpConnectionManager.FromString(manager.value)
     (made,) = found.route_config.virtual_hosts[0].routes
     assert list(made.metadata.filter_metadata["weft"]["sources"]) == ["Test/default/b"]
+
+
+def test_sessions_of_datagrams_are_bounded_also_where_nothing_is_said() -> None:
+    found = []
+    for limits in (PoolLimits(), PoolLimits(max_connections=9)):
+        section = msgspec.structs.replace(cluster("dns", ("127.0.0.1", 53)), protocol="udp", limits=limits)
+        (made,) = translate(prepared_of(section), PLACE).clusters
+        found.append(made.circuit_breakers.thresholds[0].max_connections.value)
+    assert found == [4096, 9]
