@@ -24,7 +24,7 @@ from runtime.http.replies import http_date, local_reply
 from runtime.http.rules import SNAPSHOT, TRACE, Fields, count_attempt
 from runtime.http.shadow import Shadow, shadows_of
 from runtime.http.stream import Downstream, EndpointPool, UpstreamStream
-from runtime.http.trying import IDEMPOTENT, ask, attempt_failed, exhausted, judge_grpc, note_failure
+from runtime.http.trying import IDEMPOTENT, ask, attempt_failed, exhausted, judge_grpc, none_healthy, note_failure
 from runtime.http1 import ProtocolError
 from runtime.limits.enforcing import enforce
 from runtime.policy_change import request_allowed
@@ -150,6 +150,7 @@ class Exchange:
             if self.destination is not None:
                 # Nobody there could take it: that is said of the cluster where it was going.
                 self.cluster = self.generation.clusters.get(self.destination.cluster)
+                none_healthy(self.plane, self.destination.cluster)
             self.reply(reply)
             return
         self.forwarded = forwarded_head(self.head, self.plan, self.destination, tells_path=self.chain.rules.tells_path)
@@ -501,7 +502,7 @@ class Exchange:
     def _cut_off(self, why: LocalReply) -> None:
         self.give_up_attempt()
         self.flags = (*self.flags, *why.flag.split(","))
-        self.details = why.details
+        self.details = why.details.replace("before_response", "after_response")
         self._report()
         self.downstream.abort()
 

@@ -15,6 +15,7 @@ from snapshot.response import on_response, passed_on
 
 if TYPE_CHECKING:
     from runtime.http.exchange import Exchange
+    from runtime.plane import Plane
 
 _SERVER_ERROR = 500
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -80,6 +81,11 @@ def exhausted(exchange: Exchange) -> None:
         exchange.pool.load.exhausted += 1
 
 
+def none_healthy(plane: Plane, cluster: str) -> None:
+    """A cluster had no endpoint for a request or a connection."""
+    plane.instruments.add("envoy_cluster_upstream_cx_none_healthy", cluster)
+
+
 def judge_grpc(exchange: Exchange) -> None:
     """The answer to a gRPC request has its status: by that it counts as a success or an error (Envoy)."""
     assert exchange.pool is not None
@@ -120,6 +126,7 @@ def _try_again(exchange: Exchange) -> None:
             exchange.plan.decision.retry,
         )
         if chosen is None:
+            none_healthy(exchange.plane, exchange.destination.cluster)
             exchange.reply(REPLIES[Failure.NO_HEALTHY_UPSTREAM])
             return
         exchange.endpoint = chosen

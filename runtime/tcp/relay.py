@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from policies.head import Headers, Peer, ResponseHead
 from runtime.http.rules import Fields
 from runtime.http.stream import EndpointPool, UpstreamStream
+from runtime.http.trying import none_healthy
 from runtime.lane.channel import Channel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
@@ -102,6 +103,8 @@ class TcpRelay:
         endpoint = action.endpoint or self._going_to(action.destination)
         if action.destination is None or endpoint is None:
             reply = action.reply
+            if action.destination is not None and reply is not None:
+                none_healthy(self._plane, action.destination.cluster)
             self._end(reply.flag if reply is not None and reply.flag else "NR", abort=True)
             return
         self.endpoint = endpoint

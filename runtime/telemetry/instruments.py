@@ -247,7 +247,7 @@ DECLARED: dict[str, Declaration] = {
         Declaration(
             "envoy_cluster_upstream_cx_none_healthy",
             "counter",
-            "UDP sessions that did not begin because a cluster had no endpoint for them.",
+            "Requests, connections and UDP sessions for which a cluster had no endpoint.",
             ("cluster_name",),
             "sum",
         ),

@@ -343,7 +343,6 @@ NOT_COUNTED = {
     "upstream_cx_destroy_remote",
     "upstream_cx_destroy_remote_with_active_rq",
     "upstream_cx_destroy_with_active_rq",
-    "upstream_cx_none_healthy",
     "upstream_cx_rx_bytes_buffered",
     "upstream_cx_rx_bytes_total",
     "upstream_cx_tx_bytes_buffered",
