@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import dns.flags
@@ -168,3 +169,43 @@ def test_only_a_reply_to_the_same_question_under_the_same_id_is_one() -> None:
     refused = struct.pack("!HHHHHH", 0x1234, 0x8185, 0, 0, 0, 0)
     assert answers(refused, asked)
     assert not answers(struct.pack("!HHHHHH", 0x1234, 0x8180, 0, 0, 0, 0), asked)
+
+
+def rich() -> bytes:
+    """A reply with records of many types, compression and EDNS."""
+    made = dns.message.make_response(dns.message.make_query("a.test.", "ANY", use_edns=0, payload=4096))
+    for row in (
+        "a.test. 5 IN MX 10 mail.a.test.",
+        'a.test. 5 IN TXT "some text" "more"',
+        "a.test. 5 IN SOA ns.a.test. root.a.test. 1 2 3 4 5",
+        "a.test. 5 IN SRV 1 2 443 b.a.test.",
+        'a.test. 5 IN CAA 0 issue "ca.test"',
+        "a.test. 5 IN HTTPS 1 . alpn=h2 ipv4hint=1.2.3.4",
+        'a.test. 5 IN NAPTR 1 2 "u" "sip" "!^.*$!sip:a@b!" .',
+    ):
+        name, ttl, _, kind, data = row.split(" ", 4)
+        made.answer.append(dns.rrset.from_text(name, int(ttl), "IN", kind, data))
+    made.answer.append(dns.rrset.from_text_list("a.test.", 5, "IN", "A", [f"10.0.0.{number}" for number in range(40)]))
+    made.authority.append(dns.rrset.from_text("test.", 5, "IN", "NS", "ns.test."))
+    made.additional.append(dns.rrset.from_text("ns.test.", 5, "IN", "AAAA", "fd00::1"))
+    return made.to_wire()
+
+
+RICH = rich()
+MUTATIONS = int(os.environ.get("WEFT_DNS_MUTATIONS", "60"))
+
+
+@settings(max_examples=MUTATIONS, deadline=None)
+@given(st.lists(st.tuples(st.integers(2, len(RICH) - 1), st.integers(0, 255)), max_size=6), st.integers(12, len(RICH)))
+def test_whatever_a_resolver_says_the_client_gets_a_message_that_fits(
+    changes: list[tuple[int, int]], kept: int
+) -> None:
+    wire = bytearray(RICH)
+    for at, value in changes:
+        wire[at] = value
+    for found in (bytes(wire), bytes(wire[:kept])):
+        for edns, payload in ((None, 0), (0, 1232)):
+            read = read_query(query("a.test.", "ANY", edns=edns, payload=payload), stream=False)
+            for reply in (passed_on(read, found), chained_reply(read, Answer(("b.test",)), found)):
+                assert len(reply) <= max(512, payload)
+                assert reply[:2] == b"\x12\x34"
