@@ -176,14 +176,14 @@ async def by_http2(port: int, name: str) -> tuple[int, bool]:
         return answer.status, answer.ended
 
 
-async def flags_in(log: trio.Path, cases: int) -> dict[str, str]:
-    """The response flags of each case, once all are logged."""
+async def logged_in(log: trio.Path, cases: int) -> dict[str, tuple[str, str]]:
+    """The response flags and the details of each case, once all are logged."""
     with trio.fail_after(15):
         while True:
             lines = (await log.read_text()).splitlines() if await log.exists() else []
             if len(lines) >= cases:
                 found = [json.loads(line) for line in lines]
-                return {str(one["path"]).lstrip("/"): str(one["response_flags"]) for one in found}
+                return {one["path"].lstrip("/"): (one["response_flags"], one["response_code_details"]) for one in found}
             await trio.sleep(0.05)
 
 
@@ -201,17 +201,27 @@ async def test_what_an_upstream_does_wrong_is_told_and_never_looks_right(
             with trio.fail_after(10):
                 found[name] = await ask(before_origin.port, name)
             counted[name] = await counted_since(before, before_origin.numbers)
-        flags = await flags_in(trio.Path(before_origin.log), len(CASES))
+        logged = await logged_in(trio.Path(before_origin.log), len(CASES))
     expected = {name: (status, flag, whole) for name, (_, _, status, flag, whole) in CASES.items()}
     if engine == "envoy":
         expected |= {name: (*other, CASES[name][4]) for name, other in ENVOY.items()}
-    seen = {name: (found[name][0], flags[name], found[name][1]) for name in CASES}
+    seen = {name: (found[name][0], logged[name][0], found[name][1]) for name in CASES}
     # A reset may overtake the head of a reply that is cut: then the client saw nothing.
     seen |= {name: (200, *one[1:]) for name, one in seen.items() if one[0] == 0 and not one[2]}
     assert {name: one for name, one in seen.items() if one != expected[name]} == {}
-    for name, (status, flag, _) in expected.items():
+    for name, (status, flag, whole) in expected.items():
+        assert logged[name][1] == details_of(flag, whole=whole), name
         right = metrics_of(status, flag, left=name in LEFT, istio=engine == "trio")
         assert counted[name] == right, name
+
+
+def details_of(flag: str, *, whole: bool, refused: bool = False) -> str:
+    """What the log says of a reply in Envoy's words."""
+    if flag in ("-", "UT"):
+        return "via_upstream" if flag == "-" else "response_timeout"
+    reset = "remote_refused_stream_reset" if refused else "remote_reset"
+    why = {"UPE": "protocol_error", "UC": "connection_termination", "UR": reset}[flag]
+    return f"upstream_reset_{'before' if whole else 'after'}_response_started{{{why}}}"
 
 
 async def counted_since(before: dict[str, int], numbers: Callable[[], Awaitable[dict[str, int]]]) -> dict[str, int]:
