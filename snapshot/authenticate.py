@@ -91,40 +91,45 @@ def _is_preflight(head: RequestHead) -> bool:
 
 
 def _bearers(rules: tuple[PreparedTokenRule, ...], head: RequestHead, keys: Keys, now: float) -> list[TokenIdentity]:
-    """Who bears a request's tokens, one for each place in which there is one, in the order of the rules; raises JwtError."""
-    found: dict[TokenPlace, list[tuple[int, str]]] = {}
-    for number, rule in enumerate(rules):
-        places = list(tokens_in(head, rule.rule))
-        if len(places) > 1:
-            raise JwtError(MULTIPLE)
-        if not places and rule.rule.required:
+    """Who bears a request's tokens, one for each place in which there is one, in the order of the rules; raises JwtError.
+
+    Where a rule must be fulfilled, others that look in the same place have no say there.
+    """
+    found = [tuple(tokens_in(head, rule.rule)) for rule in rules]
+    if any(len(places) > 1 for places in found):
+        raise JwtError(MULTIPLE)
+    required = {place for rule, places in zip(rules, found, strict=True) if rule.rule.required for place, _ in places}
+    taken: dict[TokenPlace, TokenIdentity] = {}
+    for rule, places in zip(rules, found, strict=True):
+        if rule.rule.required and not places:
             raise JwtError(MISSING)
         for place, text in places:
-            found.setdefault(place, []).append((number, text))
-    taken: dict[int, TokenIdentity] = {}
-    for place, asked in found.items():
-        number, identity = _first(rules, place, asked, keys, now)
-        taken[number] = identity
-        for other, text in asked:
-            if rules[other].rule.required and other != number:
-                _require(keys.read(text), rules[other], keys, now)
-    return [taken[number] for number in sorted(taken)]
+            if rule.rule.required:
+                taken[place] = _first([(rule, text)], place, keys, now)
+            elif place not in taken and place not in required:
+                rivals = [
+                    (other, text)
+                    for other, there in zip(rules, found, strict=True)
+                    for at, text in there
+                    if at == place
+                ]
+                taken[place] = _first(rivals, place, keys, now)
+    order = {rule.rule: number for number, rule in enumerate(rules)}
+    return sorted(taken.values(), key=lambda one: order[one.rule] if one.rule else 0)
 
 
-def _first(
-    rules: tuple[PreparedTokenRule, ...], place: TokenPlace, asked: list[tuple[int, str]], keys: Keys, now: float
-) -> tuple[int, TokenIdentity]:
-    """The first rule that takes the token of one place, by number, and whose token it is; raises JwtError with what the best of them misses."""
+def _first(asked: list[tuple[PreparedTokenRule, str]], place: TokenPlace, keys: Keys, now: float) -> TokenIdentity:
+    """Whose token it is in one place, by the first rule that takes it; raises JwtError with what the best of them misses."""
     failure: JwtError | None = None
-    for number, text in asked:
+    for rule, text in asked:
         try:
             jwt = keys.read(text)
-            _require(jwt, rules[number], keys, now)
+            _require(jwt, rule, keys, now)
         except JwtError as error:
             if failure is None or str(failure) == UNKNOWN_ISSUER:
                 failure = error
         else:
-            return number, _identity(jwt, rules[number], place)
+            return _identity(jwt, rule, place)
     assert failure is not None
     raise failure
 
@@ -163,7 +168,9 @@ def admitted(chain: PreparedChain, head: RequestHead, principal: Principal) -> R
     for token in (*principal.further, principal.token) if principal.token else ():
         if token.rule is not None and token.place is not None and not token.rule.forward:
             headers, query = without_token(headers, query, token.place)
-        headers = [*headers, *_told(token)]
+        told = _told(token)
+        names = {name for name, _ in told}
+        headers = [*(pair for pair in headers if pair[0] not in names), *told]
     return msgspec.structs.replace(head, headers=headers, query=query)
 
 

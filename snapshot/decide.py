@@ -193,7 +193,6 @@ def _refused(why: str, head: RequestHead) -> Decision:
         403 if why == AUDIENCE else 401,
         headers=((b"www-authenticate", challenge),),
         body=why.encode(),
-        flag="UAEX",
         details=f"jwt_authn_access_denied{{{why.replace(' ', '_')}}}",
     )
     return Decision(reply=reply)

@@ -71,7 +71,7 @@ def http_filters(prepared: PreparedSlice, chain: PreparedChain, network: HttpCha
         **_limits(deadlines),
         **_paths(proxy.path_normalization),
         **_trust(proxy.headers, chain.listener.direction, edge=network.edge),
-        **(_plain_scheme() if isinstance(chain.chain.tls, MeshTls) else {}),
+        **_before_routing(chain),
         **_routes(prepared, use_of(network, chain.listener.direction, intercepts=place.intercepts), place),
         upgrade_configs=[
             _Manager.UpgradeConfig(upgrade_type=kind) for kind in ("websocket", *(["CONNECT"] if network.proxy else []))
@@ -226,13 +226,22 @@ def _trust(headers: ProxyHeaders, direction: str, *, edge: bool) -> dict[str, ob
     }
 
 
-def _plain_scheme() -> dict[str, object]:
-    """Behind the mesh's own TLS a request is what it was before it: http, unless who sent it says otherwise."""
-    kind = base_pb2.HeaderValueOption
-    header = base_pb2.HeaderValue(key="x-forwarded-proto", value="http")
-    addition = kind(header=header, append_action=kind.ADD_IF_ABSENT)
-    mutation = early_header_mutation_pb2.HeaderMutation(mutations=[mutation_rules_pb2.HeaderMutation(append=addition)])
-    early = extension(extension_pb2.TypedExtensionConfig, "envoy.http.early_header_mutation.header_mutation", mutation)
+def _before_routing(chain: PreparedChain) -> dict[str, object]:
+    """What of a request's headers is settled before a route is chosen.
+
+    Behind the mesh's own TLS a request is what it was before it: http, unless who sent it says otherwise. What only a token may tell is
+    nobody's to say: the filter for tokens takes it away too late, after the first choice of a route.
+    """
+    mutation = mutation_rules_pb2.HeaderMutation
+    mutations = [mutation(remove=name.decode()) for name in sorted(chain.claim_headers)]
+    if isinstance(chain.chain.tls, MeshTls):
+        kind = base_pb2.HeaderValueOption
+        header = base_pb2.HeaderValue(key="x-forwarded-proto", value="http")
+        mutations.append(mutation(append=kind(header=header, append_action=kind.ADD_IF_ABSENT)))
+    if not mutations:
+        return {}
+    every = early_header_mutation_pb2.HeaderMutation(mutations=mutations)
+    early = extension(extension_pb2.TypedExtensionConfig, "envoy.http.early_header_mutation.header_mutation", every)
     return {"early_header_mutation_extensions": [early]}
 
 

@@ -81,21 +81,24 @@ def _no_keys() -> dict[str, Message]:
 
 
 def _required(rules: list[TokenRule]) -> Message:
-    """What is asked of a request: for each place its token, if there is one, and the tokens that must be there."""
-    asked = [_one_of(group) for group in _sharing(rules)]
-    asked += [_named(number) for number, rule in enumerate(rules) if rule.required]
+    """What is asked of a request: in each place a token that one of its rules takes, where there is one, and those that must be there."""
+    asked = [one for group in _sharing(rules) for one in _of_group(rules, group)]
     if len(asked) == 1:
         return asked[0]
     return _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=asked))
 
 
-def _one_of(group: list[int]) -> Message:
-    """One of some rules that share a place takes its token, or no rule finds one (as Istio asks it)."""
+def _of_group(rules: list[TokenRule], group: list[int]) -> list[Message]:
+    """What rules ask that share a place. No rule is asked twice: a token that is not forwarded is gone after the first time."""
+    required = [_named(number) for number in group if rules[number].required]
+    if required:
+        return required
     optional = [_any([_named(number), _Requirement(allow_missing=empty_pb2.Empty())]) for number in group]
     if len(group) == 1:
-        return optional[0]
+        return optional
+    # As Istio asks it: one of them takes the token, or each takes what it finds, which is nothing.
     every = _Requirement(requires_all=config_pb2.JwtRequirementAndList(requirements=optional))
-    return _any([*(_named(number) for number in group), every])
+    return [_any([*(_named(number) for number in group), every])]
 
 
 def _named(number: int) -> Message:

@@ -113,8 +113,14 @@ KNOWN: dict[str, Known] = {
     "Server of an inbound reply": _part("reply server: ['weft'] -> None"),
     "Expected timeout": _part("seen x-envoy-expected-rq-timeout-ms: None"),
     "Original host": _part("seen x-envoy-original-host: None"),
+    "Query without its token": lambda request, _ours, one: (
+        one.startswith(
+            ("target: ", "seen x-envoy-original-path: ", "copies target: ", "log path: ", "reply location: ")
+        )
+        and any(f"{name}=" in request.target for name in ("access_token", "token-0", "token-1"))
+    ),
     "Headers of a refusal": lambda _request, ours, one: (
-        (ours.status == 403 or ours.headers.get("grpc-status") == ["7"])
+        (ours.status in (401, 403) or ours.headers.get("grpc-status") in (["7"], ["16"]))
         and not ours.cluster
         and one.startswith("reply ")
     ),

@@ -58,8 +58,10 @@ from snapshot.section import (
     Section,
     StaticEndpoints,
     TcpChain,
+    TokenSet,
     VirtualHost,
 )
+from tests.differential import tokens
 from tests.differential.backends import KEY
 from tests.slices import SOURCE, WORKLOAD, cluster, prepared_of
 
@@ -88,6 +90,9 @@ matches = st.builds(
     method=st.one_of(st.none(), st.none(), st.builds(Exact, st.sampled_from(["GET", "POST"]))),
     headers=st.lists(st.builds(HeaderMatch, names, texts, st.booleans()), max_size=1).map(tuple),
     query=st.lists(st.builds(QueryMatch, st.sampled_from(["q", "a"]), texts), max_size=1).map(tuple),
+)
+claiming = st.one_of(
+    st.builds(RouteMatch, path=path_matches, claims=tokens.claims), st.builds(RouteMatch, headers=tokens.told)
 )
 pairs = st.lists(st.tuples(names, values), max_size=2, unique_by=lambda pair: pair[0]).map(tuple)
 edits = st.builds(HeaderEdits, st.lists(names, max_size=1).map(tuple), pairs, pairs)
@@ -152,7 +157,10 @@ sources = st.one_of(
     st.builds(Clause, st.just("source.ip"), st.just((Exact("127.0.0.0/8"),))),
 )
 conditions = st.one_of(
-    sources, operations, st.builds(Clause, st.just("request.headers[x-one]"), st.builds(lambda one: (one,), texts))
+    tokens.asked,
+    sources,
+    operations,
+    st.builds(Clause, st.just("request.headers[x-one]"), st.builds(lambda one: (one,), texts)),
 )
 rules = st.builds(
     Rule,
@@ -209,13 +217,15 @@ def clusters(draw: st.DrawFn, name: str) -> Section:
 def meshes(draw: st.DrawFn) -> list[Section]:
     """One gateway's sections: a plain chain at the edge, a mesh chain inside, one table, policies."""
     sections: list[Section] = [draw(clusters(name)) for name in CLUSTERS]
+    token_rules = draw(tokens.rules())
+    asked = st.one_of(matches, claiming) if token_rules else matches
     headers = draw(st.one_of(st.just(USUAL), chosen_headers))
     sections.append(Proxy(WORKLOAD, "cluster.local", headers=headers))
     for domain in draw(hosts):
         routes = tuple(
             Route(
                 source=SourceRef("Test", "default", f"r{number}"),
-                match=draw(matches),
+                match=draw(asked),
                 action=(action := draw(actions)),
                 name=f"r{number}",
                 request_headers=draw(edits),
@@ -231,9 +241,12 @@ def meshes(draw: st.DrawFn) -> list[Section]:
         sections.append(RouteBlock("80", domain, 0, routes))
     sections.append(RouteTable("80", SOURCE, unmatched=draw(st.sampled_from(["", "BlackHoleCluster"]))))
     sections.append(PolicySet("policies", tuple(draw(st.lists(policies, max_size=2)))))
-    plain = FilterChain("http", SOURCE, HttpChain("80", "policies", edge=True))
+    takes = "tokens" if token_rules else ""
+    if token_rules:
+        sections.append(TokenSet("tokens", token_rules))
+    plain = FilterChain("http", SOURCE, HttpChain("80", "policies", edge=True, tokens=takes))
     spoken = draw(st.sampled_from([MeshTls(), MeshTls("TLSv1_3"), MeshTls(ciphers=("ECDHE-ECDSA-AES256-GCM-SHA384",))]))
-    inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies"), tls=spoken)
+    inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies", tokens=takes), tls=spoken)
     direction = draw(st.sampled_from(["gateway", "inbound"]))
     sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", (plain, inside)))
     named = st.lists(st.sampled_from(["a.test", "*.test", "*.deep.test"]), unique=True, max_size=3)

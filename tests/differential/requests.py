@@ -21,6 +21,7 @@ from policies.match import (
 )
 from snapshot.prepared import PreparedChain, PreparedSlice
 from snapshot.section import HttpChain, Route
+from tests.differential.tokens import borne
 
 STATUS = "x-reply-status"
 KEY = "x-differential-key"
@@ -93,6 +94,7 @@ class Generator:
             }.values()
             for domain in host.section.domains
         ]
+        self._chain = chain
         self._number = 0
 
     def draw(self, *, http2: bool = False) -> Request:
@@ -121,6 +123,13 @@ class Generator:
         if random.random() < 0.15:
             query.append(random.choice(["a=1", "flag", "a=%20b", "q=x+y", ""]))
         headers += [pair for pair in COMMON_HEADERS if random.random() < 0.08]
+        if self._chain.tokens:
+            carried, parameters = borne(self._chain, random)
+            headers += carried
+            if parameters:
+                # Envoy decodes the parameters beside a token that it takes out, so that a space breaks the request line.
+                query = [one for one in query if "%" not in one]
+            query += parameters
         sent = {name for name, _ in headers}
         # Repeated headers are rare, since every difference of a request that has some is put down to them.
         headers += [pair for pair in self._edited(route) if pair[0] not in sent or random.random() < 0.02]

@@ -168,6 +168,8 @@ REQUESTS: dict[str, tuple[str, list[str]]] = {
     "member": ("/claim", [f"authorization: Bearer {TWO.token(groups=['x'])}"]),
     "banned": ("/claim", [f"authorization: Bearer {TWO.token(groups=['x', 'banned'])}"]),
     "told": ("/claim", [f"authorization: Bearer {ONE.token(**AUD, sub='told')}"]),
+    "told by nobody": ("/claim", ["x-sub: told"]),
+    "told by another": ("/claim", [f"authorization: Bearer {TWO.token()}", "x-sub: told"]),
     "not told": ("/claim", [f"authorization: Bearer {GOOD}", "x-sub: told"]),
 }
 
