@@ -128,7 +128,8 @@ INERT: dict[str, frozenset[str]] = {
     "EndpointSlice": paths("""
         endpoints[].(hostname|nodeName|zone|conditions.serving|conditions.terminating) ports[].appProtocol
     """),
-    "Gateway": paths("spec.servers[].name"),
+    # The port behind a gateway's own Service is that Service's to say.
+    "Gateway": paths("spec.servers[].(name|port.targetPort)"),
     "Sidecar": paths("spec.(egress|ingress)[].port.(name|targetPort)"),
     "WorkloadGroup": paths("spec.metadata.annotations{}"),
     "GatewayClass": paths("spec.description"),
@@ -181,6 +182,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.selector{} spec.servers[].(port.number|port.protocol|port.name|hosts[])
         spec.servers[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
         spec.servers[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[]|ecdhCurves[])
+        spec.servers[].bind spec.servers[].tls.tlsCertificates[].(serverCertificate|privateKey)
         spec.servers[].tls.(serverCertificate|privateKey|caCertificates|caCrl)
         spec.servers[].tls.(subjectAltNames[]|verifyCertificateSpki[]|verifyCertificateHash[])
     """),
@@ -204,6 +206,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.ingress[].(bind|defaultEndpoint|captureMode|port.number|port.protocol)
         spec.ingress[].tls.(httpsRedirect|mode|credentialName|credentialNames[]|caCertCredentialName)
         spec.ingress[].tls.(minProtocolVersion|maxProtocolVersion|cipherSuites[]|ecdhCurves[])
+        spec.ingress[].tls.tlsCertificates[].(serverCertificate|privateKey)
         spec.ingress[].tls.(serverCertificate|privateKey|caCertificates|caCrl)
         spec.ingress[].tls.(subjectAltNames[]|verifyCertificateSpki[]|verifyCertificateHash[])
     """)
@@ -322,11 +325,10 @@ REFUSED: dict[str, frozenset[str]] = {
     """)
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""
-        spec.servers[].(bind|defaultEndpoint|port.targetPort)
-        spec.servers[].tls.(tlsCertificates|insecureSkipVerify)
+        spec.servers[].(defaultEndpoint|tls.insecureSkipVerify|tls.tlsCertificates[].caCertificates)
     """),
     "ServiceEntry": paths("spec.endpoints[].network"),
-    "Sidecar": paths("spec.ingress[].tls.(tlsCertificates|insecureSkipVerify)")
+    "Sidecar": paths("spec.ingress[].tls.(insecureSkipVerify|tlsCertificates[].caCertificates)")
     | _pools("spec.inboundConnectionPool", _POLICY_REFUSED)
     | _pools("spec.ingress[].connectionPool", _POLICY_REFUSED),
     "AuthorizationPolicy": paths("spec.provider"),

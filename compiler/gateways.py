@@ -37,12 +37,12 @@ class GatewayProxy(msgspec.Struct, frozen=True):
         """``egress`` where the labels say so, else ``ingress``; the two differ in nothing but this name."""
         return "egress" if any("egress" in value for _, value in self.labels) else "ingress"
 
-    def servers(self) -> dict[int, list[tuple[Gateway, int, Server]]]:
-        """The servers by port, each with its Gateway and its place there."""
-        found: dict[int, list[tuple[Gateway, int, Server]]] = {}
+    def servers(self) -> dict[tuple[int, str], list[tuple[Gateway, int, Server]]]:
+        """The servers by port and the address that they ask for ("" is the gateway's own), each with its Gateway and its place there."""
+        found: dict[tuple[int, str], list[tuple[Gateway, int, Server]]] = {}
         for gateway in self.gateways:
             for index, server in enumerate(gateway.servers):
-                found.setdefault(server.number, []).append((gateway, index, server))
+                found.setdefault((server.number, server.bind), []).append((gateway, index, server))
         return dict(sorted(found.items()))
 
 

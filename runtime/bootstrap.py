@@ -119,6 +119,8 @@ class Bootstrap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return "127.0.0.1", self.ports.outbound
             case GatewayPort(port, datagrams=True) if f"{port}/udp" in self.port_map:
                 return self.address, self.port_map[f"{port}/udp"]
+            case GatewayPort(port, address=address) if address:
+                return address, self.port_map.get(str(port), port)
             case WorkloadPort(port) | GatewayPort(port):
                 return self.address, self.port_map.get(str(port), port)
             case ProxyPort():

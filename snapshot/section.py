@@ -34,10 +34,12 @@ class WorkloadPort(msgspec.Struct, frozen=True, tag="workload"):
 
 
 class GatewayPort(msgspec.Struct, frozen=True, tag="gateway", omit_defaults=True):
-    """A gateway's port on the gateway's own address, for connections or for ``datagrams``. The bootstrap may map the number (80 -> 8080)."""
+    """A gateway's port on the gateway's own address, or on ``address``, for connections or for ``datagrams``. The bootstrap may map the number
+    (80 -> 8080)."""
 
     port: int
     datagrams: bool = False
+    address: str = ""
 
 
 class ServicePort(msgspec.Struct, frozen=True, tag="service"):

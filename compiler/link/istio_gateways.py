@@ -42,7 +42,7 @@ def istio_gateway(mesh: Mesh, proxy: GatewayProxy, view: View) -> LinkedSlice:
     policies = policy_set(mesh, proxy.namespace, proxy.labels)
     settings = proxy.settings.over(mesh.config.proxies)
     links = _GatewayLink(proxy, view, POLICIES if policies else "", proxied=bool(settings.proxied))
-    sections = [section for port, servers in proxy.servers().items() for section in links.port(port, servers)]
+    sections = [section for place, servers in proxy.servers().items() for section in links.port(*place, servers)]
     draft = SliceDraft()
     if policies is not None:
         draft.add((policies,))
@@ -71,33 +71,34 @@ class _GatewayLink:
         self.view = view
         self.policies = policies
 
-    def port(self, number: int, servers: list[Placed]) -> list[Section]:
-        """One port's listener and what it refers to; servers of plain HTTP share one route table."""
+    def port(self, number: int, address: str, servers: list[Placed]) -> list[Section]:
+        """The listener of one port (of one address) and what it refers to; servers of plain HTTP share one route table."""
+        place = f"{number}@{address}" if address else str(number)
         plain = [placed for placed in servers if _is_plain_http(placed[2])]
         sections: list[Section] = []
         chains: list[FilterChain] = []
         if plain:
-            chains += self._plain_http(number, plain, sections)
+            chains += self._plain_http(number, place, plain, sections)
         for placed in servers:
             if not _is_plain_http(placed[2]):
-                chains += self._server(number, placed, sections)
+                chains += self._server(number, place, placed, sections)
         chains = without_rivals(chains)
         if not chains:
             return sections
         http = any(isinstance(chain.network, HttpChain) for chain in chains)
         listener = Listener(
-            name=f"gateway:{number}",
+            name=f"gateway:{place}",
             source=servers[0][2].source,
             direction="gateway",
-            bind=GatewayPort(number),
+            bind=GatewayPort(number, address=address),
             protocol="http" if http else "tcp",
             chains=tuple(chains),
             proxy_protocol=self.proxied,
         )
         return [*sections, listener]
 
-    def _plain_http(self, number: int, servers: list[Placed], sections: list[Section]) -> list[FilterChain]:
-        table = HostTable(self.view, self.proxy.labels, f"http.{number}", number)
+    def _plain_http(self, number: int, place: str, servers: list[Placed], sections: list[Section]) -> list[FilterChain]:
+        table = HostTable(self.view, self.proxy.labels, f"http.{place}", number)
         redirecting = [_redirects(server) for _, _, server in servers]
         for (gateway, _, server), redirect in zip(servers, redirecting, strict=True):
             table.serve(gateway, server, redirect=redirect and not all(redirecting))
@@ -111,7 +112,7 @@ class _GatewayLink:
             FilterChain("mtls-http", source, mesh, tls=mesh_tls(self.view.mesh.config)),
         ]
 
-    def _server(self, number: int, placed: Placed, sections: list[Section]) -> list[FilterChain]:
+    def _server(self, number: int, place: str, placed: Placed, sections: list[Section]) -> list[FilterChain]:
         gateway, index, server = placed
         name = f"{gateway.meta.namespace}/{gateway.meta.name}/{index}"
         if server.tls is not None and server.tls.mode == "PASSTHROUGH":
@@ -127,7 +128,7 @@ class _GatewayLink:
         if gateway.fails and server.protocol != "HTTPS":
             return [FilterChain(name, server.source, self._closed(server), server_names(server) if tls else (), tls)]
         if server.protocol == "HTTPS":
-            table = HostTable(self.view, self.proxy.labels, f"https.{number}.{name}", number)
+            table = HostTable(self.view, self.proxy.labels, f"https.{place}.{name}", number)
             table.serve(gateway, server, redirect=False)
             sections += table.sections()
             network = HttpChain(table.name, self.policies, edge=not isinstance(tls, MeshTls))

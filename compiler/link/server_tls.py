@@ -45,11 +45,14 @@ def downstream_tls(config: MeshConfig, tls: ServerTlsSettings, slot_of: Callable
     """The TLS of a chain; ``slot_of`` says in which slot a credential's key is. Files on the proxy's machine are a slot by themselves."""
     if tls.mode == "ISTIO_MUTUAL":
         return mesh_tls(config)
+    # Several pairs have keys of several types, and the authority of clients stands apart from them.
+    files = tuple(pair.slot for pair in tls.pairs) or (tls.files.slot,)
+    authority = tls.files.slot if tls.pairs and tls.files.ca else ""
     made = server_tls(
         config,
-        tuple(slot_of(item.value) for item in tls.credentials) or (tls.files.slot,),
+        tuple(slot_of(item.value) for item in tls.credentials) or files,
         _CLIENT.get(tls.mode, "none"),
-        slot_of(tls.client_ca.value) if tls.client_ca else "",
+        slot_of(tls.client_ca.value) if tls.client_ca else authority,
         asked=tls.parameters,
     )
     return replace(made, max_version=tls.max_version, names=tls.names, hashes=tls.hashes, keys=tls.keys)

@@ -24,7 +24,8 @@ class ServerHost(msgspec.Struct, frozen=True):
 
 
 class ServerTlsSettings(msgspec.Struct, frozen=True):
-    """A server's ``tls``. Versions are the library's names; Istio's floor of TLS 1.2 holds also where an older one is asked for.
+    """A server's ``tls``. ``files`` and ``pairs`` are certificates on the proxy's own machine. Versions are the library's names; Istio's floor of
+    TLS 1.2 holds also where an older one is asked for.
 
     A client's certificate must bear one of ``names``, and have one of ``hashes`` (sha256 of it, in hex) or of ``keys`` (sha256 of its public
     key, base64), where any are listed.
@@ -38,13 +39,15 @@ class ServerTlsSettings(msgspec.Struct, frozen=True):
     max_version: str
     span: Span
     files: KeyFiles = KeyFiles()
+    pairs: tuple[KeyFiles, ...] = ()
     names: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
 
 
 class Server(msgspec.Struct, frozen=True):
-    """One server: a port and the hosts behind it. ``protocol`` is upper-case: HTTP, HTTPS, HTTP2, GRPC, TCP, TLS, MONGO."""
+    """One server: a port and the hosts behind it, on one address (``bind``) or the gateway's own (""). ``protocol`` is upper-case: HTTP, HTTPS,
+    HTTP2, GRPC, TCP, TLS, MONGO."""
 
     number: int
     port_name: str
@@ -53,6 +56,7 @@ class Server(msgspec.Struct, frozen=True):
     tls: ServerTlsSettings | None
     source: SourceRef
     span: Span
+    bind: str = ""
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -83,6 +87,7 @@ def _server(server: Cursor) -> Server:
         tls=read_server_tls(server.at("tls")),
         source=server.source(),
         span=server.span,
+        bind=server.text("bind"),
     )
 
 
@@ -106,6 +111,9 @@ def read_server_tls(tls: Cursor | None) -> ServerTlsSettings | None:
         span=tls.span,
         files=KeyFiles(
             tls.text("serverCertificate"), tls.text("privateKey"), tls.text("caCertificates"), tls.text("caCrl")
+        ),
+        pairs=tuple(
+            KeyFiles(pair.text("serverCertificate"), pair.text("privateKey")) for pair in tls.each("tlsCertificates")
         ),
         names=tls.texts("subjectAltNames"),
         hashes=tuple(text.replace(":", "").lower() for text in tls.texts("verifyCertificateHash")),

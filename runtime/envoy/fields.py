@@ -93,7 +93,7 @@ from snapshot.section import (
 
 KNOWN: dict[type[msgspec.Struct], str] = {
     WorkloadPort: "port",
-    GatewayPort: "port datagrams",
+    GatewayPort: "port datagrams address",
     ServicePort: "host port",
     ProxyPort: "",
     UndeclaredPort: "port",

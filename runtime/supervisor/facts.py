@@ -52,7 +52,9 @@ class SliceFacts(msgspec.Struct, frozen=True):
 def _reached_at(listener: Listener) -> int:
     """The port on which others reach a listener, 0 where they do not."""
     match listener.bind:
-        case WorkloadPort(port) | GatewayPort(port, datagrams=False):
+        case WorkloadPort(port) | GatewayPort(port, datagrams=False, address=""):
+            return port
+        case GatewayPort(port, datagrams=False, address=address) if address in EVERYWHERE:
             return port
         case AddressPort(address, port) if listener.direction == "inbound" and address in EVERYWHERE:
             return port

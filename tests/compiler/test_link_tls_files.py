@@ -75,3 +75,20 @@ def test_a_rule_without_authorities_trusts_the_systems() -> None:
 def test_a_secrets_slot_names_no_files() -> None:
     assert key_files("shop/web") is None
     assert KeyFiles().slot == ""
+
+
+def test_a_server_may_have_two_certificates_of_files_and_the_clients_authority_apart() -> None:
+    tls = """\
+      mode: MUTUAL
+      tlsCertificates: [{serverCertificate: /rsa.crt, privateKey: /rsa.key}, {serverCertificate: /ec.crt, privateKey: /ec.key}]
+      caCertificates: /etc/ca.crt
+"""
+    prepared = compiled(EDGE.partition("      mode:")[0] + tls).slice("gateway/app=edge")
+    (listener,) = prepared.listeners.values()
+    made = listener.chains[0].tls
+    assert isinstance(made, ServerTls)
+    assert [key_files(slot) for slot in made.credentials] == [
+        KeyFiles("/rsa.crt", "/rsa.key"),
+        KeyFiles("/ec.crt", "/ec.key"),
+    ]
+    assert (made.client, key_files(made.client_ca)) == ("require", KeyFiles(ca="/etc/ca.crt"))
