@@ -1,5 +1,6 @@
 """Istio's cases of DNS and of virtual machines, in network namespaces whose kernels redirect: pods ``a`` and ``headless``, one with other rules
-(``tproxy``), and a machine (``vm``) outside of Kubernetes, each behind a sidecar that answers DNS.
+(``tproxy``), and a machine (``vm``) outside of Kubernetes, each behind a sidecar that answers DNS. A control plane gives them certificates: between
+sidecars there is mutual TLS, and nothing else is accepted.
 
 What the cases hold as code: which addresses an entry has, and that exactly those are answered; of a service, its cluster IP. Rules redirect
 queries to the server that resolv.conf names, and to no other (Istio).
@@ -7,6 +8,7 @@ queries to the server that resolv.conf names, and to no other (Istio).
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +27,8 @@ GROUPS = ("DNSTestCases", "VMTestCases")
 CLIENTS = {"t.Apps.VM.CallOrFail": "vm", "t.Apps.A.CallOrFail": "a", "t.Apps.Tproxy.CallOrFail": "tproxy"}
 ADDRESSES = {"ipv4": "1.2.3.4", "ipv6": "1234:1234:1234::1234:1234:1234"}
 CLUSTER_IP = "10.96.0.10"
+WAIT_S = 30.0
+_CONTROL = "10.9.9.9"
 _GROUP = "1337"
 _PODS = {"a": 1, "headless": 2, "vm": 3, "tproxy": 4}
 _WEFT = (sys.executable, "-c", "from weft.cli import main; main()")
@@ -33,8 +37,12 @@ apiVersion: weft/v1
 kind: MeshConfig
 metadata: {name: mesh}
 spec:
-  enableAutoMtls: false
   defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true", ISTIO_META_DNS_AUTO_ALLOCATE: "true"}}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: default}
+spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadGroup
@@ -116,6 +124,10 @@ def _port(service: str) -> int:
     return 8080 if service == "headless" else 80
 
 
+def _weft(*arguments: str) -> str:
+    return subprocess.run([*_WEFT, *arguments], capture_output=True, text=True, check=True).stdout
+
+
 class Pods:
     """Owns the namespaces, which are made when a case is the first to need them, and what runs in them."""
 
@@ -164,9 +176,11 @@ class Pods:
         )
         forms = {"name.namespace": f"{target}.default", "short name": target}
         host = next((form for words, form in forms.items() if words in said), f"{target}.default.svc.cluster.local")
-        reply = self._run(
-            source, "curl", "-s", "-w", " %{http_code}", "--max-time", "10", f"http://{host}:{_port(target)}/"
-        )
+        reply, deadline = "", time.monotonic() + WAIT_S
+        # A sidecar that has just registered is known to the others in a moment.
+        while reply != f"{target} 200" and time.monotonic() < deadline:
+            url = f"http://{host}:{_port(target)}/"
+            reply = self._run(source, "curl", "-s", "-w", " %{http_code}", "--max-time", "10", url)
         return None if reply == f"{target} 200" else f"{host} from {source}: {reply!r}"
 
     def _run(self, pod: str, *command: str) -> str:
@@ -187,17 +201,29 @@ class Pods:
         if self._hub is None:
             self._start(folder)
         for pod in self._pods.values():
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + WAIT_S
             while snapshot.digest not in pod.run("curl", "-s", "http://127.0.0.1:15000/snapshot", check=False):
                 assert time.monotonic() < deadline, f"{pod.pid}: the snapshot is not taken"
                 time.sleep(0.1)
         self._digest = snapshot.digest
+
+    def _start_control(self, hub: Namespace, folder: Path) -> None:
+        hub.run("ip", "addr", "add", f"{_CONTROL}/32", "dev", "lo")
+        state = ("--state", str(folder / "control"), "--store", str(folder / "store"))
+        hub.start(*_WEFT, "control", *state, "--listen", f"{_CONTROL}:15012", log=folder / "control.log")
+        deadline = time.monotonic() + WAIT_S
+        while "ready" not in hub.run("curl", "-s", "http://127.0.0.1:15014/ready", check=False):
+            assert time.monotonic() < deadline, (folder / "control.log").read_text()
+            time.sleep(0.1)
+        (folder / "bundle.pem").write_text(_weft("ca", "bundle", "--state", str(folder / "control")))
 
     def _start(self, folder: Path) -> None:
         (folder / "root.json").write_bytes(signing_keys().root)
         self._hub = hub = Namespace()
         hub.start(sys.executable, "-c", _RESOLVER, log=folder / "resolver.log")
         hub.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        self._start_control(hub, folder)
+        control = str(folder / "control")
         for name, number in _PODS.items():
             self._pods[name] = pod = Namespace()
             wire(pod, f"10.1.{number}.2", hub, f"10.1.{number}.1")
@@ -208,8 +234,14 @@ class Pods:
             pod.run("nft", "-f", str(folder / f"{name}.nft"))
             (folder / f"{name}.resolv.conf").write_text(f"nameserver 10.1.{number}.1\n")
             (folder / f"{name}.toml").write_text(
-                f'store = "store"\nroot = "root.json"\nstate = "state.{name}"\nselector = {{name = "sidecar/default/{name}"}}\n'
+                f'store = "store"\nroot = "root.json"\nstate = "state.{name}"\n'
+                f'selector = {{namespace = "default", labels = [["app", "{name}"]]}}\n'
                 f'address = "10.1.{number}.2"\ninterception = "redirect"\nresolv_conf = "{name}.resolv.conf"\n'
+                f'control = "https://{_CONTROL}:15012"\ncontrol_ca = "bundle.pem"\njoin_token = "token.{name}"\n'
+            )
+            account = "vm" if name == "vm" else "default"
+            (folder / f"token.{name}").write_text(
+                _weft("ca", "token", "--state", control, "--identity", f"default/{account}")
             )
             pod.start(sys.executable, "-c", _PROGRAM, name, log=folder / f"{name}.program.log")
             sidecar = ("setpriv", "--regid", _GROUP, "--clear-groups", *_WEFT, "proxy", "sidecar", "--bootstrap")
