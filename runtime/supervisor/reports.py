@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import trio
 
@@ -21,8 +22,11 @@ REPEAT_S = 5.0
 log = logging.getLogger("weft.proxy")
 
 
-def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> RegisteredWorkload | None:
-    """How this workload registers; None where it serves no port, so nobody could be sent to it."""
+def registration_of(
+    bootstrap: Bootstrap, facts: SliceFacts, svid: Svid, labels: Sequence[tuple[str, str]] = ()
+) -> RegisteredWorkload | None:
+    """How this workload registers; None where it serves no port, so nobody could be sent to it. ``labels`` are its slice's, for a proxy that was
+    told no labels but a name."""
     ports = tuple((str(port), bootstrap.port_map.get(str(port), port)) for port in facts.inbound_ports)
     if not ports:
         return None
@@ -31,7 +35,7 @@ def registration_of(bootstrap: Bootstrap, facts: SliceFacts, svid: Svid) -> Regi
         namespace=workload.namespace,
         name=workload.name,
         address=bootstrap.address,
-        labels=tuple(sorted(bootstrap.selector.labels)),
+        labels=tuple(sorted(bootstrap.selector.labels or labels)),
         identity=svid.identity,
         ports=ports,
         locality=bootstrap.standpoint,

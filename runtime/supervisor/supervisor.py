@@ -307,7 +307,8 @@ class Supervisor:
         if self._withdrawn or self._registration is None:
             return
         if ready and deployed is not None and svid is not None:
-            workload = registration_of(self.bootstrap, deployed.facts, svid)
+            labels = deployed.verified.slice.entry.labels
+            workload = registration_of(self.bootstrap, deployed.facts, svid, labels)
             if workload is not None:
                 self._registration.offer(workload)
 

@@ -159,6 +159,10 @@ def test_a_workload_and_a_gateway_register_with_the_ports_that_they_really_serve
     assert registered is not None
     assert registered.ports == (("80", 8080), ("9080", 9080))
     assert registered.labels == (("app", "a"), ("version", "v1"))
+    named = msgspec.structs.replace(BOOTSTRAP, selector=Selector(name="sidecar/default/a"))
+    by_name = registration_of(named, facts, svid, (("app", "a"),))
+    assert by_name is not None
+    assert by_name.labels == (("app", "a"),)
     gateway = registration_of(BOOTSTRAP, read_facts(slice_of(listener("g", GatewayPort(80)))), svid)
     assert gateway is not None
     assert gateway.ports == (("80", 8080),)
