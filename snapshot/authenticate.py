@@ -98,30 +98,30 @@ def _bearers(rules: tuple[PreparedTokenRule, ...], head: RequestHead, keys: Keys
     found = [tuple(tokens_in(head, rule.rule)) for rule in rules]
     if any(len(places) > 1 for places in found):
         raise JwtError(MULTIPLE)
-    required = {place for rule, places in zip(rules, found, strict=True) if rule.rule.required for place, _ in places}
-    taken: dict[TokenPlace, TokenIdentity] = {}
-    for rule, places in zip(rules, found, strict=True):
-        if rule.rule.required and not places:
-            raise JwtError(MISSING)
-        for place, text in places:
+    asked = [(number, rule, *found[number][0]) for number, rule in enumerate(rules) if found[number]]
+    settled = {place for _, rule, place, _ in asked if rule.rule.required}
+    taken: list[tuple[int, TokenIdentity]] = []
+    for number, rule in enumerate(rules):
+        if not found[number]:
             if rule.rule.required:
-                taken[place] = _first([(rule, text)], place, keys, now)
-            elif place not in taken and place not in required:
-                rivals = [
-                    (other, text)
-                    for other, there in zip(rules, found, strict=True)
-                    for at, text in there
-                    if at == place
-                ]
-                taken[place] = _first(rivals, place, keys, now)
-    order = {rule.rule: number for number, rule in enumerate(rules)}
-    return sorted(taken.values(), key=lambda one: order[one.rule] if one.rule else 0)
+                raise JwtError(MISSING)
+            continue
+        place, _ = found[number][0]
+        if rule.rule.required:
+            taken.append(_first([one for one in asked if one[0] == number], keys, now))
+        elif place not in settled:
+            settled.add(place)
+            taken.append(_first([one for one in asked if one[2] == place], keys, now))
+    taken.sort(key=lambda one: one[0])
+    return [identity for _, identity in taken]
 
 
-def _first(asked: list[tuple[PreparedTokenRule, str]], place: TokenPlace, keys: Keys, now: float) -> TokenIdentity:
-    """Whose token it is in one place, by the first rule that takes it; raises JwtError with what the best of them misses."""
+def _first(
+    asked: list[tuple[int, PreparedTokenRule, TokenPlace, str]], keys: Keys, now: float
+) -> tuple[int, TokenIdentity]:
+    """Whose token it is in one place, by the first rule (and its number) that takes it; raises JwtError with what the best of them misses."""
     failure: JwtError | None = None
-    for rule, text in asked:
+    for number, rule, place, text in asked:
         try:
             jwt = keys.read(text)
             _require(jwt, rule, keys, now)
@@ -129,7 +129,7 @@ def _first(asked: list[tuple[PreparedTokenRule, str]], place: TokenPlace, keys: 
             if failure is None or str(failure) == UNKNOWN_ISSUER:
                 failure = error
         else:
-            return _identity(jwt, rule, place)
+            return number, _identity(jwt, rule, place)
     assert failure is not None
     raise failure
 
