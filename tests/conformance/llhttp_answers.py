@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -56,13 +57,17 @@ def judge_reading(case: Case, returned: Returned) -> str | None:
     return None if right and returned.flags == flags else f"{returned}, wanted {final.status} {final.body!r} {flags}"
 
 
+_OTHER_VERSION = re.compile(rb"(RTSP|ICE)/|HTTP/(?!1\.[01] )")
+_EMPTY_LINE = re.compile(rb"\r\n|HTTP/1\.1 1[^\r]*\r\n([^\r]+\r\n)*\r\n\r\n")
+_OTHER_CODING = re.compile(rb"\r\ntransfer-encoding:(?![ \t]*chunked[ \t]*\r)[^\r]*\r", re.IGNORECASE)
 ARGUED: Mapping[str, Callable[[bytes], bool]] = {
-    "RTSP is another protocol (RFC 9112 section 2.3: the version is HTTP's)": lambda raw: raw.startswith(b"RTSP/"),
-    "HTTP/0.9 has no status line (RFC 9112 section 2.3)": lambda raw: raw.startswith(b"HTTP/0.9"),
-    "an empty line before a status line: servers alone are told to pass over one (RFC 9112 section 2.2)": lambda raw: (
-        b"100 Continue\r\n\r\n\r\n" in raw
+    "another protocol, or a version that has no status line or another one (RFC 9112 section 2.3)": (
+        lambda raw: _OTHER_VERSION.match(raw) is not None
     ),
-    "two codings, the last not chunked: a body that nobody here can decode (RFC 9112 section 6.1)": lambda raw: (
-        b"Transfer-Encoding: identity" in raw
+    "an empty line before a status line: servers alone are told to pass over one (RFC 9112 section 2.2)": (
+        lambda raw: _EMPTY_LINE.match(raw) is not None
+    ),
+    "a coding other than chunked, or two: a body that nobody here can decode (RFC 9112 section 6.1)": (
+        lambda raw: _OTHER_CODING.search(raw.partition(b"\r\n\r\n")[0] + b"\r\n") is not None
     ),
 }
