@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from snapshot.index import Selector
 from snapshot.live import Credential, RegisteredWorkload, Registry, Svid
 from snapshot.section import Section
 from tests.differential.engines import wait_bound
+from tests.ports import free_port
 from tests.slices import prepared_of
 
 START_S = 30.0
@@ -75,8 +75,7 @@ async def envoying(
     """
     real: dict[int, int] = {}
     for port in ports:
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            real[port] = sock.getsockname()[1]
+        real[port] = free_port()
     datagrams: dict[int, int] = {}
     for port in datagram_ports:
         with datagram_socket(("127.0.0.1", 0), shared=False) as sock:

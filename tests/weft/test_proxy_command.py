@@ -17,8 +17,8 @@ import pytest
 import trio
 
 from runtime.control.interface import ProxyStatus, StatusReport
-from runtime.supervisor.sockets import free_port
 from snapshot.store_directory import DirectoryStore
+from tests.ports import free_port
 from tests.slices import gateway_listener, snapshot_of
 from tests.stores import release_mesh, sections, signing_keys
 from weft.status_table import is_current

@@ -13,10 +13,10 @@ import pytest
 import trio
 
 from policies.match import PathExact
-from runtime.supervisor.sockets import free_port
 from snapshot.section import Deadlines, Proxy, Section
 from snapshot.store_directory import DirectoryStore
 from tests import h2_peer, websocket_peer
+from tests.ports import free_port
 from tests.slices import WORKLOAD, cluster, gateway_listener, host_sections, route, snapshot_of, table
 from tests.stores import release_mesh, signing_keys
 

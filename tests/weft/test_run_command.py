@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.supervisor.sockets import free_port
 from snapshot.store_directory import DirectoryStore
+from tests.ports import free_port
 from tests.slices import gateway_listener, snapshot_of
 from tests.stores import release_mesh, sections, signing_keys
 

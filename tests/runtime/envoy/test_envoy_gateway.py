@@ -13,7 +13,6 @@ import trio
 from policies.match import PathPrefix
 from policies.traffic import Forward, Rewrite
 from runtime.bootstrap import Bootstrap, Ports
-from runtime.supervisor.sockets import free_port
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.index import Selector
 from snapshot.live import Credential
@@ -29,6 +28,7 @@ from snapshot.section import (
     ServerTls,
 )
 from snapshot.store_directory import DirectoryStore
+from tests.ports import free_port
 from tests.runtime.authority import Authority
 from tests.runtime.test_mesh_end_to_end import until
 from tests.slices import SOURCE, WORKLOAD, cluster, host_sections, route, snapshot_of, table

@@ -20,13 +20,13 @@ from policies.match import PathExact
 from policies.traffic import Retry
 from runtime.bootstrap import Bootstrap, Ports
 from runtime.envoy.binary import require_envoy
-from runtime.supervisor.sockets import free_port
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.index import Selector
 from snapshot.section import Cluster, Route, Section
 from snapshot.store_directory import DirectoryStore
 from tests import grpc_peer
 from tests.echo import Echo, running
+from tests.ports import free_port
 from tests.runtime.envoy_export import exported
 from tests.slices import (
     cluster,

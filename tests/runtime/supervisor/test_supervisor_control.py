@@ -15,7 +15,6 @@ import trio
 from policies.probe import Probe, TcpProbe
 from runtime.bootstrap import Bootstrap, Ports
 from runtime.control.server import ControlPlane, ControlSettings, open_control_plane
-from runtime.supervisor.sockets import free_port
 from runtime.supervisor.supervisor import Supervisor
 from snapshot.index import Selector
 from snapshot.section import (
@@ -32,6 +31,7 @@ from snapshot.section import (
     WorkloadPort,
 )
 from snapshot.store_directory import DirectoryStore
+from tests.ports import free_port
 from tests.runtime.supervisor.test_supervisor import FAKE, ROOT, until
 from tests.slices import SOURCE, snapshot_of
 from tests.stores import release_mesh, sections, signing_keys
