@@ -126,6 +126,40 @@ async def test_who_waits_for_100_is_invited_before_node(tmp_path: Path) -> None:
             assert trio.current_time() - begun < 10
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+async def test_curl_goes_to_a_new_connection_when_it_is_asked_to_leave_the_old(version: str, tmp_path: Path) -> None:
+    async with before_node(tmp_path) as gateway:
+        gateway.running.proxy.set_leaving(True)
+        shown = (
+            "-sS",
+            version,
+            "--cacert",
+            gateway.root,
+            "-o",
+            tmp_path / "body",
+            "-w",
+            "%{http_code} %{num_connects}\n",
+        )
+        said = await run(require("curl"), *shown, gateway.url(443, "/h2"), *_again(gateway, tmp_path, 3))
+        lines = [line.split() for line in said.splitlines()]
+        assert [status for status, _ in lines] == ["200"] * 4
+        assert sum(int(connects) for _, connects in lines) > 1
+
+
+def _again(gateway: Ingress, folder: Path, times: int) -> list[str]:
+    """More requests of the same call of curl, each with a place for its body."""
+    return [word for _ in range(times) for word in ("-o", str(folder / "body"), gateway.url(443, "/h2"))]
+
+
+async def test_javas_client_loses_nothing_when_it_is_asked_to_leave_with_each_reply(tmp_path: Path) -> None:
+    java = require("java")
+    require("javac")
+    async with before_node(tmp_path) as gateway:
+        gateway.running.proxy.set_leaving(True)
+        command = ("-XX:TieredStopAtLevel=1", SCRIPTS / "Leaving.java", gateway.url(443, "/h2"), gateway.root)
+        assert (await run(java, *command)).strip() == str([200] * 8)
+
+
 # --- Node as a client --------------------------------------------------------------------------------------------------------
 
 
