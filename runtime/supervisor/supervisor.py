@@ -402,6 +402,8 @@ class Supervisor:
         """The supervisor's own metrics, brought up to now."""
         failed = self._keeper.failed_total if self._keeper is not None else 0
         self.running.instruments.set("weft_cert_rotation_failed_total", failed)
+        self.running.instruments.set("weft_jwks_age_seconds", self._key_sets.age_s())
+        self.running.instruments.set("weft_jwks_fetch_failed_total", self._key_sets.failed_total)
         return self.running.measure(self.fleet.restarts)
 
     async def ask(self, page: str) -> list[bytes]:

@@ -160,6 +160,14 @@ DECLARED: dict[str, Declaration] = {
             "weft_registry_version", "gauge", "Version of the registry of workloads that is in use.", (), "max"
         ),
         Declaration(
+            "weft_jwks_age_seconds",
+            "gauge",
+            "Seconds since the oldest of the issuers' key sets was fetched.",
+            (),
+            "max",
+        ),
+        Declaration("weft_jwks_fetch_failed_total", "counter", "Fetches of issuers' key sets that failed.", (), "sum"),
+        Declaration(
             "weft_endpoint_refused_total",
             "counter",
             "Endpoints not used because their identity does not fit their cluster.",
