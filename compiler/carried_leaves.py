@@ -285,6 +285,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.(defaultServiceExportTo[]|defaultVirtualServiceExportTo[]|defaultDestinationRuleExportTo[])
         spec.(defaultHttpRetryPolicy|defaultInboundHttpRetryPolicy).(attempts|perTryTimeout|retryOn|backoff)
         spec.(defaultHttpRetryPolicy|defaultInboundHttpRetryPolicy).(retryRemoteLocalities|retryIgnorePreviousHosts)
+        spec.dnsRefreshRate
         spec.(meshMTLS|tlsDefaults).(minProtocolVersion|cipherSuites[]|ecdhCurves[])
         spec.(h2UpgradePolicy|tcpKeepalive.probes|tcpKeepalive.time|tcpKeepalive.interval)
         spec.defaultConfig.proxyMetadata{}
@@ -360,7 +361,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.(accessLogFormat|enableTracing|enableEnvoyAccessLogService|disableEnvoyListenerLog)
         spec.(ingressClass|ingressService|ingressSelector|ingressControllerMode)
         spec.(proxyListenPort|proxyInboundListenPort|proxyHttpPort)
-        spec.(dnsRefreshRate|inboundClusterStatName|outboundClusterStatName)
+        spec.(inboundClusterStatName|outboundClusterStatName)
         spec.verifyCertificateAtClient
         spec.hboneIdleTimeout
         spec.(inboundTrafficPolicy|ca|defaultProviders|configSources|caCertificates)

@@ -488,7 +488,8 @@ class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
     """What bounds every wait on a peer and every buffer (security.md). Times in milliseconds, sizes in bytes.
 
     ``sniff_ms`` is how long a client may be silent before a connection whose protocol is not declared is taken to be one on which the server
-    speaks first; 0 waits as long as for a handshake.
+    speaks first; 0 waits as long as for a handshake. ``dns_refresh_ms`` is how often names are resolved again; the resolver's own cache keeps to
+    their times to live.
     """
 
     head_ms: int = 10_000
@@ -497,6 +498,7 @@ class Deadlines(msgspec.Struct, frozen=True, omit_defaults=True):
     tls_handshake_ms: int = 10_000
     sniff_ms: int = 1_000
     drain_ms: int = 30_000
+    dns_refresh_ms: int = 5_000
     max_head_bytes: int = 32_768
     max_headers: int = 100
     max_streams: int = 100

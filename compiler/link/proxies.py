@@ -70,7 +70,11 @@ def described_proxy(
 
 
 def _deadlines(config: MeshConfig, settings: ProxySettings) -> Deadlines:
-    said = {"sniff_ms": config.sniff_ms, "drain_ms": settings.drain_ms}
+    said = {
+        "sniff_ms": config.sniff_ms,
+        "drain_ms": settings.drain_ms,
+        "dns_refresh_ms": config.dns_refresh_ms,
+    }
     return Deadlines(**{name: value for name, value in said.items() if value is not None})
 
 

@@ -40,6 +40,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     connect_timeout_ms: int = 10_000
     path_normalization: str = "BASE"
     sniff_ms: int | None = None
+    dns_refresh_ms: int | None = None
     proxies: ProxySettings = UNSAID
     on_policy_change: str = "revalidate"
     merges_metrics: bool = True
@@ -82,6 +83,7 @@ def read_mesh_config(document: Document, positions: Positions) -> MeshConfig:
         on_policy_change=spec.text("onPolicyChange") or defaults.on_policy_change,
         path_normalization=_profile(spec.at("pathNormalization")),
         proxies=read_settings(proxies) if proxies else UNSAID,
+        dns_refresh_ms=spec.duration_ms("dnsRefreshRate") or None,
         sniff_ms=spec.duration_ms("protocolDetectionTimeout") if spec.has("protocolDetectionTimeout") else None,
         keep_alive=read_keep_alive(spec.at("tcpKeepalive")),
         retry=read_retry(spec.at("defaultHttpRetryPolicy")) or DEFAULT_RETRY,

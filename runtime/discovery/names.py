@@ -40,6 +40,7 @@ class Names:
         self._look_up = look_up
         self._known: dict[Name, Resolved] = {}
         self._wanted: frozenset[Name] = frozenset()
+        self._refresh_s = REFRESH_S
         self._slots = trio.CapacityLimiter(AT_ONCE)
 
     def all(self) -> tuple[Resolved, ...]:
@@ -52,20 +53,31 @@ class Names:
         with trio.move_on_after(FIRST_ANSWER_S):
             await self._resolve(names - self._known.keys())
 
-    def only(self, names: frozenset[Name]) -> None:
-        """Forgets what no slice uses any more."""
+    def only(self, names: frozenset[Name], *, refresh_s: float = REFRESH_S) -> None:
+        """Forgets what no slice uses any more, and resolves the rest so often."""
         self._wanted = names
+        self._refresh_s = refresh_s
         self._known = {name: answer for name, answer in self._known.items() if name in names}
 
     async def refresh_forever(self, emit: Callable[[tuple[Resolved, ...]], Awaitable[None]]) -> None:
-        """Resolves all names every REFRESH_S (new ones that had no answer sooner) and emits when an answer changed."""
+        """Resolves all names again and again (new ones that had no answer sooner) and emits when an answer changed."""
         while True:
-            unanswered = any(name not in self._known for name in self._wanted)
-            await trio.sleep(FIRST_ANSWER_S if unanswered else REFRESH_S)
+            await self._rest()
             before = self.all()
             await self._resolve(self._wanted)
             if self.all() != before:
                 await emit(self.all())
+
+    async def _rest(self) -> None:
+        """Waits until names are due, also where a new slice asks for that sooner, or brings one that does not answer."""
+        began = trio.current_time()
+        while True:
+            unanswered = any(name not in self._known for name in self._wanted)
+            wanted_s = FIRST_ANSWER_S if unanswered else self._refresh_s
+            left_s = began + wanted_s - trio.current_time()
+            if left_s <= 0:
+                return
+            await trio.sleep(min(left_s, REFRESH_S))
 
     async def _resolve(self, names: Iterable[Name]) -> None:
         async with trio.open_nursery() as nursery:

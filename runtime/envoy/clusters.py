@@ -67,6 +67,8 @@ def cluster(section: Cluster, proxy: Proxy, place: Placement) -> Message:
         ignore_health_on_host_removal=True,
         **_source(section, place),
     )
+    if isinstance(section.endpoints, DnsEndpoints):
+        made.dns_refresh_rate.CopyFrom(milliseconds(proxy.deadlines.dns_refresh_ms))
     if not isinstance(section.endpoints, OriginalDestination):
         balance(made, section, place)
     if section.limits.keep_alive is not None:

@@ -136,7 +136,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     Name: "names source addresses cluster alias",
     PolicySet: "name policies",
     AccessLog: "path encoding",
-    Deadlines: "head_ms idle_ms stream_idle_ms tls_handshake_ms sniff_ms drain_ms max_head_bytes max_headers max_streams "
+    Deadlines: "head_ms idle_ms stream_idle_ms tls_handshake_ms sniff_ms drain_ms dns_refresh_ms max_head_bytes max_headers max_streams "
     "stream_window_bytes connection_window_bytes buffer_bytes max_connections",
     Workload: "name namespace identity service_account app version canonical_name canonical_revision cluster",
     CredentialSlot: "name names",

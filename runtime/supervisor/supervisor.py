@@ -247,7 +247,7 @@ class Supervisor:
             self.dns.abandon()
             return outcome
         self._sockets.release(self._sockets.names() - wanted.keys())
-        self._names.only(facts.names)
+        self._names.only(facts.names, refresh_s=facts.proxy.deadlines.dns_refresh_ms / 1000)
         self._key_sets.only(facts.keys)
         self.dns.use(index, facts)
         took_ms = (trio.current_time() - begin) * 1000

@@ -109,3 +109,8 @@ def test_what_a_pod_says_and_nobody_carries_is_told(said: str, expected: list[st
     found = [one for one in compilation(edge(said)).diagnostics if one.code == "WFT0200"]
     assert [one.message.split("`")[1] for one in found] == [f"proxy.istio.io/config.{path}" for path in expected]
     assert all(one.span.line == 7 for one in found)
+
+
+def test_how_often_names_are_resolved_again() -> None:
+    mesh = compiled(SHOP, edge(), mesh_config("{dnsRefreshRate: 60s}"))
+    assert {mesh.slice(name).proxy.deadlines.dns_refresh_ms for name in mesh.names} == {60_000}

@@ -91,3 +91,29 @@ async def test_names_of_slices_that_are_gone_are_forgotten(autojump_clock: trio.
     await names.want(frozenset({A, ("b.test", 80)}))
     names.only(frozenset({A}))
     assert [one.host for one in names.all()] == ["a.test"]
+
+
+async def test_names_are_resolved_again_as_often_as_the_mesh_says(autojump_clock: trio.testing.MockClock) -> None:
+    resolver = Resolver(a=["127.0.0.1"])
+    names = Names(look_up=resolver.look_up)
+    names.only(frozenset({A}), refresh_s=60.0)
+    await told(names, ["127.0.0.1"], resolver, within_s=3 * 60.0 + 1)
+    assert resolver.asked == 4
+
+
+async def test_a_slice_that_asks_for_more_need_not_wait_for_what_the_last_one_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    resolver = Resolver(a=["127.0.0.1"])
+    names = Names(look_up=resolver.look_up)
+    names.only(frozenset({A}), refresh_s=3_600.0)
+
+    async def hasten() -> None:
+        await trio.sleep(10)
+        names.only(frozenset({A}), refresh_s=20.0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hasten)
+        await told(names, ["127.0.0.1"], resolver, within_s=41)
+        nursery.cancel_scope.cancel()
+    assert resolver.asked == 3

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from compiler.resources.tls_parameters import CIPHER_SUITES, CURVES
 from policies.proxy_headers import CERTIFICATE_MODES, CERTIFICATE_PARTS, ProxyHeaders
 from snapshot.section import (
+    Deadlines,
+    DnsEndpoints,
     FilterChain,
     GatewayPort,
     HttpChain,
@@ -52,10 +55,11 @@ def test_envoy_accepts_what_proxies_say_in_headers(direction: str, mode: str, tm
     )
     web = FilterChain("http", SOURCE, HttpChain("r", edge=direction == "gateway"))
     prepared = prepared_of(
-        Proxy(WORKLOAD, "cluster.local", headers=headers),
+        Proxy(WORKLOAD, "cluster.local", headers=headers, deadlines=Deadlines(dns_refresh_ms=60_000)),
         Listener("l", SOURCE, direction, GatewayPort(80), "http", (web,)),
         RouteTable("r", SOURCE),
         cluster("a"),
         cluster("b", protocol="same"),
+        msgspec.structs.replace(cluster("c"), endpoints=DnsEndpoints((("a.test", 80),))),
     )
     assert objections(exported(prepared, tmp_path)) == ""
