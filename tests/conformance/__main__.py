@@ -31,6 +31,7 @@ CORPORA = (
     "paths",
     "spiffe",
     "tokens",
+    "bearers",
     "authorization",
     "gateway",
     "traffic",

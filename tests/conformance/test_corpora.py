@@ -12,6 +12,7 @@ from tests.conformance.corpus import DATA
 PURE = (
     "spiffe",
     "tokens",
+    "bearers",
     "matching",
     "analyzer",
     "schemas",

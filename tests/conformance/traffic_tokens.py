@@ -15,7 +15,7 @@ _TOLD = [
     {"header": "x-jwt-issuer", "claim": "iss"},
     {"header": "x-jwt-wrong-header", "claim": "wrong_claim"},
 ]
-_CLAIMS: dict[str, Any] = {"sub": "sub-1", "nested": {"key1": "valueA", "nested-2": {"key2": "valueAA"}}}
+_CLAIMS: dict[str, Any] = {"sub": "sub-1", "nested": {"key1": ["valueA", "valueB"], "nested-2": {"key2": "valueAA"}}}
 _OTHER: dict[str, Any] = {"sub": "sub-1", "nested": {"key1": "valueC", "nested-2": {"key2": "valueBB"}}}
 _ADDRESSED: dict[str, Any] = {"test-issuer-1@istio.io": "valueD", "nested": {"test-issuer-1@istio.io": "valueE"}}
 
