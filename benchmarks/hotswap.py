@@ -43,18 +43,25 @@ Happened = TypeVar("Happened")
 
 
 class Way(msgspec.Struct, frozen=True):
-    """What is loaded: a host, the hops that its replies pass, and what serves them."""
+    """What is loaded: a host, the hops that its replies pass, what serves them, and how far apart publications are.
+
+    Envoy's are further apart, and as many fewer: each release is judged by an Envoy of its own, which takes the load's core for a while."""
 
     name: str
     host: str
     hops: tuple[str, ...]
     engine: str = "trio"
+    pace_s: float = PACE_S
+
+    def share(self, publishes: int) -> int:
+        """How many of the publications this way has time for."""
+        return max(1, round(publishes * PACE_S / self.pace_s))
 
 
 WAYS = (
     Way("one", NEAR, (EDGE,)),
     Way("two", FAR, (APP, EDGE)),
-    Way("envoy", FAR, (APP, EDGE), "envoy"),
+    Way("envoy", FAR, (APP, EDGE), "envoy", 4 * PACE_S),
 )
 
 
@@ -111,6 +118,7 @@ def main() -> int:
 def measure(way: Way, publishes: int, seed: int, *, events: bool = True) -> Row:
     """Runs everything on loopback; raises RuntimeError where something does not start."""
     ports = free_ports()
+    publishes = way.share(publishes)
     edited = Edited(ports, seed, limits=way.engine == "trio")
     snapshots = [edited.snapshot(mark) for mark in range(publishes + 1)]
     marks = Marks(way.hops, tuple((one.digest, edited.marks(mark)) for mark, one in enumerate(snapshots)))
@@ -122,7 +130,7 @@ def measure(way: Way, publishes: int, seed: int, *, events: bool = True) -> Row:
         load = Loading(mesh.port, way.host, peak * SHARE, marks)
         streams = mesh.streams()
         print(f"{way.name}: publishing under {peak * SHARE:.0f} requests/s, {SHARE:.0%} of {peak:.0f}", file=sys.stderr)
-        seen, _ = load.during(partial(_publish, mesh, snapshots[1:]))
+        seen, _ = load.during(partial(_publish, mesh, snapshots[1:], way.pace_s))
         streams.close()
         happened = _events(mesh, way.hops, load) if events and len(way.hops) > 1 and way.engine == "trio" else []
     return Row(way.name, publishes, round(peak), seen, 2 * STREAMS, streams.messages, streams.broken, happened)
@@ -165,10 +173,10 @@ class Loading:
         return msgspec.json.decode(said, type=Seen), happened
 
 
-def _publish(mesh: RunningMesh, snapshots: Sequence[Snapshot]) -> None:
+def _publish(mesh: RunningMesh, snapshots: Sequence[Snapshot], pace_s: float) -> None:
     begin = time.monotonic()
     for number, snapshot in enumerate(snapshots):
-        time.sleep(max(0.0, begin + number * PACE_S - time.monotonic()))
+        time.sleep(max(0.0, begin + number * pace_s - time.monotonic()))
         mesh.publish(snapshot)
 
 
@@ -206,7 +214,7 @@ def table(rows: Sequence[Row]) -> str:
         ("streams broken", [f"{len(row.broken_streams)}" for row in rows]),
     ]
     width = max(len(name) for name, _ in lines)
-    shown = [f"{name:<{width}}" + "".join(f"{value:>20}" for value in values) for name, values in lines]
+    shown = [f"{name:<{width}}" + "".join(f"  {value:>22}" for value in values) for name, values in lines]
     shown += [f"{row.way}: {event.what}: {_told(event)}" for row in rows for event in row.events]
     shown += [f"{row.way}: {problem}" for row in rows for problem in _problems(row)]
     return "\n".join([*shown, f"machine: {machine()}"])

@@ -19,7 +19,6 @@ from snapshot.section import Endpoint
 
 _GOLDEN = 0.6180339887498949
 _HASHED = frozenset({"ring_hash", "maglev"})
-NO_CLUSTER = LocalReply(503, flag="NC", details="cluster_not_found")
 NO_HEALTHY_UPSTREAM = LocalReply(
     503, body=b"no healthy upstream", flag="UH", details="no_healthy_upstream", grpc_status=14
 )
@@ -64,7 +63,7 @@ def _unresolved(destination: Destination, decision: Decision, head: RequestHead 
     if redirect is not None and head is not None:
         location = redirect_location(redirect, decision.matched, head)
         return LocalReply(redirect.status, headers=((b"location", location.encode()),))
-    return NO_CLUSTER if destination.status == NO_CLUSTER.status else LocalReply(destination.status)
+    return LocalReply(destination.status, flag="NC", details="cluster_not_found")
 
 
 def choose_destination(decision: Decision, draws: Draws) -> Destination | None:
@@ -146,8 +145,9 @@ def _hit(draws: Draws, name: str, per_million: int) -> bool:
 
 
 def _aborted(abort: FaultAbort) -> LocalReply:
+    """The reply of an injected abort; its flag is the action's, which has it even where a limit then refuses."""
     return LocalReply(
-        abort.status, body=b"fault filter abort", flag="FI", details="fault_filter_abort", grpc_status=abort.grpc_status
+        abort.status, body=b"fault filter abort", details="fault_filter_abort", grpc_status=abort.grpc_status
     )
 
 

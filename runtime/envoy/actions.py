@@ -24,6 +24,7 @@ from policies.traffic import Destination, DirectResponse, Forward, Mirror, Redir
 from runtime.envoy.failure import TranslationError
 from runtime.envoy.headers import header_fields
 from runtime.envoy.messages import Message, extension, inline, milliseconds, packed, regex
+from runtime.envoy.tls import CLIENT_ALPN
 from snapshot.section import Route
 
 UNRESOLVED = "weft-unresolved"
@@ -115,9 +116,10 @@ def _destinations(alive: list[Destination], source: SourceRef, negotiated: froze
 
 
 def _protocol() -> Message:
-    """Names the mesh's protocol for the upstream handshake by what the request came with: Envoy itself only knows h2 and http/1.1."""
+    """Names the mesh's protocols for the upstream handshake by what the request came with: Envoy itself only knows h2 and http/1.1."""
+    http2, http1 = (",".join(CLIENT_ALPN[spoken]) for spoken in ("http2", "http1"))
     format_string = substitution_format_string_pb2.SubstitutionFormatString(
-        text_format_source=inline("%CEL(request.protocol == 'HTTP/2' ? 'istio-h2' : 'istio-http/1.1')%")
+        text_format_source=inline(f"%CEL(request.protocol == 'HTTP/2' ? '{http2}' : '{http1}')%")
     )
     kind = value_pb2.FilterStateValue
     value = kind(

@@ -24,7 +24,7 @@ MESH_TCP_ALPN = ("istio-peer-exchange", "istio")
 NOBODY = "spiffe://nobody.invalid/no-identity-is-listed"
 """What an upstream must be where a cluster lists no identity: an empty list of names would accept everyone."""
 
-_CLIENT_ALPN = {
+CLIENT_ALPN = {
     "http1": ("istio-http/1.1", "istio", "http/1.1"),
     "http2": ("istio-h2", "istio", "h2"),
     "tcp": MESH_TCP_ALPN,
@@ -101,7 +101,7 @@ def upstream(tls: UpstreamTls, protocol: str, proxy: Proxy, delivery: Delivery) 
             listed = [one for one in tls.identities if one.removeprefix("spiffe://").partition("/")[0] in known]
             names = [_uri(string_matcher(Exact(one))) for one in listed or [NOBODY]]
             # Where downstream decides, the route names the protocol of HTTP (``actions``); what has no route are bytes.
-            alpn = _CLIENT_ALPN.get(protocol, ())
+            alpn = CLIENT_ALPN.get(protocol, ())
             context = tls_pb2.UpstreamTlsContext(
                 sni=tls.server_name, common_tls_context=_mesh(tls, delivery, alpn, names)
             )

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -25,11 +26,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", help="part of a world's name")
     parser.add_argument("--datagrams", type=int, default=15, help="how many worlds of datagrams")
+    parser.add_argument(
+        "--progress", action="store_true", help="name each slice that is done on the standard error stream"
+    )
     asked = parser.parse_args()
     begin = time.monotonic()
     chosen = [world for world in worlds(asked.seed) if asked.only in world.name]
     with tempfile.TemporaryDirectory() as folder:
-        tally = trio.run(run, chosen, asked.requests, asked.seed, Path(folder))
+        say = _say if asked.progress else _nothing
+        tally = trio.run(partial(run, chosen, asked.requests, asked.seed, Path(folder), say=say))
         sent, differing = trio.run(run_datagrams, asked.seed, asked.datagrams, CLIENTS, Path(folder))
     print(f"{tally.requests} requests on {len(chosen)} slices in {time.monotonic() - begin:.0f} s")
     print(f"{sent} datagrams in {asked.datagrams} worlds: {len(differing)} unexplained")
@@ -44,6 +49,14 @@ def main() -> int:
             print(f"    {example}")
     print(f"unexplained: {len(tally.unexplained)}")
     return 1 if tally.unexplained or differing else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _nothing(_text: str) -> None:
+    """Says nothing."""
 
 
 def grouped(unexplained: list[tuple[str, str]]) -> dict[str, list[str]]:

@@ -85,6 +85,8 @@ async def _read(stream: trio.abc.Stream, *, head: bool) -> tuple[Answer, bool]:
     keep = said.get("connection", "").lower() != "close"
     if head or status in (204, 304):
         return Answer(status, headers), keep
+    if status == 101:
+        return Answer(status, headers, await _spoken(stream, rest)), False
     if said.get("transfer-encoding") == "chunked":
         while not rest.endswith(b"0\r\n\r\n"):
             rest += await stream.receive_some(65536)
@@ -96,6 +98,23 @@ async def _read(stream: trio.abc.Stream, *, head: bool) -> tuple[Answer, bool]:
             return Answer(status, headers, b"cut off"), False
         rest += more
     return Answer(status, headers, rest), keep
+
+
+async def _spoken(stream: trio.abc.Stream, rest: bytes) -> bytes:
+    """What the far end of a WebSocket said first, where it also echoes what it is told."""
+    while not rest.endswith(b"\n"):
+        more = await stream.receive_some(65536)
+        if not more:
+            return b"cut off"
+        rest += more
+    await stream.send_all(b"ping")
+    echoed = b""
+    while len(echoed) < 4:
+        more = await stream.receive_some(65536)
+        if not more:
+            return b"not echoed"
+        echoed += more
+    return rest if echoed == b"ping" else echoed
 
 
 def _dechunked(rest: bytes) -> bytes:

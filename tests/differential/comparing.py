@@ -15,6 +15,8 @@ from tests.differential.requests import ENGINE, KEY, METHODS, Request
 HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "te", "date", "x-seen"})
 """Framing, and what cannot be equal."""
 
+SWITCHING = 101
+
 Headers = dict[str, list[str]]
 
 
@@ -35,21 +37,27 @@ def outcome(request: Request, answer: Answer, clusters: dict[str, str], attempts
     """Reads an answer; whether a back end made it stands in its x-seen header."""
     headers = _grouped(answer.headers)
     seen = next((value for name, value in answer.headers if name == "x-seen"), "")
-    for volatile in ("x-envoy-upstream-service-time",):
+    for volatile in ("x-envoy-upstream-service-time", "x-ratelimit-reset"):
         if volatile in headers:
             headers[volatile] = ["there"]
     if not seen:
         return Outcome(answer.status, "", headers, answer.body, attempts=attempts)
     address, _, target = seen.partition(" ")
     saw = None
-    if answer.body:
+    if answer.body.startswith(b"{"):
         record: dict[str, Any] = json.loads(answer.body)
-        saw = _grouped(tuple((name, value) for name, value in record["headers"] if name not in (KEY, ENGINE)))
-        if "x-request-id" in saw and ("x-request-id", saw["x-request-id"][0]) not in request.headers:
-            saw["x-request-id"] = ["made here"]
-        if "x-forwarded-for" in saw:
-            saw["x-forwarded-for"] = [",".join(saw["x-forwarded-for"]).replace(" ", "")]
+        saw = comparable(tuple((name, value) for name, value in record["headers"]), request.headers)
     return Outcome(answer.status, clusters.get(address, address), headers, b"", target, saw, attempts, address)
+
+
+def comparable(pairs: tuple[tuple[str, str], ...], sent: tuple[tuple[str, str], ...] = ()) -> Headers:
+    """The headers of a request as a back end saw them, without what tells the two engines' apart."""
+    saw = _grouped(tuple((name, value) for name, value in pairs if name not in (KEY, ENGINE)))
+    if "x-request-id" in saw and ("x-request-id", saw["x-request-id"][0]) not in sent:
+        saw["x-request-id"] = ["made here"]
+    if "x-forwarded-for" in saw:
+        saw["x-forwarded-for"] = [",".join(saw["x-forwarded-for"]).replace(" ", "")]
+    return saw
 
 
 def _grouped(pairs: tuple[tuple[str, str], ...]) -> Headers:
@@ -72,13 +80,14 @@ def differences(ours: Outcome, theirs: Outcome, *, weighted: bool, keyed: bool =
     for part in ("target", "attempts", "text", *(["endpoint"] if keyed else [])):
         if getattr(ours, part) != getattr(theirs, part):
             found.append(f"{part}: {getattr(ours, part)!r} -> {getattr(theirs, part)!r}")
-    found += _headers("reply", ours.headers, theirs.headers)
+    found += headers_apart("reply", ours.headers, theirs.headers)
     if ours.seen is not None and theirs.seen is not None:
-        found += _headers("seen", ours.seen, theirs.seen)
+        found += headers_apart("seen", ours.seen, theirs.seen)
     return found
 
 
-def _headers(where: str, ours: Headers, theirs: Headers) -> list[str]:
+def headers_apart(where: str, ours: Headers, theirs: Headers) -> list[str]:
+    """The headers that differ, each as ``<where> <name>: trio's -> Envoy's``."""
     return [
         f"{where} {name}: {ours.get(name)} -> {theirs.get(name)}"
         for name in sorted({*ours, *theirs})
@@ -102,6 +111,11 @@ def _location(request: Request, _ours: Outcome, one: str) -> bool:
     return re.sub(f"{scheme}://", "://", ours) == re.sub(f"{scheme}://", "://", theirs)
 
 
+def _few_of_plenty(_request: Request, ours: Outcome, one: str) -> bool:
+    """What is left of a limit that several chains share (``engines.PLENTY``), which each counts by itself in Envoy."""
+    return one.startswith("reply x-ratelimit-remaining: ") and ours.headers.get("x-ratelimit-limit") == ["1000000"]
+
+
 KNOWN: dict[str, Known] = {
     "Repeated headers": lambda request, _ours, _one: request.repeats,
     "Unknown methods": lambda request, _ours, one: request.method not in METHODS and one.endswith(" -> 400"),
@@ -109,10 +123,19 @@ KNOWN: dict[str, Known] = {
         one.startswith("seen x-forwarded-for: ") and "127.0.0.1'] -> " in one
     ),
     "Location": _location,
-    "Names that do not resolve": _part("text: b'no healthy upstream' -> b'DNS resolution failure'"),
+    "Names that do not resolve": lambda _request, ours, one: (
+        one.startswith(("text: ", "log "))
+        and ours.text == b"no healthy upstream"
+        and ("DNS" in one or "'UH,DF' -> 'DF'" in one or "dns_resolution_failure" in one or "log bytes_sent" in one)
+    ),
+    "Limits of several chains": _few_of_plenty,
+    "Sniffed requests": lambda request, _ours, one: one == "status: 400 -> 200" and request.target.startswith("\\"),
     "Server of an inbound reply": _part("reply server: ['weft'] -> None"),
-    "Expected timeout": _part("seen x-envoy-expected-rq-timeout-ms: None"),
-    "Original host": _part("seen x-envoy-original-host: None"),
+    "Expected timeout": _part(
+        "seen x-envoy-expected-rq-timeout-ms: None", "copies x-envoy-expected-rq-timeout-ms: None"
+    ),
+    "Original host": _part("seen x-envoy-original-host: None", "copies x-envoy-original-host: None"),
+    "Copies": _part("copies x-envoy-internal: None -> ['true']", "copies x-forwarded-for: "),
     "Query without its token": lambda request, _ours, one: (
         one.startswith(
             ("target: ", "seen x-envoy-original-path: ", "copies target: ", "log path: ", "reply location: ")
@@ -120,9 +143,32 @@ KNOWN: dict[str, Known] = {
         and any(f"{name}=" in request.target for name in ("access_token", "token-0", "token-1"))
     ),
     "Headers of a refusal": lambda _request, ours, one: (
-        (ours.status in (401, 403) or ours.headers.get("grpc-status") in (["7"], ["16"]))
+        (
+            ours.status in (401, 403)
+            or ours.headers.get("grpc-status") in (["7"], ["16"])
+            or "retry-after" in ours.headers
+        )
         and not ours.cluster
         and one.startswith("reply ")
+    ),
+    "Service time of an upgrade": lambda request, _ours, one: (
+        "upgrade" in dict(request.headers) and one == "reply x-envoy-upstream-service-time: ['there'] -> None"
+    ),
+    "Authority in the log": lambda _request, _ours, one: one.startswith("log authority: "),
+    "Path in the log": lambda request, ours, one: (
+        one.startswith("log path: ")
+        and ("x-envoy-original-path" in dict(request.headers) or one.endswith(f" -> {ours.target.partition(' ')[2]!r}"))
+    ),
+    "Replies of the proxy in the log": lambda _request, ours, one: (
+        not ours.cluster and one.startswith(("log route_name: None -> ", "log upstream_cluster: None -> "))
+    ),
+    "The end of a tunnel": lambda _request, ours, one: (
+        ours.status == SWITCHING
+        and one
+        in (
+            "log response_flags: '-' -> 'DC'",
+            "log response_code_details: 'via_upstream' -> 'downstream_remote_disconnect'",
+        )
     ),
 }
 """Heading of a section of the page -> whether a difference is that one."""

@@ -32,54 +32,85 @@ from snapshot.section import (
     Endpoint,
     GatewayPort,
     Listener,
+    MeshUpstream,
     OriginalDestination,
     Proxy,
     ProxyPort,
+    Route,
+    RouteBlock,
     Section,
     ServerTls,
     ServicePort,
     StaticEndpoints,
+    TlsUpstream,
     WorkloadPort,
 )
 from tests.differential.backends import Backends
+from tests.differential.certificates import can_serve
 from tests.runtime.authority import Authority
 from tests.slices import slice_of
 
 START_S = 30.0
+DAY_MS = 86_400_000
+PLENTY = 1_000_000
+END_S = 5.0
 
 
 class Engines(msgspec.Struct):
-    """Both engines, serving. ``addresses`` has, by listener, the trio engine's port and Envoy's; ``clusters`` the cluster of each backend."""
+    """Both engines, serving. ``addresses`` has, by listener, the trio engine's port and Envoy's; ``clusters`` the cluster of each backend;
+    ``logs`` are the files that hold every line once both have ended."""
 
     prepared: PreparedSlice
     addresses: dict[str, tuple[int, int]]
     clusters: dict[str, str]
     authority: Authority
+    logs: tuple[Path, Path]
 
 
-def grounded(prepared: PreparedSlice, backends: Backends) -> tuple[Slice, dict[str, str]]:
-    """The slice with a backend of its own behind each cluster, spoken to in plain HTTP, and the cluster of each backend.
+def grounded(prepared: PreparedSlice, backends: Backends, log: Path | None = None) -> tuple[Slice, dict[str, str]]:
+    """The slice with a backend of its own behind each cluster, and the cluster of each backend. What the slice logs goes to ``log``.
 
-    What is compared is how requests are judged and changed; how clusters find and reach endpoints has tests of its own.
+    Where the origin has certificates a cluster reaches it by its own TLS, else in plain HTTP. How clusters find endpoints has tests of its own.
     """
     sections: list[Section] = []
     clusters: dict[str, str] = {}
     for section in prepared.sections.values():
         if isinstance(section, Cluster) and not isinstance(section.endpoints, OriginalDestination):
+            tls = section.tls if backends.certificates is not None and can_serve(section.tls) else None
             endpoints = tuple(
                 msgspec.structs.replace(
-                    one, address=backends.address(len(clusters) + number), port=backends.port, mesh=False
+                    one,
+                    address=backends.address(len(clusters) + number),
+                    port=backends.port,
+                    mesh=isinstance(tls, MeshUpstream),
+                    identity="",
                 )
                 for number, one in enumerate(_balanced(section))
             )
             clusters |= {one.address: section.name for one in endpoints}
             protocol = section.protocol if section.protocol in ("http2", "same") else "http1"
             source = StaticEndpoints(endpoints)
-            section = msgspec.structs.replace(section, endpoints=source, tls=None, protocol=protocol)
+            section = msgspec.structs.replace(section, endpoints=source, tls=tls, protocol=protocol)
+        if isinstance(section, RouteBlock):
+            several = any(len(one.chains) > 1 for one in prepared.listeners.values())
+            section = msgspec.structs.replace(
+                section, routes=tuple(_steady(one, several=several) for one in section.routes)
+            )
         if isinstance(section, Proxy):
-            section = msgspec.structs.replace(section, access_log=AccessLog())
+            section = msgspec.structs.replace(section, access_log=AccessLog(str(log), "JSON") if log else AccessLog())
         sections.append(section)
     return slice_of(*sections), clusters
+
+
+def _steady(route: Route, *, several: bool) -> Route:
+    """A route whose limits gain no token while requests are compared, so that both engines have the same left.
+
+    Where ``several`` chains share a limit, of which each counts by itself in Envoy, there are tokens for everybody."""
+    limits = tuple(
+        msgspec.structs.replace(one, interval_ms=DAY_MS * one.requests, burst=PLENTY if several else one.burst)
+        for one in route.limits
+    )
+    return msgspec.structs.replace(route, limits=limits) if limits else route
 
 
 def _balanced(section: Cluster) -> tuple[Endpoint, ...]:
@@ -95,17 +126,24 @@ async def both(
     prepared: PreparedSlice, backends: Backends, authority: Authority, folder: Path, *, locality: str = ""
 ) -> AsyncIterator[Engines]:
     """Runs both engines, which stand in a locality, for the duration of a block; raises UntranslatableError before anything runs."""
-    slice_, clusters = grounded(prepared, backends)
+    logs = (folder / "trio.jsonl", folder / "envoy.jsonl")
+    for log in logs:
+        log.unlink(missing_ok=True)
+    slice_, clusters = grounded(prepared, backends, logs[0])
     grounded_prepared = prepare(slice_)
+    sections = [one for one in grounded_prepared.sections.values() if isinstance(one, Cluster)]
+    if backends.certificates is not None:
+        backends.certificates.expect(sections)
     listeners = list(grounded_prepared.listeners.values())
     ours, sockets = _placed(listeners, locality)
     theirs, reserved = _placed(listeners, locality, reserved=True)
     svid = authority.svid(prepared.proxy.workload.identity)
-    credentials = [authority.credential(name, *hosts) for name, hosts in _slots(listeners).items()]
+    credentials = [authority.credential(name, *hosts) for name, hosts in _slots(listeners, sections).items()]
     addresses = {
         one.name: (_port(ours, one), _port(theirs, one)) for one in listeners if ours.resolve(one.bind) is not None
     }
-    translated = translate(grounded_prepared, Placement(theirs, LiveData(theirs), Delivery.STATIC))
+    for_envoy = prepare(grounded(prepared, backends, logs[1])[0])
+    translated = translate(for_envoy, Placement(theirs, LiveData(theirs), Delivery.STATIC))
     secrets = [*of_svid(svid), *(one for credential in credentials for one in of_credential(credential))]
     wanted = [one for one in secrets if one.name in translated.secrets]
     configuration = json.dumps(plain(static_bootstrap(translated, wanted, prepared.proxy)))
@@ -115,7 +153,7 @@ async def both(
             await wait(port, envoy, folder / "envoy.log")
         for sock in reserved.values():
             sock.close()
-        yield Engines(grounded_prepared, addresses, clusters, authority)
+        yield Engines(grounded_prepared, addresses, clusters, authority, logs)
 
 
 def _port(bootstrap: Bootstrap, listener: Listener) -> int:
@@ -124,9 +162,14 @@ def _port(bootstrap: Bootstrap, listener: Listener) -> int:
     return address[1]
 
 
-def _slots(listeners: Sequence[Listener]) -> dict[str, list[str]]:
-    """The credential slots of listeners, with the names that their certificates must bear."""
+def _slots(listeners: Sequence[Listener], clusters: Sequence[Cluster]) -> dict[str, list[str]]:
+    """The credential slots that are used, with the names that their certificates must bear."""
     found: dict[str, list[str]] = {}
+    for cluster in clusters:
+        if isinstance(cluster.tls, TlsUpstream):
+            for name in (cluster.tls.ca, cluster.tls.credential):
+                if name:
+                    found.setdefault(name, ["fallback.test"])
     for listener in listeners:
         for chain in listener.chains:
             if isinstance(chain.tls, ServerTls):
@@ -204,6 +247,10 @@ async def _envoy(configuration: str, folder: Path) -> AsyncIterator[trio.Process
     try:
         yield process
     finally:
+        # Asked first, so that it writes what it has of the log.
+        with trio.CancelScope(shield=True), trio.move_on_after(END_S):
+            process.terminate()
+            await process.wait()
         process.kill()
         await process.wait()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import hypothesis
 import msgspec
 from hypothesis import strategies as st
 
 from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
 from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from policies.limits import LimitKey, RateLimit
 from policies.match import (
     Exact,
     HeaderMatch,
@@ -65,6 +68,8 @@ from tests.differential import tokens
 from tests.differential.backends import KEY
 from tests.slices import SOURCE, WORKLOAD, cluster, prepared_of
 
+HOUR_MS = 3_600_000
+"""In which a rate limit gains its tokens: none comes back while requests are compared."""
 CLUSTERS = tuple(f"outbound|80||{name}.test" for name in ("one", "two", "three"))
 words = st.sampled_from(["a", "api", "v1", "books"])
 paths = st.builds(lambda parts: "/" + "/".join(parts), st.lists(words, max_size=3))
@@ -172,6 +177,22 @@ rules = st.builds(
 policies = st.builds(
     AuthorizationPolicy, st.just(SOURCE), st.sampled_from(Action), st.lists(rules, max_size=2).map(tuple)
 )
+keys = st.sampled_from(
+    [(), (LimitKey("header", "x-one"),), (LimitKey("method"),), (LimitKey("path"),), (LimitKey("identity"),)]
+)
+limits = st.builds(
+    RateLimit,
+    st.just(SOURCE),
+    st.integers(2, 6),
+    st.just(HOUR_MS),
+    st.integers(2, 6),
+    st.one_of(
+        st.just(RouteMatch()), st.just(RouteMatch(method=Exact("GET"))), st.just(RouteMatch(path=PathPrefix("/a")))
+    ),
+    by=keys,
+    status=st.sampled_from([429, 429, 503]),
+    headers=st.booleans(),
+)
 chosen_headers = st.builds(
     ProxyHeaders,
     trusted_hops=st.integers(0, 2),
@@ -188,7 +209,7 @@ hosts = st.lists(
 
 
 @st.composite
-def clusters(draw: st.DrawFn, name: str) -> Section:
+def clusters(draw: st.DrawFn, name: str, protocols: Sequence[str]) -> Section:
     """One that has an endpoint, or one of several endpoints that hashes, watches them or prefers near ones."""
     weights = draw(st.lists(st.sampled_from([1, 1, 2, 5]), min_size=2, max_size=4))
     places = [draw(st.sampled_from(["", "r1/z1", "r2/z1"])) for _ in weights]
@@ -208,15 +229,17 @@ def clusters(draw: st.DrawFn, name: str) -> Section:
         {"limits": PoolLimits(max_retries=3, max_duration_ms=60_000, keep_alive=KeepAlive(3, 60, 10))},
         {"limits": PoolLimits(retry_budget=RetryBudget(500_000, 5))},
     ]
-    spoken = draw(st.sampled_from(["http1", "http1", "http2", "same"]))
-    fields = {"protocol": spoken, **draw(st.sampled_from(kinds))}
+    fields = {"protocol": draw(st.sampled_from(protocols)), **draw(st.sampled_from(kinds))}
     return msgspec.structs.replace(cluster(name, **fields), endpoints=StaticEndpoints(tuple(found)))
 
 
 @st.composite
 def meshes(draw: st.DrawFn) -> list[Section]:
     """One gateway's sections: a plain chain at the edge, a mesh chain inside, one table, policies."""
-    sections: list[Section] = [draw(clusters(name)) for name in CLUSTERS]
+    # WebSockets are compared where all clusters speak HTTP/1, limits where one chain alone counts (docs/reference/envoy-differences.md).
+    protocols = draw(st.sampled_from([("http1",), ("http1", "http1", "http2", "same")]))
+    limited = draw(st.sampled_from(["", "", "http", "mtls"]))
+    sections: list[Section] = [draw(clusters(name, protocols)) for name in CLUSTERS]
     token_rules = draw(tokens.rules())
     asked = st.one_of(matches, claiming) if token_rules else matches
     headers = draw(st.one_of(st.just(USUAL), chosen_headers))
@@ -234,13 +257,14 @@ def meshes(draw: st.DrawFn) -> list[Section]:
                 timeout_ms=draw(st.sampled_from([0, 0, 5000])),
                 retry=draw(st.sampled_from([None, Retry(base_backoff_ms=1, max_backoff_ms=2)])),
                 cors=draw(cors),
+                limits=_named(draw(st.lists(limits, max_size=2)), f"{domain}-{number}") if limited else (),
             )
             for number in range(draw(st.integers(1, 6)))
         )
         sections.append(VirtualHost("80", domain, (domain,), SOURCE, 1, draw(edits), draw(edits)))
         sections.append(RouteBlock("80", domain, 0, routes))
     sections.append(RouteTable("80", SOURCE, unmatched=draw(st.sampled_from(["", "BlackHoleCluster"]))))
-    sections.append(PolicySet("policies", tuple(draw(st.lists(policies, max_size=2)))))
+    sections.append(PolicySet("policies", _told_apart(draw(st.lists(policies, max_size=2)))))
     takes = "tokens" if token_rules else ""
     if token_rules:
         sections.append(TokenSet("tokens", token_rules))
@@ -248,7 +272,8 @@ def meshes(draw: st.DrawFn) -> list[Section]:
     spoken = draw(st.sampled_from([MeshTls(), MeshTls("TLSv1_3"), MeshTls(ciphers=("ECDHE-ECDSA-AES256-GCM-SHA384",))]))
     inside = FilterChain("mtls", SOURCE, HttpChain("80", "policies", tokens=takes), tls=spoken)
     direction = draw(st.sampled_from(["gateway", "inbound"]))
-    sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", (plain, inside)))
+    chains = tuple(chain for chain in (plain, inside) if limited in ("", chain.name))
+    sections.append(Listener("http", SOURCE, direction, GatewayPort(80), "http", chains))
     named = st.lists(st.sampled_from(["a.test", "*.test", "*.deep.test"]), unique=True, max_size=3)
     passing = tuple(
         FilterChain(name, SOURCE, _bytes_to(draw(st.sampled_from(("", *CLUSTERS)))), (name,), passthrough=True)
@@ -263,6 +288,27 @@ def meshes(draw: st.DrawFn) -> list[Section]:
 
 def _bytes_to(name: str) -> TcpChain:
     return TcpChain((Destination(name),) if name else (), SOURCE)
+
+
+def _named(drawn: list[RateLimit], name: str) -> tuple[RateLimit, ...]:
+    """Limits of one route, each a limit of its own."""
+    return tuple(
+        msgspec.structs.replace(one, source=SourceRef("RateLimit", "default", f"{name}-{number}"))
+        for number, one in enumerate(drawn)
+    )
+
+
+def _told_apart(drawn: list[AuthorizationPolicy]) -> tuple[AuthorizationPolicy, ...]:
+    """Policies of which each rule has a name of its own in logs."""
+    found = []
+    for policy, one in enumerate(drawn):
+        source = SourceRef("AuthorizationPolicy", "default", f"policy-{policy}")
+        numbered = tuple(
+            msgspec.structs.replace(rule, source=msgspec.structs.replace(source, path=f"spec.rules[{number}]"))
+            for number, rule in enumerate(one.rules)
+        )
+        found.append(msgspec.structs.replace(one, source=source, rules=numbered))
+    return tuple(found)
 
 
 def _plain(action: RouteAction) -> bool:

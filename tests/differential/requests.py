@@ -48,13 +48,22 @@ COMMON_HEADERS = (
     ("x-forwarded-client-cert", "URI=spiffe://forged/ns/a/sa/b"),
     ("x-envoy-original-path", "/forged"),
     ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-    ("user-agent", "differential"),
     ("accept", "*/*"),
     ("cookie", "a=b; c=d"),
     ("x-give-x-from-backend", "yes"),
     ("x-give-server", "backend"),
     ("x-give-set-cookie", "a=1"),
 )
+
+
+UPGRADE = (
+    ("connection", "Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+)
+"""The handshake of RFC 6455, section 1.3."""
+DIGEST = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -94,6 +103,8 @@ class Generator:
             }.values()
             for domain in host.section.domains
         ]
+        # Between versions of HTTP the engines differ in what they make of a handshake (docs/reference/envoy-differences.md).
+        self._upgrades = all(cluster.protocol == "http1" for cluster in prepared.clusters.values())
         self._chain = chain
         self._number = 0
 
@@ -142,6 +153,9 @@ class Generator:
             headers += [("content-type", "application/grpc"), ("te", "trailers")]
         if not called and route is not None and route.cors is not None and random.random() < 0.3:
             method = "OPTIONS"
+        if not http2 and not self._proxy and self._upgrades and random.random() < 0.04:
+            method = "GET"
+            headers += UPGRADE
         self._number += 1
         headers.append((KEY, f"{self._number}"))
         target = f"{path}?{'&'.join(query)}" if query else path

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
 import msgspec
-from cryptography import x509
 
 from policies.match import Exact
 from policies.traffic import PER_MILLION, Forward
@@ -18,14 +17,20 @@ from runtime.envoy.listeners import fits
 from snapshot.prepared import PreparedSlice
 from snapshot.section import FilterChain, HttpChain, MeshTls, PolicySet, ServerTls
 from tests.differential.backends import ENGINE, KEY, Backends, serving
+from tests.differential.certificates import Certificates
 from tests.differential.client import Client
-from tests.differential.comparing import Outcome, differences, outcome, unexplained
+from tests.differential.comparing import Headers, Outcome, comparable, differences, headers_apart, outcome, unexplained
 from tests.differential.engines import Engines, both
 from tests.differential.http2 import Http2Client
+from tests.differential.logs import AGENT, lines
+from tests.differential.logs import differences as logged
 from tests.differential.requests import Generator, Request
 from tests.differential.worlds import World
 from tests.runtime.authority import Authority
 
+Came = tuple[str, str, str, Headers]
+"""A copy: cluster, method, target, headers."""
+NOBODY, NOTHING = Request("GET", "/", ()), Outcome(0, "", {}, b"")
 COPIES_S = 2.0
 """How long copies of mirrored requests may come after the last answer."""
 
@@ -39,20 +44,37 @@ class Tally(msgspec.Struct):
     unexplained: list[tuple[str, str]] = []
 
 
-async def run(worlds: Sequence[World], requests: int, seed: int, folder: Path) -> Tally:
-    """Shares the requests out among the worlds."""
+async def run(
+    worlds: Sequence[World], requests: int, seed: int, folder: Path, *, say: Callable[[str], None] = lambda _: None
+) -> Tally:
+    """Shares the requests out among the worlds; ``say`` is told of each that is done."""
     tally = Tally()
     authority = Authority()
-    async with serving(_backend_context(authority)) as backends:
+    async with serving(Certificates(authority)) as backends:
         speaking = [world for world in worlds if any(_compared(world.prepared))]
         for number, world in enumerate(speaking):
             begin, end = requests * number // len(speaking), requests * (number + 1) // len(speaking)
+            agreed: list[Agreed] = []
             try:
                 async with both(world.prepared, backends, authority, folder) as engines:
-                    await _world(world.name, engines, backends, end - begin, Random(f"{seed}/{world.name}"), tally)
+                    random = Random(f"{seed}/{world.name}")
+                    agreed = await _world(world.name, engines, backends, end - begin, random, tally)
             except UntranslatableError as error:
                 tally.refused[world.name] = error.problems[0]
+            else:
+                _compare_logs(world.name, engines.logs, agreed, tally)
+            say(f"{number + 1}/{len(speaking)} {world.name}: {len(tally.unexplained)} unexplained")
     return tally
+
+
+def _compare_logs(name: str, files: tuple[Path, Path], agreed: list[Agreed], tally: Tally) -> None:
+    """Adds what the logs of both engines say differently of requests that had the same answer."""
+    ours, theirs = (lines(file) for file in files)
+    for one in agreed:
+        agent = dict(one.request.headers)["user-agent"]
+        found = logged(ours.get(agent), theirs.get(agent), echoed=bool(one.outcome.cluster))
+        left = unexplained(one.request, one.outcome, found, tally.explained)
+        tally.unexplained += [(text, f"{name} {one.shown}") for text in left]
 
 
 def _compared(prepared: PreparedSlice) -> Iterator[FilterChain]:
@@ -64,18 +86,9 @@ def _compared(prepared: PreparedSlice) -> Iterator[FilterChain]:
                 yield chain
 
 
-def _backend_context(authority: Authority) -> ssl.SSLContext:
-    """What the origin shows behind chains that pass TLS through; nobody looks at the names."""
-    chain, key = authority.issue(x509.DNSName("backend.test"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(chain + key)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
-
-
-async def _world(name: str, engines: Engines, backends: Backends, share: int, random: Random, tally: Tally) -> None:
+async def _world(
+    name: str, engines: Engines, backends: Backends, share: int, random: Random, tally: Tally
+) -> list[Agreed]:
     ways: list[Way | BytesWay] = []
     for listener in engines.addresses:
         section = engines.prepared.listeners[listener]
@@ -96,11 +109,12 @@ async def _world(name: str, engines: Engines, backends: Backends, share: int, ra
         tally.unexplained += [(one, line) for one in found]
     for way in ways:
         await way.close()
-    tally.unexplained += await _copies(name, engines, backends)
+    tally.unexplained += await _copies(name, engines, backends, tally)
+    return [one for way in ways for one in way.agreed]
 
 
-async def _copies(name: str, engines: Engines, backends: Backends) -> list[tuple[str, str]]:
-    """Mirrored requests of which the two engines did not send copies to the same clusters, but for mirrors of some requests only."""
+async def _copies(name: str, engines: Engines, backends: Backends, tally: Tally) -> list[tuple[str, str]]:
+    """Mirrored requests of which the two engines did not send the same copies to the same clusters, but for mirrors of some requests only."""
     some = {
         mirror.cluster
         for host in engines.prepared.hosts.values()
@@ -110,21 +124,44 @@ async def _copies(name: str, engines: Engines, backends: Backends) -> list[tuple
         if 0 < mirror.per_million < PER_MILLION
     }
 
-    def went(key: str) -> list[str]:
-        clusters = (engines.clusters.get(one, one) for one in backends.copies.get(key, ()))
-        return sorted(one for one in clusters if one not in some)
+    def came(key: str) -> list[Came]:
+        copies = [(engines.clusters.get(one.address, one.address), one) for one in backends.copies.get(key, ())]
+        found = [(where, one.method, one.target, comparable(one.headers)) for where, one in copies if where not in some]
+        return sorted(found, key=lambda one: one[:3])
 
     def differing() -> list[tuple[str, str]]:
         keys = {key.rpartition("/")[0] for key in backends.copies}
-        found = []
-        for key in sorted(keys):
-            ours, theirs = went(f"{key}/0"), went(f"{key}/1")
-            if ours != theirs:
-                found.append((f"copies: {ours} -> {theirs}", f"{name} request {key}"))
-        return found
+        return [
+            (text, f"{name} request {key}")
+            for key in sorted(keys)
+            for text in _apart(came(f"{key}/0"), came(f"{key}/1"))
+        ]
 
-    await backends.wait_copies(lambda: not differing(), COPIES_S)
-    return differing()
+    def complete() -> bool:
+        return not any(text.startswith("copies: ") for text, _ in differing())
+
+    await backends.wait_copies(complete, COPIES_S)
+    return [(text, key) for text, key in differing() if unexplained(NOBODY, NOTHING, [text], tally.explained)]
+
+
+def _apart(ours: list[Came], theirs: list[Came]) -> list[str]:
+    """How copies differ: where they went, else in what they said."""
+    if [one[0] for one in ours] != [one[0] for one in theirs]:
+        return [f"copies: {[one[0] for one in ours]} -> {[one[0] for one in theirs]}"]
+    found = []
+    for (_, method, target, headers), (_, method_there, target_there, headers_there) in zip(ours, theirs, strict=True):
+        if (method, target) != (method_there, target_there):
+            found.append(f"copies: {method} {target} -> {method_there} {target_there}")
+        found += headers_apart("copies", headers, headers_there)
+    return found
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """A request that both engines answered alike by the same cluster, so that their logs must agree, too."""
+
+    request: Request
+    outcome: Outcome
+    shown: str
 
 
 class Way:
@@ -137,6 +174,7 @@ class Way:
         self._generator: Generator | None = None
         self._caller = caller
         self._http2 = http2
+        self.agreed: list[Agreed] = []
         context, name = _context(engines, chain, caller, http2=http2)
         # A sidecar says what the application said, before the mesh encrypted it.
         scheme = "http" if context is None or isinstance(chain.tls, MeshTls) else "https"
@@ -160,7 +198,8 @@ class Way:
         for number, client in enumerate(self._clients):
             # Clusters may hash the key, so what tells the engines apart stands beside it.
             headers = tuple((name, key if name == KEY else value) for name, value in drawn.headers)
-            request = msgspec.structs.replace(drawn, headers=(*headers, (ENGINE, str(number))))
+            headers = (*headers, ("user-agent", f"{AGENT}{key}"), (ENGINE, str(number)))
+            request = msgspec.structs.replace(drawn, headers=headers)
             backends.attempts.clear()
             answer = await client.send(request)
             outcomes.append(outcome(request, answer, self._engines.clusters, backends.attempts[key]))
@@ -168,6 +207,9 @@ class Way:
         prepared = self._engines.prepared
         found = differences(ours, theirs, weighted=_drawn(prepared, ours, theirs), keyed=_keyed(prepared, ours))
         shown = f"{'HTTP/2 ' if self._http2 else ''}{drawn.method} {drawn.target} {drawn.headers}"
+        if (ours.status, ours.cluster) == (theirs.status, theirs.cluster) and ours.status > 0:
+            sent = msgspec.structs.replace(drawn, headers=(*drawn.headers, ("user-agent", f"{AGENT}{key}")))
+            self.agreed.append(Agreed(sent, ours, shown))
         return shown, unexplained(drawn, ours, found, tally.explained)
 
     async def close(self) -> None:
@@ -182,6 +224,7 @@ class BytesWay:
     def __init__(self, engines: Engines, listener: str, chain: FilterChain) -> None:
         self.listener = listener
         self.chain = chain
+        self.agreed: list[Agreed] = []
         self._engines = engines
 
     async def compare(self, random: Random, backends: Backends, tally: Tally) -> tuple[str, list[str]]:

@@ -10,63 +10,16 @@ import msgspec
 from compiler.pipeline import compile_tree
 from compiler.tree import MemoryTree, Tree
 from compiler.worktree import WorkTree
-from snapshot.index import assemble
+from snapshot.index import Snapshot, assemble
 from snapshot.prepared import PreparedSlice, prepare
 from tests.compiler.compiled import CONFORMANCE
+from tests.conformance.traffic_meshes import snapshots
 from tests.differential.generated import generated
+from tests.differential.written import WRITTEN
 
 REPO = Path(__file__).parents[2]
 MANIFESTS = CONFORMANCE / "gateway-conformance" / "manifests"
 PLACES = {"{GATEWAY_CLASS_NAME}": "weft", "{GATEWAY_CONTROLLER_NAME}": "weft.dev/gateway-controller"}
-
-
-SIDECAR_LISTENERS = """\
-apiVersion: v1
-kind: Service
-metadata: {name: a, namespace: shop}
-spec: {selector: {app: a}, ports: [{name: http, port: 80, targetPort: 8080}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: b, namespace: shop}
-spec: {selector: {app: b}, ports: [{name: http, port: 80}, {name: http-admin, port: 9000}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: c, namespace: far}
-spec: {selector: {app: c}, ports: [{name: http, port: 80}, {name: http-admin, port: 9000}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: a, namespace: shop, labels: {app: a}}
-spec: {containers: [{name: a, image: a}]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: b, namespace: shop}
-spec:
-  hosts: [b]
-  http:
-  - match: [{uri: {prefix: /v1}, port: 9000}]
-    rewrite: {uri: /}
-    route: [{destination: {host: b, port: {number: 80}}}]
-  - route: [{destination: {host: b, port: {number: 9000}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Sidecar
-metadata: {name: a, namespace: shop}
-spec:
-  workloadSelector: {labels: {app: a}}
-  egress:
-  - {port: {number: 9000, protocol: HTTP, name: admin}, hosts: [./b.shop.svc.cluster.local], captureMode: NONE}
-  - {port: {number: 3128, protocol: HTTP_PROXY, name: proxy}, hosts: ["far/*", "./b.shop.svc.cluster.local"], captureMode: NONE}
-  - {hosts: [./a.shop.svc.cluster.local, far/*]}
-  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
-  ingress:
-  - {port: {number: 8080, protocol: HTTP, name: http}, defaultEndpoint: 127.0.0.1:7070}
-  - {port: {number: 8081, protocol: HTTP, name: other}, bind: 127.0.0.7, defaultEndpoint: 127.0.0.1:7071}
-"""
-"""A sidecar that listens where its Sidecar says: a port, a proxy of its own, and what it accepts."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -77,13 +30,19 @@ class World(msgspec.Struct, frozen=True):
 
 
 def worlds(seed: int, *, meshes: int = 10, every: int = 1) -> list[World]:
-    """All of them, or of the conformance manifests only each so many; slices that behave alike are there once."""
+    """All of them, or of the conformance data only each so many; slices that behave alike are there once."""
     seen: set[str] = set()
+    examples = sorted(path.parent for path in (REPO / "examples").glob("*/mesh"))
     return [
-        *_of("bookshop", WorkTree(REPO / "examples" / "bookshop" / "mesh"), seen),
+        *(world for path in examples for world in _of(path.name, WorkTree(path / "mesh"), seen)),
         *conformance("base", "tests", seen, every),
         *conformance("mesh", "tests/mesh", seen, every),
-        *_of("sidecar listeners", MemoryTree({"mesh.yaml": SIDECAR_LISTENERS.encode()}), seen),
+        *traffic(seen, every),
+        *(
+            world
+            for name, text in WRITTEN.items()
+            for world in _of(name, MemoryTree({"mesh.yaml": text.encode()}), seen)
+        ),
         *(World(f"generated/{number}", prepared) for number, prepared in enumerate(generated(seed, meshes))),
     ]
 
@@ -101,6 +60,16 @@ def conformance(suite: str, folder: str, seen: set[str], every: int) -> Iterator
         yield from sidecars[: 1 if suite == "mesh" else 0]
 
 
+def traffic(seen: set[str], every: int) -> Iterator[World]:
+    """The slices of Istio's own traffic cases: the gateway's and the caller's, which the other sidecars' differ little from."""
+    if not MANIFESTS.exists():
+        return
+    for number, (name, snapshot) in enumerate(snapshots()):
+        if number % every == 0:
+            found = _slices(name, snapshot, seen)
+            yield from (one for one in found if "/sidecar/" not in one.name or one.name.endswith("/default/a"))
+
+
 def filled(path: Path) -> bytes:
     """A manifest with its placeholders replaced."""
     text = path.read_text()
@@ -111,8 +80,11 @@ def filled(path: Path) -> bytes:
 
 def _of(name: str, tree: Tree, seen: set[str]) -> Iterator[World]:
     snapshot = compile_tree(tree, allow_partial=True).snapshot
-    if snapshot is None:
-        return
+    if snapshot is not None:
+        yield from _slices(name, snapshot, seen)
+
+
+def _slices(name: str, snapshot: Snapshot, seen: set[str]) -> Iterator[World]:
     for entry in snapshot.index.slices:
         if entry.behaviour not in seen:
             seen.add(entry.behaviour)

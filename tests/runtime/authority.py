@@ -99,9 +99,13 @@ class Authority:
 
     def server_context(self, shown: Svid | Credential) -> ssl.SSLContext:
         """A server's TLS with this certificate."""
+        return self.server_context_of(shown.certificate_chain, shown.private_key)
+
+    def server_context_of(self, chain: bytes, key: bytes) -> ssl.SSLContext:
+        """A server's TLS with a leaf and its key, PEM."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.NamedTemporaryFile() as file:
-            file.write(shown.certificate_chain + shown.private_key)
+            file.write(chain + key)
             file.flush()
             context.load_cert_chain(file.name)
         return context

@@ -96,7 +96,7 @@ def test_a_single_destination_and_a_single_endpoint_draw_nothing() -> None:
         (to(1), Pool(), 503, "UH"),
         (to(0, 0), Pool(endpoint(1)), 500, ""),
         (Decision(destinations=(Destination("", status=503),), total_weight=1), Pool(), 503, "NC"),
-        (Decision(destinations=(Destination("", status=500),), total_weight=1), Pool(), 500, ""),
+        (Decision(destinations=(Destination("", status=500),), total_weight=1), Pool(), 500, "NC"),
         (Decision(reply=LocalReply(404, flag="NR")), Pool(), 404, "NR"),
     ],
 )
