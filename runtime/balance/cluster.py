@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,8 +12,8 @@ from runtime.balance.shares import Level, Share, shares
 from runtime.balance.standing import zones_of
 from runtime.balance.zones import Zones
 from runtime.endpoints import LiveData, endpoints_of
-from runtime.http.pool import PoolKey
-from runtime.http.proxied import ClientPools, address_of, announcing
+from runtime.http.pool import Pool, PoolKey
+from runtime.http.proxied import SWEEP_AT, ClientPools, address_of, announcing
 from runtime.http.stream import EndpointPool
 from runtime.interception import inbound_source
 from runtime.pacing import paced
@@ -43,6 +44,7 @@ class LiveCluster:
         "_own",
         "_plane",
         "_pools",
+        "_sweep_at",
         "_turn",
         "_zones",
         "balance",
@@ -67,6 +69,8 @@ class LiveCluster:
         self._plane = plane
         self._pools: dict[tuple[str, int, str, bool], EndpointPool] = {}
         self._at: dict[tuple[str, int], list[EndpointPool]] = {}
+        # Where a cluster goes where it is asked to, its clients make up the endpoints, and no end of them.
+        self._sweep_at = SWEEP_AT if isinstance(section.endpoints, OriginalDestination) else sys.maxsize
         self._turn = 0
         self._building = 0
         self._levels: tuple[Level, ...] = ()
@@ -210,12 +214,28 @@ class LiveCluster:
         key = (endpoint.address, endpoint.port, downstream_protocol, tunnel)
         pool = self._pools.get(key)
         if pool is None:
+            if len(self._pools) >= self._sweep_at:
+                self._sweep()
             protocol = self._protocol(downstream_protocol, key)
             pool = self._pools[key] = self._pools_to(endpoint, protocol)
             here = self._at.setdefault((endpoint.address, endpoint.port), [])
             if pool not in here:
                 here.append(pool)
         return pool
+
+    def _sweep(self) -> None:
+        """Lets go of pools without a request, with their idle connections."""
+        for key, pool in list(self._pools.items()):
+            if isinstance(pool, Pool) and pool.unused:
+                del self._pools[key]
+                self._at.pop(key[:2], None)
+                self._plane.pools.let_go(pool)
+        for (address, port, *_), pool in self._pools.items():
+            here = self._at.setdefault((address, port), [])
+            if pool not in here:
+                here.append(pool)
+        self._plane.pools.forget()
+        self._sweep_at = max(SWEEP_AT, 2 * len(self._pools))
 
     def _pools_to(self, endpoint: Endpoint, protocol: str) -> EndpointPool:
         pools, version = self._plane.pools, self.section.proxy_protocol

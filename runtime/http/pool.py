@@ -31,6 +31,9 @@ from snapshot.section import Cluster, Endpoint, MeshUpstream, PoolLimits, Upstre
 
 MAX_PENDING = 16_384
 """The bound of a pool's queue where the configuration gives none."""
+TRIM_AT = 64
+"""From how many retired pools on those that have ended are let go. Doubled with what has not, so that looking stays cheap."""
+
 _IP_BIND_ADDRESS_NO_PORT = 24
 
 Place = tuple[str, str, int]
@@ -406,6 +409,7 @@ class Pools:
         self._plane = plane
         self._pools: dict[PoolKey, Pool] = {}
         self._retired: list[Pool] = []
+        self._trim_at = TRIM_AT
         self._loads: dict[str, ClusterLoad] = {}
         self._tallies: dict[Place, EndpointTally] = {}
 
@@ -418,7 +422,7 @@ class Pools:
         pool = self._pools.get(key)
         if pool is None:
             load, tally = self.load_of(cluster.name), self.tally_of(cluster.name, endpoint)
-            made = ClientPool if preface else Pool
+            made = ClientPool if preface or (source and self._plane.transparent) else Pool
             pool = self._pools[key] = made(self._plane, key, cluster, endpoint, load=load, tally=tally)
         pool.endpoint = endpoint
         pool.use(cluster)
@@ -453,13 +457,21 @@ class Pools:
             if not uses(key) or ((key.preface or (self._plane.transparent and key.source)) and pool.unused)
         ]:
             self._retire(self._pools.pop(key))
+        self.forget()
+
+    def forget(self) -> None:
+        """Lets go of what is counted of endpoints that no pool leads to."""
         here = self.by_place()
         self._tallies = {place: tally for place, tally in self._tallies.items() if place in here}
 
     def _retire(self, pool: Pool) -> None:
         pool.retire()
-        if pool.connections:
-            self._retired.append(pool)
+        if not pool.connections:
+            return
+        if len(self._retired) >= self._trim_at:
+            self._retired = [one for one in self._retired if one.connections]
+            self._trim_at = max(TRIM_AT, 2 * len(self._retired))
+        self._retired.append(pool)
 
     def let_go(self, pool: Pool) -> None:
         """Retires a pool that nobody uses."""
