@@ -176,6 +176,7 @@ CARRIED: dict[str, frozenset[str]] = {
         spec.(trafficPolicy|subsets[].trafficPolicy).portLevelSettings[].port.number
         spec.(trafficPolicy|subsets[].trafficPolicy).retryBudget.(percent|minRetryConcurrency)
         spec.(trafficPolicy|subsets[].trafficPolicy).proxyProtocol.version
+        spec.(trafficPolicy|subsets[].trafficPolicy).tunnel.(protocol|targetHost|targetPort)
     """)
     | _policies(_POLICY_CARRIED),
     "Gateway": paths("""
@@ -322,7 +323,7 @@ REFUSED: dict[str, frozenset[str]] = {
         spec.tcp[].match[].sourceSubnet
     """),
     "DestinationRule": paths("""
-        spec.(trafficPolicy|subsets[].trafficPolicy).(tunnel|retryBudget.budgetInterval)
+        spec.(trafficPolicy|subsets[].trafficPolicy).retryBudget.budgetInterval
     """)
     | _policies(_POLICY_REFUSED),
     "Gateway": paths("""

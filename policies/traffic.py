@@ -78,6 +78,14 @@ class DirectResponse(msgspec.Struct, frozen=True, tag="direct", omit_defaults=Tr
     flag: str = ""
 
 
+class Tunnel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Bytes reach ``authority`` (host and port) through the cluster's endpoints, which are HTTP proxies asked by ``CONNECT``, or by a POST whose
+    body and answer are the bytes."""
+
+    authority: str
+    method: str = "CONNECT"
+
+
 class Mirror(msgspec.Struct, frozen=True, omit_defaults=True):
     """A share of requests is sent to ``cluster``, too; what that answers is thrown away."""
 

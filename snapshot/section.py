@@ -19,7 +19,7 @@ from policies.probe import Probe
 from policies.proxy_headers import USUAL, ProxyHeaders
 from policies.source import SourceRef
 from policies.tokens import TokenRule
-from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction
+from policies.traffic import NO_EDITS, Cors, Destination, Fault, HeaderEdits, Retry, RouteAction, Tunnel
 
 ROUTES_PER_BLOCK = 64
 
@@ -413,7 +413,8 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
 
     ``protocol`` is ``http1``, ``http2``, ``tcp`` or ``udp``; ``same`` uses the downstream's. ``balance`` is ``least_request``, ``round_robin``,
     ``random``, or ``ring_hash`` or ``maglev`` with ``hashing``. ``sources`` are the resources that shaped it (Service, DestinationRule).
-    ``proxy_protocol`` (``v1``, ``v2``) makes each connection begin by naming the client that it is for. With ``holds`` the last endpoints
+    ``tunnel`` is how connections that carry bytes as they come go on from the endpoints. ``proxy_protocol`` (``v1``, ``v2``) makes each
+    connection begin by naming the client that it is for. With ``holds`` the last endpoints
     stay when all have gone. ``mesh_only`` leaves out endpoints that do not speak mesh mutual TLS.
     """
 
@@ -432,6 +433,7 @@ class Cluster(msgspec.Struct, frozen=True, tag="cluster", tag_field="section", o
     locality: LocalityLoad | None = None
     warmup: Warmup | None = None
     utilization: Utilization | None = None
+    tunnel: Tunnel | None = None
     proxy_protocol: str = ""
     holds: bool = False
     mesh_only: bool = False

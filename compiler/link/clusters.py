@@ -88,12 +88,13 @@ def build_cluster(
         utilization=balancer.utilization if endpoints != OriginalDestination() else None,
         warmup=balancer.warmup if balance in ("least_request", "round_robin") else None,
         proxy_protocol=policy.proxy_protocol,
+        tunnel=policy.tunnel,
     )
 
 
 def of_datagrams(cluster: Cluster) -> Cluster:
-    """A cluster of a UDP port: what is said of TLS and of the PROXY protocol holds for connections, and datagrams have none."""
-    return msgspec.structs.replace(cluster, protocol="udp", tls=None, proxy_protocol="")
+    """A cluster of a UDP port: what is said of TLS, tunnels and the PROXY protocol holds for connections, and datagrams have none."""
+    return msgspec.structs.replace(cluster, protocol="udp", tls=None, proxy_protocol="", tunnel=None)
 
 
 def limited(mesh: Mesh, cluster: Cluster) -> Cluster:

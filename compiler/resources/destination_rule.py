@@ -11,7 +11,7 @@ from compiler.resources.load_balancer import LoadBalancer, read_load_balancer, r
 from compiler.resources.meta import BY_DEFAULT, Meta, open_document
 from policies.balancing import KeepAlive, OutlierDetection, RetryBudget
 from policies.source import SourceRef
-from policies.traffic import PER_MILLION
+from policies.traffic import PER_MILLION, Tunnel
 from snapshot.section import PoolLimits
 from snapshot.slots import KeyFiles
 
@@ -50,6 +50,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
     tls: ClientTls | None = None
     retry_budget: RetryBudget | None = None
     proxy_protocol: str = ""
+    tunnel: Tunnel | None = None
     ports: tuple[tuple[int, TrafficPolicy], ...] = ()
 
     def over(self, outer: TrafficPolicy | None) -> TrafficPolicy:
@@ -63,6 +64,7 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
             tls=self.tls or outer.tls,
             retry_budget=self.retry_budget or outer.retry_budget,
             proxy_protocol=self.proxy_protocol or outer.proxy_protocol,
+            tunnel=self.tunnel or outer.tunnel,
             ports=self.ports or outer.ports,
         )
 
@@ -71,7 +73,9 @@ class TrafficPolicy(msgspec.Struct, frozen=True):
         found = dict(self.ports).get(number)
         if found is None:
             return self
-        return msgspec.structs.replace(found, retry_budget=self.retry_budget, proxy_protocol=self.proxy_protocol)
+        return msgspec.structs.replace(
+            found, retry_budget=self.retry_budget, proxy_protocol=self.proxy_protocol, tunnel=self.tunnel
+        )
 
 
 class Subset(msgspec.Struct, frozen=True):
@@ -139,8 +143,17 @@ def _policy(policy: Cursor | None) -> TrafficPolicy | None:
         tls=_tls(policy.at("tls")),
         retry_budget=_retry_budget(policy.at("retryBudget")),
         proxy_protocol=_proxy_protocol(policy.at("proxyProtocol")),
+        tunnel=_tunnel(policy.at("tunnel")),
         ports=tuple(ports),
     )
+
+
+def _tunnel(wanted: Cursor | None) -> Tunnel | None:
+    if wanted is None:
+        return None
+    host = wanted.text("targetHost")
+    shown = f"[{host}]" if ":" in host else host
+    return Tunnel(f"{shown}:{wanted.number('targetPort')}", wanted.text("protocol") or "CONNECT")
 
 
 def _proxy_protocol(wanted: Cursor | None) -> str:

@@ -269,6 +269,12 @@ def tcp_filters(prepared: PreparedSlice, chain: PreparedChain, network: TcpChain
     bounds = first.limits if first is not None else PoolLimits()
     if first is not None and first.hashing is not None and first.hashing.on == "source_ip":
         target["hash_policy"] = [hash_policy_pb2.HashPolicy(source_ip=hash_policy_pb2.HashPolicy.SourceIp())]
+    tunnels = {cluster.tunnel for one in alive if (cluster := prepared.clusters.get(one.cluster)) is not None}
+    if len(tunnels) > 1:
+        raise TranslationError("Envoy has one tunnel for all destinations of a chain", network.source)
+    for asked in tunnels - {None}:
+        assert asked is not None
+        target["tunneling_config"] = kind.TunnelingConfig(hostname=asked.authority, use_post=asked.method == "POST")
     if bounds.max_duration_ms:
         target["max_downstream_connection_duration"] = milliseconds(bounds.max_duration_ms)
     tunnel = kind(

@@ -46,6 +46,7 @@ from policies.traffic import (
     Redirect,
     Retry,
     Rewrite,
+    Tunnel,
 )
 from runtime.envoy.failure import TranslationError
 from snapshot.section import (
@@ -124,7 +125,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     RetryBudget: "per_million minimum",
     ServiceName: "host name namespace",
     Cluster: "proxy_protocol name service endpoints sources port subset protocol balance tls limits hashing outlier locality warmup "
-    "utilization holds mesh_only",
+    "utilization tunnel holds mesh_only",
     ConsistentHash: "on name path ttl_ms attributes minimum_ring_size table_size",
     OutlierDetection: "consecutive_5xx consecutive_gateway split consecutive_local interval_ms base_ejection_ms max_ejection_percent "
     "min_health_percent statuses",
@@ -154,6 +155,7 @@ KNOWN: dict[type[msgspec.Struct], str] = {
     Redirect: "status scheme authority host port path prefix port_from_scheme",
     DirectResponse: "status body flag",
     Mirror: "cluster per_million",
+    Tunnel: "authority method",
     Forward: "destinations rewrite mirrors",
     Cors: "origins methods headers expose_headers max_age_s credentials forward_unmatched",
     FaultDelay: "delay_ms per_million",

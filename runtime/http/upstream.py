@@ -239,7 +239,7 @@ class Http1Upstream:
         if head.status < _OK and head.status != _SWITCHING:
             exchange.on_informational(head)
             return self.waiter is exchange
-        if head.status == _SWITCHING:
+        if head.status == _SWITCHING or codec.tunnels:
             self._tunnel = True
             exchange.on_tunnel(head)
             return self.waiter is exchange

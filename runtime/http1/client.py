@@ -308,6 +308,11 @@ class Http1Client:
         self._state = _TUNNEL
         self.keep_alive = False
 
+    @property
+    def tunnels(self) -> bool:
+        """Whether the connection has become a tunnel, by an upgrade or by CONNECT."""
+        return self._state is _TUNNEL
+
     def _take_final(self, status: int) -> None:
         """Where the body ends, by RFC 9112 section 6.3."""
         if self._method == "CONNECT" and status < _MULTIPLE:

@@ -12,6 +12,7 @@ from runtime.lane.channel import Channel
 from runtime.lane.wheel import Timer
 from runtime.plane import Plane
 from runtime.policy_change import CLOSE, KEEP, connection_allowed
+from runtime.tcp.tunnel import Tunneling, is_agreement
 from runtime.telemetry import REPLIES, Failure
 from snapshot.decision import Decision
 from snapshot.resolve import resolve
@@ -31,6 +32,8 @@ class TcpRelay:
     __slots__ = (
         "_accepted",
         "_age",
+        "_answering",
+        "_asking",
         "_ended",
         "_half_closed",
         "_idle_s",
@@ -38,6 +41,7 @@ class TcpRelay:
         "_plane",
         "_pool",
         "_timer",
+        "_tunnel",
         "_upstream",
         "bytes_received",
         "bytes_sent",
@@ -64,10 +68,13 @@ class TcpRelay:
         self._accepted = accepted
         self._pool: EndpointPool | None = None
         self._upstream: UpstreamStream | None = None
+        self._tunnel: Tunneling | None = None
+        self._asking: UpstreamStream | None = None
         self._pending: list[bytes] = []
         self._half_closed = False
         self._ended = False
         self._age: Timer | None = None
+        self._answering: Timer | None = None
         self._idle_s = self.generation.deadlines.idle_ms / 1000
         self._timer = Timer(self._expired)
         plane.connections.add(self)
@@ -110,7 +117,10 @@ class TcpRelay:
         self.endpoint = endpoint
         self.cluster = self.generation.clusters[action.destination.cluster]
         self._bound(self.cluster.section.limits)
-        self._pool = self.cluster.pool(endpoint, "", tunnel=True)
+        tunnel = self.cluster.section.tunnel
+        self._pool = self.cluster.pool(endpoint, "", tunnel=tunnel is None)
+        if tunnel is not None:
+            self._tunnel = Tunneling(tunnel, framed=self.cluster.section.protocol == "http2")
         self._pool.acquire(self)
 
     def _going_to(self, destination: Destination | None) -> Endpoint | None:
@@ -134,7 +144,12 @@ class TcpRelay:
 
     def on_stream(self, stream: UpstreamStream) -> None:
         """See Waiter."""
-        self._upstream = stream
+        if self._tunnel is not None and self._asking is None:
+            self._asking = stream
+            self._bound_answer()
+            self._tunnel.ask(stream)
+            return
+        self._upstream, self._asking = stream, None
         if self.cluster is not None and self.cluster.watch is not None:
             self.cluster.watch.on_connected(self.endpoint)
         for data in self._pending:
@@ -162,12 +177,17 @@ class TcpRelay:
     def on_response_end(self, trailers: Headers) -> None:
         """See ExchangeSide."""
         del trailers
+        if self._tunnel is not None and self._tunnel.framed:
+            # A message is over in both directions with its answer, and its stream is somebody else's by now.
+            self._upstream = self._pool = None
+            self._end("", abort=False)
+            return
         self.channel.finish()
         self._end_side()
 
     def on_upstream_failed(self, failure: Failure, reason: str) -> None:
         """See ExchangeSide."""
-        self._upstream = None
+        self._upstream = self._asking = None
         self.transport_failure = reason
         self._end(REPLIES[failure].flag, abort=True)
 
@@ -175,17 +195,49 @@ class TcpRelay:
         """See ExchangeSide."""
         self.channel.resume()
 
+    def _bound_answer(self) -> None:
+        """Who is asked for a tunnel answers in the time that a connection may take."""
+        assert self.cluster is not None
+        lane = self._plane.lane
+        self._answering = Timer(lambda: self._end("UF", abort=True))
+        lane.wheel.set(self._answering, lane.now, self.cluster.section.limits.connect_timeout_ms / 1000)
+
+    def _agreed(self) -> None:
+        """The tunnel is there: from here on its stream is the upstream."""
+        asking = self._asking
+        if asking is not None and self._answering is not None:
+            self._answering.end()
+            self.on_stream(asking)
+
     def on_tunnel(self, head: ResponseHead) -> None:
-        """See ExchangeSide; nothing was asked."""
+        """See ExchangeSide: the proxy on the way has agreed."""
+        del head
+        self._agreed()
 
     def on_informational(self, head: ResponseHead) -> None:
         """See ExchangeSide; not on this side."""
 
     def on_response_head(self, head: ResponseHead, fields: Fields, *, content_length: int | None, end: bool) -> None:
-        """See ExchangeSide; not on this side."""
+        """See ExchangeSide: the answer of the proxy on the way, whose body is what comes back where it agrees."""
+        del fields, content_length
+        if end or not is_agreement(head.status):
+            self._refused(head.status)
+        else:
+            self._agreed()
 
     def on_response(self, head: ResponseHead, fields: Fields, content_length: int | None, body: bytes) -> None:
-        """See ExchangeSide; not on this side."""
+        """See ExchangeSide: the same, and everything that comes back with it."""
+        del fields, content_length
+        if not is_agreement(head.status):
+            self._refused(head.status)
+            return
+        self._agreed()
+        self.on_response_data(body)
+        self.on_response_end([])
+
+    def _refused(self, status: int) -> None:
+        self.transport_failure = f"the proxy on the way answered {status}"
+        self._end("UF", abort=True)
 
     def on_request_data(self, data: bytes) -> None:
         """See ExchangeSide; the relay is its own downstream."""
@@ -226,6 +278,11 @@ class TcpRelay:
             self._end("DC", abort=True)
             return
         self._upstream.send_end([])
+        if self._tunnel is not None:
+            self._upstream.flush()
+            if self._tunnel.framed:
+                # The answer's end is the end of both.
+                return
         self._end_side()
 
     def on_drained(self) -> None:
@@ -257,7 +314,9 @@ class TcpRelay:
         if self._age is not None:
             self._age.end()
         self._plane.connections.discard(self)
-        upstream, self._upstream = self._upstream, None
+        upstream, self._upstream, self._asking = self._upstream or self._asking, None, None
+        if self._answering is not None:
+            self._answering.end()
         if upstream is None and self._pool is not None:
             self._pool.abandon(self)
         elif upstream is not None:

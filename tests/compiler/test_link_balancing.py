@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Utilization, Warmup
+from policies.traffic import Tunnel
 from snapshot.section import Cluster, ConsistentHash, OriginalDestination, PoolLimits, RegisteredEndpoints
 from tests.compiler.compiled import compiled
 
@@ -248,3 +249,17 @@ def test_utilization_is_read_with_istios_defaults() -> None:
     assert found.balance == "round_robin"
     assert cluster("{loadBalancer: {backendUtilization: {}}}").utilization == Utilization()
     assert cluster("{loadBalancer: {simple: RANDOM}}").utilization is None
+
+
+@pytest.mark.parametrize(
+    ("written", "tunnel"),
+    [
+        ("{targetHost: far.test, targetPort: 4433}", Tunnel("far.test:4433")),
+        ("{protocol: POST, targetHost: 'fd00::1', targetPort: 443}", Tunnel("[fd00::1]:443", "POST")),
+    ],
+)
+def test_a_tunnel_is_the_hosts_and_its_subsets(written: str, tunnel: Tunnel) -> None:
+    policy = f"{{tunnel: {written}, portLevelSettings: [{{port: {{number: 80}}, loadBalancer: {{simple: RANDOM}}}}]}}"
+    assert cluster(policy).tunnel == tunnel
+    assert cluster(policy, name="v1").tunnel == tunnel
+    assert cluster("{loadBalancer: {simple: RANDOM}}", f", trafficPolicy: {{tunnel: {written}}}").tunnel is None
