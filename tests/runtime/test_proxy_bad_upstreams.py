@@ -125,18 +125,18 @@ async def serving(
             cluster("a", ("127.0.0.1", port), protocol=protocol),
         ]
         if engine == "envoy":
-            async with envoying(folder, *sections, admin=admin) as envoy:
-                yield Serving(envoy.ports[80], log, lambda: envoys_numbers(admin))
+            async with envoying(folder, *sections, admin=admin) as envoy, httpx.AsyncClient() as client:
+                yield Serving(envoy.ports[80], log, lambda: envoys_numbers(client, admin))
         else:
             async with proxying(*sections) as proxy:
                 yield Serving(proxy.ports[80], log, lambda: own_numbers(proxy))
         nursery.cancel_scope.cancel()
 
 
-async def envoys_numbers(admin: int) -> dict[str, int]:
-    """What Envoy's own page of statistics says."""
-    async with httpx.AsyncClient() as client:
-        lines = (await client.get(f"http://127.0.0.1:{admin}/stats")).text.splitlines()
+async def envoys_numbers(client: httpx.AsyncClient, admin: int) -> dict[str, int]:
+    """What Envoy's own page of statistics says of the cluster."""
+    page = await client.get(f"http://127.0.0.1:{admin}/stats", params={"filter": "^cluster.a.", "type": "Counters"})
+    lines = page.text.splitlines()
     found = (line.split(": ") for line in lines)
     return {name: int(value) for name, value in found if value.isdigit()}
 
