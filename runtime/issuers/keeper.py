@@ -80,18 +80,23 @@ class KeySets:
         return max(0.0, self._clock() - min(times)) if times else 0.0
 
     async def want(self, sources: frozenset[KeySource]) -> None:
-        """Fetches the sets of slots that are new, for at most FIRST_ANSWER_S, and remembers which are of use."""
+        """Fetches the sets of slots that are new, for at most FIRST_ANSWER_S, and remembers which are of use.
+
+        An issuer that could not be asked before holds no further slice up.
+        """
         if not sources:
             return
         self._load()
         self._wanted = self._wanted | sources
         with trio.move_on_after(FIRST_ANSWER_S):
-            await self._fetch_all(sources - self._held.keys())
+            await self._fetch_all(sources - self._held.keys() - self._tried.keys())
         self._news.set()
 
     def only(self, sources: frozenset[KeySource]) -> None:
         """Forgets what no slice uses any more."""
         self._wanted = sources
+        self._tried = {source: at for source, at in self._tried.items() if source in sources}
+        self.problems = {source: problem for source, problem in self.problems.items() if source in sources}
         if self._held.keys() - sources:
             self._held = {source: held for source, held in self._held.items() if source in sources}
             self._save()

@@ -151,3 +151,15 @@ async def test_without_slots_nothing_is_read_or_asked(tmp_path: Path) -> None:
     sets = key_sets(issuers, tmp_path)
     await sets.want(frozenset())
     assert (sets.all(), issuers.asked) == ((), [])
+
+
+async def test_an_issuer_that_does_not_answer_holds_up_one_slice_alone(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    issuers = Issuers()
+    issuers.takes_s = 60.0
+    sets = key_sets(issuers, tmp_path)
+    await sets.want(frozenset({ONE}))
+    begin = trio.current_time()
+    await sets.want(frozenset({ONE}))
+    assert trio.current_time() == begin
