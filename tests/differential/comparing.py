@@ -129,13 +129,16 @@ KNOWN: dict[str, Known] = {
         and ("DNS" in one or "'UH,DF' -> 'DF'" in one or "dns_resolution_failure" in one or "log bytes_sent" in one)
     ),
     "Limits of several chains": _few_of_plenty,
-    "Sniffed requests": lambda request, _ours, one: one == "status: 400 -> 200" and request.target.startswith("\\"),
+    "Sniffed requests": lambda request, _ours, one: one == "status: 400 -> 200" and not request.target.startswith("/"),
     "Server of an inbound reply": _part("reply server: ['weft'] -> None"),
     "Expected timeout": _part(
         "seen x-envoy-expected-rq-timeout-ms: None", "copies x-envoy-expected-rq-timeout-ms: None"
     ),
     "Original host": _part("seen x-envoy-original-host: None", "copies x-envoy-original-host: None"),
-    "Copies": _part("copies x-envoy-internal: None -> ['true']", "copies x-forwarded-for: "),
+    "Copies": lambda request, _ours, one: (
+        one.startswith(("copies x-envoy-internal: None -> ['true']", "copies x-forwarded-for: "))
+        or ("upgrade" in dict(request.headers) and one.startswith("copies: [] -> "))
+    ),
     "Query without its token": lambda request, _ours, one: (
         one.startswith(
             ("target: ", "seen x-envoy-original-path: ", "copies target: ", "log path: ", "reply location: ")

@@ -109,11 +109,14 @@ async def _world(
         tally.unexplained += [(one, line) for one in found]
     for way in ways:
         await way.close()
-    tally.unexplained += await _copies(name, engines, backends, tally)
-    return [one for way in ways for one in way.agreed]
+    agreed = [one for way in ways for one in way.agreed]
+    tally.unexplained += await _copies(name, engines, backends, agreed, tally)
+    return agreed
 
 
-async def _copies(name: str, engines: Engines, backends: Backends, tally: Tally) -> list[tuple[str, str]]:
+async def _copies(
+    name: str, engines: Engines, backends: Backends, agreed: Sequence[Agreed], tally: Tally
+) -> list[tuple[str, str]]:
     """Mirrored requests of which the two engines did not send the same copies to the same clusters, but for mirrors of some requests only."""
     some = {
         mirror.cluster
@@ -131,17 +134,18 @@ async def _copies(name: str, engines: Engines, backends: Backends, tally: Tally)
 
     def differing() -> list[tuple[str, str]]:
         keys = {key.rpartition("/")[0] for key in backends.copies}
-        return [
-            (text, f"{name} request {key}")
-            for key in sorted(keys)
-            for text in _apart(came(f"{key}/0"), came(f"{key}/1"))
-        ]
+        return [(text, key) for key in sorted(keys) for text in _apart(came(f"{key}/0"), came(f"{key}/1"))]
 
     def complete() -> bool:
         return not any(text.startswith("copies: ") for text, _ in differing())
 
     await backends.wait_copies(complete, COPIES_S)
-    return [(text, key) for text, key in differing() if unexplained(NOBODY, NOTHING, [text], tally.explained)]
+    asked = {dict(one.request.headers)["user-agent"].removeprefix(AGENT): one.request for one in agreed}
+    return [
+        (text, f"{name} request {key}")
+        for text, key in differing()
+        if unexplained(asked.get(key, NOBODY), NOTHING, [text], tally.explained)
+    ]
 
 
 def _apart(ours: list[Came], theirs: list[Came]) -> list[str]:
