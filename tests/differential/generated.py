@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from policies.authorization import Action, AuthorizationPolicy, Clause, Rule
-from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Warmup
+from policies.balancing import KeepAlive, LocalityLoad, OutlierDetection, RetryBudget, Utilization, Warmup
 from policies.limits import LimitKey, RateLimit
 from policies.match import (
     Exact,
@@ -226,6 +226,8 @@ def clusters(draw: st.DrawFn, name: str, protocols: Sequence[str]) -> Section:
         {},
         {"balance": "round_robin", "warmup": Warmup(1_000), "outlier": OutlierDetection(consecutive_5xx=1_000)},
         {"locality": LocalityLoad(fails_over=True), "outlier": OutlierDetection(consecutive_5xx=1_000)},
+        {"locality": LocalityLoad(fails_over=True, zone_minimum=1), "balance": "round_robin"},
+        {"utilization": Utilization(update_ms=100), "balance": "round_robin"},
         {"limits": PoolLimits(max_retries=3, max_duration_ms=60_000, keep_alive=KeepAlive(3, 60, 10))},
         {"limits": PoolLimits(retry_budget=RetryBudget(500_000, 5))},
     ]
