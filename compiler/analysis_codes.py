@@ -438,8 +438,8 @@ OWN_CODES: tuple[Code, ...] = (
         "WFT0135",
         "TokenKeysNotPublic",
         WARNING,
-        "A RequestAuthentication's own keys hold a secret, or none by which a token can be checked.",
-        "Write public keys alone (RSA from 2,048 bits, EC on P-256, P-384 or P-521, Ed25519), and replace a key that was secret.",
+        "A RequestAuthentication's own keys hold a secret, or there is none by which a token can be checked.",
+        "Write public keys alone (RSA from 2,048 bits, EC on P-256, P-384 or P-521, Ed25519) or jwksUri, and replace a key that was secret.",
     ),
 )
 """Conditions that only weft looks for."""

@@ -10,13 +10,24 @@ from compiler.mesh import Mesh
 
 
 def check(mesh: Mesh) -> Iterator[Diagnostic]:
-    """WFT0135 at a rule's ``jwks``."""
+    """WFT0135 at a rule's ``jwks``, or at an issuer that cannot be asked for its keys."""
     for item in mesh.written("RequestAuthentication"):
         for rule in item.spec.each("jwtRules"):
-            written = rule.located("jwks")
-            problem = _problem(written.value) if written is not None and written.value else ""
-            if problem and written is not None:
-                yield diagnostic("WFT0135", problem, written.span, resource=item.meta.id)
+            written, issuer = rule.located("jwks"), rule.located("issuer")
+            if written is not None and written.value:
+                problem, place = _problem(written.value), written
+            elif issuer is not None and not rule.text("jwksUri") and not rule.text("jwks_uri"):
+                problem, place = _undiscoverable(issuer.value), issuer
+            else:
+                continue
+            if problem:
+                yield diagnostic("WFT0135", problem, place.span, resource=item.meta.id)
+
+
+def _undiscoverable(issuer: str) -> str:
+    if issuer.startswith(("https://", "http://")):
+        return ""
+    return f"`{issuer}` is no URL that could be asked for its keys, and the rule has none; every token of this issuer is refused"
 
 
 def _problem(jwks: str) -> str:

@@ -44,7 +44,7 @@ class KeySetFetcher:
     """Fetches key sets. ``hosts`` are those that may be asked (none: any with public addresses), ``authority`` is their CA, "" the system's."""
 
     def __init__(self, hosts: tuple[str, ...], *, authority: str, look_up: LookUp) -> None:
-        self._hosts = hosts
+        self._hosts = tuple(one.lower() for one in hosts)
         self._look_up = look_up
         self._trust = ssl.create_default_context(cafile=authority or None)
 

@@ -200,3 +200,24 @@ def test_headers_that_name_claims_are_questions_about_claims() -> None:
     assert routed('{"@request.auth.claims.a.B": {exact: x}}') == (ClaimMatch(("a", "B"), Exact("x")),)
     assert routed('{"@request.auth.claims[a.b][c]": {regex: "x.*"}}') == (ClaimMatch(("a.b", "c"), Regex("x.*")),)
     assert routed("{}", '{"@request.auth.claims.a": {exact: x}}') == (ClaimMatch(("a",), Exact("x"), invert=True),)
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ("{issuer: a}", "`a` is no URL"),
+        ("{issuer: 'https://a.example'}", ""),
+        ("{issuer: a, jwksUri: 'https://a.example/keys'}", ""),
+        (f"{{issuer: a, jwks: '{ISSUER.jwks}'}}", ""),
+        ("{issuer: a, jwks: '{\"keys\": []}'}", "no public key"),
+        (
+            f"{{issuer: a, jwks: '{json.dumps({'keys': [ISSUER.key.as_dict(private=True)]})}'}}",
+            "secret part of key `one`",
+        ),
+    ],
+)
+def test_keys_that_check_no_token_or_that_are_secret_are_said(rule: str, says: str) -> None:
+    tree = MemoryTree({"mesh.yaml": (MESH + policy(f"{{jwtRules: [{rule}]}}")).encode()})
+    found = [one.message for one in compile_tree(tree).diagnostics if one.code == "WFT0135"]
+    assert len(found) == bool(says)
+    assert all(says in one for one in found)
