@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed-from-lock
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test unit check lint types format bench conformance clean
+.PHONY: help install demo test unit check lint types format bench conformance differential clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(STAMP) ## Measure weft beside Envoy, nginx and haproxy; writes build/be
 
 conformance: $(STAMP) ## Run the conformance data that applies; writes build/conformance.json
 	$(BIN)/python -m tests.conformance
+
+differential: $(STAMP) ## Send 20,000 requests to both engines on the same slices; what differs unexplained fails
+	$(BIN)/python -m tests.differential $(DIFFERENTIAL_ARGS)
 
 clean: ## Remove what was built; .venv stays
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache
