@@ -57,7 +57,8 @@ class RandomDraws:
 
 
 class Plane:
-    """The shared state. Owns the set of open downstream connections and the parked tasks' nursery; ``generation`` is replaced by swap alone.
+    """The shared state. Owns the set of open downstream connections, ``sessions`` of UDP among them, and the parked tasks' nursery;
+    ``generation`` is replaced by swap alone.
 
     The machines are what speaks each protocol (``http1``, ``http2``, ``tcp``) on each side; runtime/machines.py names them all. ``stamp`` adds
     x-weft-snapshot to every reply. ``source_ip`` is what outgoing loopback connections are bound to, the workload's own, so that on one machine each
@@ -79,6 +80,7 @@ class Plane:
         "pools",
         "reporter",
         "resolve_name",
+        "sessions",
         "source_ip",
         "stamp",
         "transparent",
@@ -96,6 +98,7 @@ class Plane:
         self.source_ip = source_ip
         self.transparent = transparent
         self.connections: set[Rebindable] = set()
+        self.sessions = 0
         self.certificate_ends: CertificateEnds[Rebindable] = CertificateEnds()
         self.draining = False
         self.metrics = TrafficMetrics()

@@ -86,6 +86,7 @@ class DatagramAcceptor:
                 elif session.is_stale:
                     session.retire()
                 session = sessions.get(way)
+            self._serving = None
             # What a refusal of the datagram before it keeps from being sent is for somebody else.
             if session is None or not self._forward(session, size):
                 session = self._begin(way)
@@ -115,14 +116,24 @@ class DatagramAcceptor:
         found = self._choose(accepted, network)
         if found is None:
             return None
-        while len(self._sessions) >= network.max_sessions:
-            next(iter(self._sessions.values())).end()
+        if not self._make_room(network, generation.deadlines.max_connections // 2):
+            self.plane.instruments.add("weft_connection_refused_total", "too_many_connections")
+            return None
         session = UdpSession(self, accepted, way, *found)
         if not session.open():
             return None
         self._sessions[way] = session
         self.count("total")
         return session
+
+    def _make_room(self, network: UdpChain, most: int) -> bool:
+        """Ends the sessions that were silent longest until one more fits: among the listener's, and among all of the worker's, which leave half of
+        what it may have open to connections. False where there is no room and none of the listener's to end."""
+        while len(self._sessions) >= network.max_sessions or self.plane.sessions >= most:
+            if not self._sessions:
+                return False
+            next(iter(self._sessions.values())).end()
+        return True
 
     def _choose(self, accepted: Accepted, network: UdpChain) -> tuple[LiveCluster, Endpoint] | None:
         """By weight, then by the cluster's balance, as a TCP connection is led."""

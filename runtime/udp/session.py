@@ -69,6 +69,7 @@ class UdpSession:
         load.connections += 1
         load.opened += 1
         plane.connections.add(self)
+        plane.sessions += 1
         plane.lane.register(sock.fileno(), self, select.EPOLLIN)
         plane.lane.wheel.set(self._timer, plane.lane.now, self._idle_s)
         return True
@@ -157,6 +158,7 @@ class UdpSession:
         self.flags = flag
         self._timer.end()
         self._plane.connections.discard(self)
+        self._plane.sessions -= 1
         self._plane.pools.load_of(self.cluster.section.name).connections -= 1
         self._plane.lane.forget(sock)
         self.publish(self._acceptor.counted)

@@ -18,6 +18,7 @@ from snapshot.index import Slice
 from snapshot.section import (
     AccessLog,
     Cluster,
+    Deadlines,
     Endpoint,
     FilterChain,
     GatewayPort,
@@ -198,6 +199,15 @@ async def test_beyond_the_bound_the_session_that_was_silent_longest_ends() -> No
                     assert await ask(sock, b"x") == b"a x"
                 ports = {shown.source.rpartition(":")[2] for shown in of_connections(proxy.proxy.plane.connections)}
                 assert ports == {str(first.getsockname()[1]), str(third.getsockname()[1])}
+
+
+async def test_sessions_leave_half_of_a_workers_connections_to_others() -> None:
+    about = Proxy(workload=WORKLOAD, trust_domain="cluster.local", deadlines=Deadlines(max_connections=4))
+    async with echoes("a") as (one,), running(world(cluster("c", one.port), more=(about,))) as proxy:
+        async with client(proxy) as first, client(proxy) as second, client(proxy) as third:
+            for sock in (first, second, third):
+                assert await ask(sock, b"x") == b"a x"
+            assert proxy.proxy.plane.sessions == len(proxy.proxy.plane.connections) == 2
 
 
 async def test_a_clusters_limit_of_connections_holds_for_sessions() -> None:
