@@ -274,7 +274,8 @@ CARRIED: dict[str, frozenset[str]] = {
     "TCPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "UDPRoute": paths(f"{_PARENTS} spec.rules[].name {_BACKENDS}"),
     "ReferenceGrant": paths("spec.from[].(group|kind|namespace) spec.to[].(group|kind|name)"),
-    "ProxyConfig": paths("spec.(selector.matchLabels{}|onPolicyChange|environmentVariables{})"),
+    "ProxyConfig": paths("spec.(selector.matchLabels{}|environmentVariables{})"),
+    "ConnectionPolicy": paths("spec.(selector.matchLabels{}|onPolicyChange)"),
     "MeshConfig": paths("""
         spec.(trustDomain|trustDomainAliases[]|rootNamespace|outboundTrafficPolicy.mode|accessLogFile|accessLogEncoding)
         spec.defaultConfig.terminationDrainDuration

@@ -97,6 +97,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("gateway.networking.x-k8s.io", "XBackendTrafficPolicy", ("v1alpha1",), "x_backend_traffic_policy.json"),
     Kind("weft", "MeshNetworks", ("v1",), "mesh_networks.json", cluster_scoped=True, named=False),
     Kind("weft", "RateLimit", ("v1",), "rate_limit.json"),
+    Kind("weft", "ConnectionPolicy", ("v1",), "connection_policy.json"),
     Kind("weft", "MeshConfig", ("v1",), "mesh_config.json", cluster_scoped=True, named=False),
 )
 

@@ -11,6 +11,7 @@ from compiler.dates import Dates
 from compiler.hosts import full_host, is_visible
 from compiler.resources.api_route import ROUTE_KINDS, ApiRoute, read_api_route
 from compiler.resources.backend_tls import BackendTls
+from compiler.resources.connection_policy import ConnectionPolicy
 from compiler.resources.connection_route import ConnectionRoute
 from compiler.resources.cursor import Labels
 from compiler.resources.destination_rule import DestinationRule
@@ -135,6 +136,7 @@ class Mesh:
         self.token_policies = resources.all(TokenPolicy)
         self.rate_limits = resources.all(Limits)
         self.proxy_rules = resources.all(ProxyRule)
+        self.connection_policies = resources.all(ConnectionPolicy)
         self.dates = dates
         self._documents = resources.documents
         self._written: dict[str, list[Written]] = {}

@@ -10,10 +10,10 @@ from compiler.carried_leaves import CARRIED_KEYS, KINDS_NOT_CARRIED, REFUSED, RE
 _HEAD = """\
 # What is not carried yet
 
-Made by `python -m weft.not_carried_page` from the tables by which the compiler refuses (`compiler/carried_leaves.py`). A document that says any of this is valid, and
-`weft check` answers with WFT0200 at its line; `weft publish` refuses it unless told `--allow-partial`. Everything else of the schemas is carried, or concerns others than proxies
-and is left to them. In the annotation `proxy.istio.io/config` the same holds as below `spec.defaultConfig` of MeshConfig. `[]` is any item of a list, `{}` any key of a map; a path
-stands for all below it.
+Made by `python -m weft.not_carried_page` from the tables by which the compiler refuses (`compiler/carried_leaves.py`). A document that says
+any of this is valid, and `weft check` answers with WFT0200 at its line; `weft publish` refuses it unless told `--allow-partial`. Everything
+else of the schemas is carried, or concerns others than proxies and is left to them. In the annotation `proxy.istio.io/config` the same
+holds as below `spec.defaultConfig` of MeshConfig. `[]` is any item of a list, `{}` any key of a map; a path stands for all below it.
 """
 
 

@@ -98,11 +98,11 @@ def _common(settings: ProxySettings) -> dict[str, Any]:
 
 
 def _on_policy_change(mesh: Mesh, namespace: str, labels: Labels) -> str:
-    """What the nearest ProxyConfig says: the workload's own, its namespace's, the mesh's; of equally near ones the oldest. "" is nothing."""
+    """What the nearest ConnectionPolicy says: the workload's own, its namespace's, the mesh's; of equally near ones the oldest. "" is nothing."""
     root = mesh.config.root_namespace
     for home, selects in ((namespace, True), (namespace, False), (root, False)):
-        for rule in mesh.proxy_rules:
+        for rule in mesh.connection_policies:
             fits = (rule.selector is not None) == selects and set(rule.selector or ()) <= set(labels)
-            if rule.meta.namespace == home and fits and rule.on_policy_change:
+            if rule.meta.namespace == home and fits:
                 return rule.on_policy_change
     return ""

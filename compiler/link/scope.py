@@ -26,7 +26,7 @@ AROUND = ("WorkloadEntry", "Endpoints", "EndpointSlice", "BackendTLSPolicy")
 """Kinds that matter to whoever sees a service of their namespace."""
 OVER = ("PeerAuthentication", "DestinationRule")
 """Kinds that matter to whoever sees a service of their namespace, and to all in the root namespace."""
-OWN = ("Sidecar", "AuthorizationPolicy", "RequestAuthentication", "ProxyConfig")
+OWN = ("Sidecar", "AuthorizationPolicy", "RequestAuthentication", "ProxyConfig", "ConnectionPolicy")
 """Kinds that hold for the proxies of their namespace, and for all in the root namespace."""
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from compiler.node import Document
 from compiler.resources.backend_tls import BackendTls, read_backend_tls
+from compiler.resources.connection_policy import ConnectionPolicy, read_connection_policy
 from compiler.resources.connection_route import ConnectionRoute, read_connection_route
 from compiler.resources.cursor import Positions
 from compiler.resources.destination_rule import DestinationRule, read_destination_rule
@@ -90,6 +91,7 @@ Resource: TypeAlias = (
     | Limits
     | MeshConfig
     | ProxyRule
+    | ConnectionPolicy
 )
 R = TypeVar("R", bound=Resource)
 
@@ -124,6 +126,7 @@ READERS: dict[str, Callable[[Document, Positions], Resource]] = {
     "RateLimit": read_rate_limit,
     "MeshConfig": read_mesh_config,
     "ProxyConfig": read_proxy_config,
+    "ConnectionPolicy": read_connection_policy,
 }
 """Kind, as sources name it, to its reader."""
 

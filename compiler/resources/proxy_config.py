@@ -55,7 +55,6 @@ class ProxyRule(msgspec.Struct, frozen=True):
 
     meta: Meta
     selector: Labels | None
-    on_policy_change: str
     settings: ProxySettings = UNSAID
 
 
@@ -66,7 +65,7 @@ def read_proxy_config(document: Document, positions: Positions) -> ProxyRule:
     selector = spec.at("selector")
     labels = selector.labels("matchLabels") if selector else ()
     environment = spec.at("environmentVariables") or spec.empty("environmentVariables")
-    return ProxyRule(meta, labels or None, spec.text("onPolicyChange"), _metadata(environment))
+    return ProxyRule(meta, labels or None, _metadata(environment))
 
 
 def read_settings(config: Cursor) -> ProxySettings:

@@ -64,11 +64,11 @@ def test_what_proxies_say_in_headers(said: str, expected: ProxyHeaders) -> None:
         assert found[EDGES] == found[API] == expected
 
 
-def test_a_proxy_config_says_what_becomes_of_connections_when_policies_change() -> None:
+def test_a_connection_policy_says_what_becomes_of_connections_when_policies_change() -> None:
     def rule(name: str, namespace: str, mode: str, selector: str = "") -> str:
         chosen = f"selector: {{matchLabels: {selector}}}, " if selector else ""
         return (
-            "apiVersion: networking.istio.io/v1beta1\nkind: ProxyConfig\n"
+            "apiVersion: weft/v1\nkind: ConnectionPolicy\n"
             f"metadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{chosen}onPolicyChange: {mode}}}\n"
         )
 
