@@ -78,8 +78,8 @@ def server_state(asked: Asked) -> str:
 
 
 async def listeners(asked: Asked, request: ServiceRequest) -> ServiceResponse:
-    """The slice's listeners with the addresses really bound."""
-    bound = asked.listeners()
+    """The slice's listeners with the addresses really bound, but for those that were drained."""
+    bound = _open_listeners(asked)
     if request.query.get("format") != "json":
         return text_answer("".join(f"{name}::{address}\n" for name, address in bound.items()))
     statuses = []
@@ -88,6 +88,12 @@ async def listeners(asked: Asked, request: ServiceRequest) -> ServiceResponse:
         local = {"socket_address": {"address": host, "port_value": int(port)}}
         statuses.append({"name": name, "local_address": local})
     return json_answer({"listener_statuses": statuses})
+
+
+def _open_listeners(asked: Asked) -> dict[str, str]:
+    deployed = asked.running.deployed
+    closed = {one.name for one in deployed.facts.listeners if asked.leaving.has_closed(one)} if deployed else set()
+    return {name: address for name, address in asked.listeners().items() if name not in closed}
 
 
 async def config_dump(asked: Asked, request: ServiceRequest) -> ServiceResponse:
@@ -194,7 +200,7 @@ def _facts(asked: Asked, clusters: int, merged: MetricsSnapshot) -> dict[str, in
         "server.memory_physical_size": int(str(taken["total_physical_bytes"])),
         "cluster_manager.active_clusters": clusters,
         "cluster_manager.warming_clusters": 0,
-        "listener_manager.total_listeners_active": len(asked.listeners()),
+        "listener_manager.total_listeners_active": len(_open_listeners(asked)),
         "listener_manager.total_listeners_warming": 0,
         "listener_manager.total_listeners_draining": len(asked.leaving.closed),
         "listener_manager.workers_started": int(bool(asked.workers())),

@@ -13,6 +13,7 @@ from runtime.socket_address import socket_name
 from runtime.supervisor.engines import Served
 from runtime.supervisor.running import Running
 from runtime.supervisor.sockets import Sockets
+from snapshot.section import Listener
 
 DRAIN_S = 30.0
 
@@ -73,6 +74,11 @@ class Leaving:
         """How long a drain may take."""
         deployed = self._running.deployed
         return deployed.facts.proxy.deadlines.drain_ms / 1000 if deployed is not None else DRAIN_S
+
+    def has_closed(self, listener: Listener) -> bool:
+        """Whether a listener's socket was given up."""
+        address = self._bootstrap.resolve(listener.bind)
+        return address is not None and socket_name(address, datagrams=listener.protocol == "udp") in self.closed
 
     def _names(self, *, inbound_only: bool) -> frozenset[str]:
         deployed = self._running.deployed

@@ -194,6 +194,7 @@ async def test_drained_listeners_take_no_connection_and_finish_those_they_have(e
         await until(lambda: statuses)
         assert statuses == [200]
         assert proxy.process.poll() is None
+        assert (await proxy.admin.get("/listeners")).text == ""
 
 
 @engines
