@@ -332,6 +332,8 @@ class Proxy:
                 return await paced(self.lane, telling.clusters(self._generation, plane.pools))
             case "connections":
                 return await paced(self.lane, telling.connections(plane.connections))
+            case "missed_keys":
+                return msgspec.json.encode(self._live.tokens.take_missed())
             case _:
                 raise KeyError(name)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from policies.tokens import KeySource
-from snapshot.jwt import NO_KEYS, Jwt, JwtError, read_jwt
+from snapshot.jwt import NO_KEY, NO_KEYS, Jwt, JwtError, read_jwt
 from snapshot.live import FetchedKeys
 from snapshot.prepared import PreparedTokenRule, SignatureCheck
 
@@ -37,6 +37,7 @@ class TokenKeys:
         self.sets: dict[KeySource, SignatureCheck] = {}
         self._written: dict[KeySource, bytes] = {}
         self._known: dict[str, _Known] = {}
+        self._missed: set[KeySource] = set()
         self._characters = 0
 
     def fill(self, fetched: Iterable[FetchedKeys]) -> None:
@@ -68,8 +69,18 @@ class TokenKeys:
         known = self._known.get(jwt.text)
         if known is not None and any(one is keys for one in known.signed_by):
             return
-        keys.require_signed(jwt)
+        try:
+            keys.require_signed(jwt)
+        except JwtError as error:
+            if rule.keys is None and str(error) == NO_KEY:
+                self._missed.add(rule.rule.keys)
+            raise
         self._remember(jwt, keys)
+
+    def take_missed(self) -> tuple[KeySource, ...]:
+        """The slots whose keys some token did not fit since this was last asked: their issuers may have new ones."""
+        missed, self._missed = tuple(self._missed), set()
+        return missed
 
     def _remember(self, jwt: Jwt, keys: SignatureCheck) -> None:
         known = self._known.get(jwt.text)

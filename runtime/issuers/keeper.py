@@ -23,7 +23,9 @@ from snapshot.live import FetchedKeys
 REFRESH_S = 1200.0
 """How often a set is fetched anew (Istio)."""
 RETRY_S = 15.0
-"""How soon one that could not be had is tried again."""
+"""How soon one that could not be had, or that lacks a key, is tried again."""
+LISTEN_S = 5.0
+"""How often is asked for slots whose keys some token did not fit."""
 KEEP_S = 24 * 3600.0
 FIRST_ANSWER_S = 2.0
 """How long a new slice waits for its first sets; later ones follow while it serves."""
@@ -62,6 +64,7 @@ class KeySets:
         self._slots = trio.CapacityLimiter(AT_ONCE)
         self._news = trio.Event()
         self._read = False
+        self._suspected: frozenset[KeySource] = frozenset()
         self.failed_total = 0
         self.problems: dict[KeySource, str] = {}
 
@@ -101,6 +104,20 @@ class KeySets:
             self._held = {source: held for source, held in self._held.items() if source in sources}
             self._save()
 
+    def suspect(self, sources: Iterable[KeySource]) -> None:
+        """Says that tokens come which the keys of some slots do not fit: they are fetched anew, at most every RETRY_S."""
+        found = self._wanted & frozenset(sources)
+        if not found <= self._suspected:
+            self._suspected |= found
+            self._news.set()
+
+    async def listen_forever(self, ask: Callable[[], Awaitable[Iterable[KeySource]]]) -> None:
+        """Asks for such slots every LISTEN_S, while there are any at all. Runs until cancelled."""
+        while True:
+            await trio.sleep(LISTEN_S)
+            if self._wanted:
+                self.suspect(await ask())
+
     async def refresh_forever(self, emit: Emit) -> None:
         """Fetches each set when it is due and emits when what holds has changed. Runs until cancelled."""
         told = self.all()
@@ -116,7 +133,7 @@ class KeySets:
 
     def _due(self, source: KeySource) -> float:
         held = self._held.get(source)
-        failed = source in self.problems
+        failed = source in self.problems or source in self._suspected
         last = self._tried.get(source, held.fetched_at if held is not None else 0.0)
         return last + (RETRY_S if failed or held is None else REFRESH_S)
 
@@ -137,6 +154,7 @@ class KeySets:
     async def _fetch_one(self, source: KeySource) -> None:
         async with self._slots:
             self._tried[source] = self._clock()
+            self._suspected -= {source}
             try:
                 jwks = await self._fetch(source)
             except KeyFetchError as error:

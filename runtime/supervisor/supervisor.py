@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from policies.tokens import KeySource
 from runtime.bootstrap import Bootstrap
 from runtime.credentials import CredentialFiles
 from runtime.discovery.control import ControlClient
@@ -45,6 +46,7 @@ from runtime.supervisor.scraping import application_metrics
 from runtime.supervisor.sockets import Address, BindError, wanted_addresses, with_real_ports
 from runtime.supervisor.tasks import Task, keep_running
 from runtime.telemetry import Instruments
+from snapshot.decoding import json_decoder
 from snapshot.encode import FormatError
 from snapshot.live import Credential, FetchedKeys, Registry, Resolved, Svid
 
@@ -58,6 +60,8 @@ UPGRADE_S = 0.2
 
 WITHDRAW_S = 0.3
 """How long peers get to hear that this workload has left the registry, before it stops to accept."""
+
+KeySources = tuple[KeySource, ...]
 
 log = logging.getLogger("weft.proxy")
 
@@ -282,6 +286,10 @@ class Supervisor:
         self.dns.server.take_resolved(resolved)
         await self.fleet.update(LiveUpdate(resolved=resolved))
 
+    async def _missed_keys(self) -> list[KeySource]:
+        answers = await self.fleet.ask("missed_keys")
+        return [source for body in answers if body for source in json_decoder(KeySources).decode(body)]
+
     async def _take_keys(self, keys: tuple[FetchedKeys, ...]) -> None:
         await self.fleet.update(LiveUpdate(keys=keys))
 
@@ -319,6 +327,7 @@ class Supervisor:
         tasks: dict[str, Task] = {
             "name resolution": partial(self._names.refresh_forever, self._take_resolved),
             "fetching the keys of issuers": partial(self._key_sets.refresh_forever, self._take_keys),
+            "hearing of unknown keys": partial(self._key_sets.listen_forever, self._missed_keys),
             "watching credentials": partial(self._credentials.watch_forever, self._take_credentials),
             "probing the application": partial(self._prober.run, self._take_verdict),
         }

@@ -12,7 +12,7 @@ from runtime import token_keys
 from runtime.policy_change import request_allowed
 from runtime.token_generation import TokenGeneration
 from runtime.token_keys import TokenKeys
-from snapshot.jwt import NO_KEYS, UNVERIFIED, JwtError
+from snapshot.jwt import NO_KEY, NO_KEYS, UNVERIFIED, JwtError
 from snapshot.live import FetchedKeys
 from snapshot.prepared import PreparedTokenRule
 from snapshot.section import FilterChain, GatewayPort, HttpChain, Listener, PolicySet, TokenSet
@@ -79,6 +79,16 @@ def test_keys_that_cannot_be_read_leave_the_slot_empty() -> None:
     keys.fill([fetched(ONE)])
     keys.fill([FetchedKeys(SOURCE_OF_KEYS, b"{}")])
     assert taken(keys, ONE.token()) == NO_KEYS
+
+
+def test_slots_whose_keys_a_token_did_not_fit_are_told_once() -> None:
+    keys = TokenKeys()
+    keys.fill([fetched(ONE)])
+    assert taken(keys, TWO.token()) == UNVERIFIED
+    assert keys.take_missed() == ()
+    assert taken(keys, Issuer(key_id="new").token()) == NO_KEY
+    assert keys.take_missed() == (SOURCE_OF_KEYS,)
+    assert keys.take_missed() == ()
 
 
 def test_keys_that_stay_are_not_read_again() -> None:

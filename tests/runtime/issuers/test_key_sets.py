@@ -12,7 +12,7 @@ import trio.testing
 
 from policies.tokens import KeySource
 from runtime.issuers import KeyFetchError, KeySets
-from runtime.issuers.keeper import FIRST_ANSWER_S, KEEP_S, REFRESH_S, RETRY_S
+from runtime.issuers.keeper import FIRST_ANSWER_S, KEEP_S, LISTEN_S, REFRESH_S, RETRY_S
 from snapshot.live import FetchedKeys
 
 ONE, TWO = KeySource(uri="https://one.test/keys"), KeySource(issuer="https://two.test")
@@ -163,3 +163,24 @@ async def test_an_issuer_that_does_not_answer_holds_up_one_slice_alone(
     begin = trio.current_time()
     await sets.want(frozenset({ONE}))
     assert trio.current_time() == begin
+
+
+async def test_a_key_that_tokens_name_and_a_set_lacks_is_asked_for_soon_and_not_all_the_time(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    issuers = Issuers()
+    sets = key_sets(issuers, tmp_path)
+    await sets.want(frozenset({ONE}))
+
+    async def missed() -> list[KeySource]:
+        return [ONE, TWO]
+
+    async with refreshing(sets) as told, trio.open_nursery() as nursery:
+        nursery.start_soon(sets.listen_forever, missed)
+        issuers.answers[ONE] = b"rotated"
+        await trio.sleep(RETRY_S + LISTEN_S + 2)
+        assert told == [(FetchedKeys(ONE, b"rotated"),)]
+        await trio.sleep(10 * RETRY_S)
+        assert TWO not in issuers.asked
+        assert len(issuers.asked) <= 13
+        nursery.cancel_scope.cancel()
