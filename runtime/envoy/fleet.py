@@ -37,6 +37,7 @@ from runtime.envoy.resources import CLUSTER, ENDPOINTS, FILTER, LISTENER, ORDER,
 from runtime.envoy.secrets import of_credential, of_svid
 from runtime.envoy.static import plain, static_bootstrap
 from runtime.envoy.translate import discovering, translate
+from runtime.interception import redirected_to
 from runtime.ipc import LiveUpdate
 from runtime.socket_address import socket_name
 from runtime.supervisor.fleet import Outcome
@@ -166,7 +167,8 @@ class EnvoyFleet:
         """The sockets on which Envoy listens."""
         listeners = self._serving.prepared.listeners.values() if self._serving is not None else ()
         bound = ((listener, self._bootstrap.resolve(listener.bind)) for listener in listeners)
-        return {
+        redirected = {socket_name(one) for places in redirected_to(self._bootstrap).values() for one in places}
+        return redirected | {
             socket_name(address, datagrams=listener.protocol == "udp")
             for listener, address in bound
             if address is not None

@@ -40,8 +40,10 @@ async def ask(probe: Probe, bootstrap: Bootstrap) -> str:
 
 
 def _address(bootstrap: Bootstrap, host: str, port: int) -> tuple[str, int]:
-    """Where the application really listens: the bootstrap may have moved it."""
-    return host or bootstrap.application, bootstrap.application_ports.get(str(port), port)
+    """Where the application really listens: the bootstrap may have moved it. Where connections are intercepted clients reach it at the workload's
+    address, and so does the question."""
+    where = bootstrap.address if bootstrap.interception != "none" else bootstrap.application
+    return host or where, bootstrap.application_ports.get(str(port), port)
 
 
 async def _http(asked: HttpProbe, bootstrap: Bootstrap) -> str:

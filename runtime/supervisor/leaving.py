@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from runtime.bootstrap import Bootstrap
+from runtime.interception import redirected_to
 from runtime.ipc import LiveUpdate
 from runtime.socket_address import socket_name
 from runtime.supervisor.engines import Served
@@ -87,7 +88,9 @@ class Leaving:
             for listener in (deployed.facts.listeners if deployed is not None else ())
             if not inbound_only or listener.direction == "inbound"
         ]
-        return frozenset(
+        redirected = redirected_to(self._bootstrap)
+        led = [one for way, places in redirected.items() if way == "inbound" or not inbound_only for one in places]
+        return frozenset(map(socket_name, led)) | frozenset(
             socket_name(address, datagrams=listener.protocol == "udp")
             for listener, address in found
             if address is not None

@@ -76,9 +76,12 @@ class Sockets:
         self._workers = workers
         self._transparent = transparent
         self._bound: dict[str, list[socket.socket]] = inherited or {}
-        for bound in self._bound.values():
+        for name, bound in self._bound.items():
             # More workers than before: further sockets for an address that is ours already.
-            bound += [_beside(bound[0]) for _ in range(workers - len(bound))]
+            more = [_beside(bound[0]) for _ in range(workers - len(bound))]
+            for one in more if name in transparent else ():
+                make_transparent(one)
+            bound += more
 
     def names(self) -> frozenset[str]:
         """What is bound now."""

@@ -7,12 +7,23 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import msgspec
 import pytest
+import trio
 
+from policies.probe import Probe, TcpProbe
 from runtime.bootstrap import Bootstrap
+from runtime.health.asking import ask
 from runtime.interception import Interception, intercepting, redirected_to
+from runtime.ipc import LiveUpdate
 from runtime.pages.config import config_dump
+from runtime.supervisor.engines import Served
+from runtime.supervisor.leaving import Leaving
+from runtime.supervisor.running import Running
+from runtime.supervisor.sockets import Sockets
 from snapshot.index import Selector, assemble
 from snapshot.section import HttpChain, TcpChain
 from snapshot.store_directory import DirectoryStore
@@ -286,3 +297,43 @@ def test_open_connections_are_shown_as_redirected(
     shown_as = [(one["destination"], one["intercepted"]) for one in found]
     # Envoy does not tell which connections it has.
     assert shown_as == ([] if "envoy" in request.node.name else [("10.96.1.77:6000", True)])
+
+
+class Told:
+    """A fleet that notes what it is told to close."""
+
+    closed: tuple[str, ...] = ()
+
+    async def update(self, live: LiveUpdate) -> None:
+        self.closed = live.closed or ()
+
+
+@pytest.mark.parametrize(("inbound_only", "kept"), [(True, True), (False, False)])
+async def test_who_listens_no_more_listens_no_more_where_the_kernel_redirects_to(
+    inbound_only: bool, kept: bool
+) -> None:
+    told = Told()
+    leaving = Leaving(
+        BOOTSTRAP,
+        cast("Running", SimpleNamespace(deployed=None)),
+        cast("Served", told),
+        Sockets(workers=0),
+        on_change=lambda: None,
+        withdraw=trio.lowlevel.checkpoint,
+    )
+    await leaving.drain_listeners(graceful=False, inbound_only=inbound_only, keep_open=False)
+    assert "0.0.0.0:15006" in told.closed
+    outbound = [f"{host}:{port}" for host, port in redirected_to(BOOTSTRAP)["outbound"]]
+    assert kept or set(outbound) <= set(told.closed)
+    assert not (kept and set(outbound) & set(told.closed))
+
+
+async def test_an_application_is_asked_for_its_health_where_its_clients_reach_it() -> None:
+    listener = await trio.open_tcp_listeners(0, host="127.0.0.7")
+    port = listener[0].socket.getsockname()[1]
+    probe = Probe(TcpProbe(port))
+    here = msgspec.structs.replace(BOOTSTRAP, address="127.0.0.7")
+    assert await ask(probe, here) == ""
+    assert await ask(probe, msgspec.structs.replace(here, interception="none")) != ""
+    for one in listener:
+        await one.aclose()
