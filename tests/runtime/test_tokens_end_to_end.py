@@ -14,6 +14,8 @@ import pytest
 import trio
 
 from runtime.bootstrap import Bootstrap
+from runtime.ipc import LiveUpdate
+from snapshot.live import FetchedKeys
 from tests.runtime.test_mesh_end_to_end import Mesh, control_plane, pair, runs, until
 from tests.tokens import Issuer
 
@@ -102,7 +104,14 @@ async def test_keys_are_fetched_by_way_of_the_issuers_configuration_and_tokens_c
         assert json.loads(text)["headers"]["x-user"] in ("jo", ["jo"])
         assert await asked(client, issuer.token(group="others")) == (403, "RBAC: access denied")
         assert await asked(client, issuer.expired(group="readers")) == (401, "Jwt is expired")
-        assert await asked(client, Issuer(issuer.name).token(group="readers")) == (401, "Jwt verification fails")
+        rotated = Issuer(issuer.name)
+        assert await asked(client, rotated.token(group="readers")) == (401, "Jwt verification fails")
+        (held,) = reviews.token_keys()
+        await reviews.fleet.update(LiveUpdate(keys=(FetchedKeys(held.source, rotated.jwks.encode()),)))
+        with trio.fail_after(5):
+            while (await asked(client, rotated.token(group="readers")))[0] != 200:  # noqa: ASYNC110  the engine tells nobody
+                await trio.sleep(0.01)
+        assert await asked(client, issuer.token(group="readers")) == (401, "Jwt verification fails")
 
 
 async def test_a_sidecar_that_starts_without_its_issuer_has_the_keys_of_before(tmp_path: Path) -> None:
