@@ -32,7 +32,7 @@ apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: friends, namespace: shop}
 spec:
-  rules: [{from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]
+  rules: [{when: [{key: destination.ip, values: [10.0.0.0/8]}]}]
 """
 
 
