@@ -45,23 +45,21 @@ Happened = TypeVar("Happened")
 class Way(msgspec.Struct, frozen=True):
     """What is loaded: a host, the hops that its replies pass, what serves them, and how far apart publications are.
 
-    Envoy's are further apart, and as many fewer: each release is judged by an Envoy of its own, which takes the load's core for a while."""
+    The more requests a core serves the less of it is left to prepare releases. Envoy has fewer of them, ``every`` so many: an Envoy of its own
+    judges each, which takes half a second of a core."""
 
     name: str
     host: str
     hops: tuple[str, ...]
     engine: str = "trio"
     pace_s: float = PACE_S
-
-    def share(self, publishes: int) -> int:
-        """How many of the publications this way has time for."""
-        return max(1, round(publishes * PACE_S / self.pace_s))
+    every: int = 1
 
 
 WAYS = (
-    Way("one", NEAR, (EDGE,)),
+    Way("one", NEAR, (EDGE,), pace_s=2 * PACE_S),
     Way("two", FAR, (APP, EDGE)),
-    Way("envoy", FAR, (APP, EDGE), "envoy", 4 * PACE_S),
+    Way("envoy", FAR, (APP, EDGE), "envoy", 8 * PACE_S, every=8),
 )
 
 
@@ -118,7 +116,7 @@ def main() -> int:
 def measure(way: Way, publishes: int, seed: int, *, events: bool = True) -> Row:
     """Runs everything on loopback; raises RuntimeError where something does not start."""
     ports = free_ports()
-    publishes = way.share(publishes)
+    publishes = max(1, publishes // way.every)
     edited = Edited(ports, seed, limits=way.engine == "trio")
     snapshots = [edited.snapshot(mark) for mark in range(publishes + 1)]
     marks = Marks(way.hops, tuple((one.digest, edited.marks(mark)) for mark, one in enumerate(snapshots)))
