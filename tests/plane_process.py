@@ -33,6 +33,7 @@ class FakePlane:
         self._bootstrap = bootstrap
         self._sockets: dict[str, socket.socket] = {}
         self._serving: dict[str, trio.CancelScope] = {}
+        self._closed: frozenset[str] = frozenset()
         self._digest = ""
         self._nursery: trio.Nursery | None = None
         self._seen: dict[str, object] = {}
@@ -69,7 +70,7 @@ class FakePlane:
     def swap(self, generation: tuple[str, str, set[str]]) -> None:
         self._digest, body, names = generation
         assert self._nursery is not None
-        for name in names - self._serving.keys():
+        for name in names - self._serving.keys() - self._closed:
             self._serving[name] = trio.CancelScope()
             self._nursery.start_soon(self._serve, name, self._serving[name])
         self.drop_sockets(frozenset(self._serving) - names)
@@ -99,6 +100,7 @@ class FakePlane:
 
     def close_listeners(self, names: frozenset[str]) -> None:
         self._seen["closed"] = sorted(names)
+        self._closed |= names
         self.drop_sockets(names & self._sockets.keys())
 
     async def drain(self, deadline_s: float) -> None:

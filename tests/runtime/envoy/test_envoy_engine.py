@@ -48,8 +48,8 @@ spec:
   rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/web"]}}]}]
 """
 UNTRANSLATABLE = """
-apiVersion: networking.istio.io/v1beta1
-kind: ProxyConfig
+apiVersion: weft/v1
+kind: ConnectionPolicy
 metadata: {name: keeps, namespace: shop}
 spec: {onPolicyChange: keep}
 """
