@@ -1,4 +1,4 @@
-"""Ports for what a test starts as a process of its own, which binds them only some time after they were chosen."""
+"""Ports for what a test starts as a process of its own, which binds them only some time after they were chosen, and who listens on them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def free_port(host: str = "127.0.0.1") -> int:
                 continue
             return port
     raise AssertionError(f"no free port between {_LOWEST} and {below}")
+
+
+def accepts(host: str, port: int) -> bool:
+    """Whether somebody listens there. A listener that closes while the kernel holds the connection for it resets it: nobody, too."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return False
+    return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import os
 import signal
-import socket
 import ssl
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import trio
 from cryptography import x509
 
 from runtime.bootstrap import Bootstrap
+from tests.ports import accepts
 from tests.runtime.test_mesh_end_to_end import (
     DENY,
     DOMAIN,
@@ -217,15 +217,6 @@ async def test_its_metrics_and_its_configuration_are_on_the_admin_pages(tmp_path
             assert "[redacted]" in dump.text or base64.b64encode(b"[redacted]").decode() in dump.text
 
 
-def accepts(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=1).close()
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
 @pytest.mark.parametrize("engines", [("reviews",), ()], ids=["envoy", "trio"])
 async def test_drained_inbound_listeners_accept_no_more_and_outbound_ones_do(
     engines: tuple[str, ...], tmp_path: Path
@@ -234,11 +225,12 @@ async def test_drained_inbound_listeners_accept_no_more_and_outbound_ones_do(
     mesh.publish()
     async with control_plane(mesh), pair(mesh) as (_, reviews, _):
         (inbound,) = [address for name, address in reviews.listeners().items() if name.startswith("inbound")]
-        outbound = f"{mesh.address('reviews')}:15001"
-        assert accepts(inbound)
-        assert accepts(outbound)
+        host, _, port = inbound.rpartition(":")
+        outbound = mesh.address("reviews"), 15001
+        assert accepts(host, int(port))
+        assert accepts(*outbound)
         await reviews.leaving.set_healthy(healthy=False)
         assert reviews.not_ready()
         await reviews.leaving.drain_listeners(graceful=False, inbound_only=True, keep_open=False)
-        await until(lambda: not accepts(inbound))
-        assert accepts(outbound)
+        await until(lambda: not accepts(host, int(port)))
+        assert accepts(*outbound)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from pathlib import Path
 
 import httpx
@@ -13,6 +12,7 @@ import trio
 from click.testing import CliRunner
 
 from runtime.supervisor.supervisor import Supervisor
+from tests.ports import accepts
 from tests.runtime.supervisor.test_supervisor import Bench, bench, page, serves, supervised, until
 from weft.commands.proxy_config import log as log_command
 
@@ -88,18 +88,10 @@ async def test_drained_listeners_stay_closed_whatever_is_published(guarded: Benc
     async with supervised(guarded) as supervisor:
         await until(serves(supervisor, digest))
         assert (await post_over_socket(supervisor, "/drain_listeners")).text == "OK\n"
-
-        def refused() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", guarded.port), timeout=1).close()
-            except ConnectionRefusedError:
-                return True
-            return False
-
-        await until(refused)
+        await until(lambda: not accepts("127.0.0.1", guarded.port))
         second = guarded.publish("two")
         await until(serves(supervisor, second))
-        assert refused()
+        assert not accepts("127.0.0.1", guarded.port)
 
 
 async def test_draining_gracefully_and_skipping_the_exit_only_asks_clients_to_leave(guarded: Bench) -> None:
