@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from runtime.http1.grammar import METHODS
 from runtime.tls.contexts import MESH_ALPN
 from runtime.tls.hello import Hello
 from snapshot.section import FilterChain, HttpChain, MeshTls
 
-_METHODS = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI ")
+_STARTS = frozenset((method + b" ")[:4] for method in {*METHODS, b"PRI"})
 _HTTP_ALPN = frozenset({"istio-h2", "istio-http/1.1", "istio-http/1.0", "h2", "http/1.1", "http/1.0"})
 _TCP_ALPN = frozenset({"istio-peer-exchange", "istio"})
 
@@ -58,7 +59,7 @@ def _says_http(hello: Hello) -> bool | None:
 
 
 def _looks_like_http(first: bytes) -> bool:
-    return first[:4] in _METHODS
+    return first[:4] in _STARTS
 
 
 def _fit(chain: FilterChain, server_name: str) -> int:

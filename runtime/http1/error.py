@@ -10,6 +10,7 @@ class Reason(Enum):
     """Why a message was refused. The value is the metric label and the access log's detail."""
 
     REQUEST_LINE = "bad_request_line"
+    METHOD = "unknown_method"
     VERSION = "unsupported_version"
     TARGET = "bad_request_target"
     TARGET_TOO_LONG = "request_target_too_long"

@@ -13,6 +13,14 @@ from runtime.http1.error import ProtocolError, Reason
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 
+# IANA's registry without PRI, which only stands in HTTP/2's preface, and what caches and UPnP speak. A name that nobody knows is refused
+# as Envoy and llhttp refuse it: whoever matches methods (policies, the next hop) would each make something else of it.
+METHODS = frozenset(
+    b"ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL"
+    b" MKREDIRECTREF MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE"
+    b" SUBSCRIBE TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UNSUBSCRIBE UPDATE UPDATEREDIRECTREF VERSION-CONTROL".split()
+)
+
 # The target excludes '#' (a fragment is never sent) and everything outside visible US-ASCII (RFC 9112 section 3.2).
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"{1,64}+) ([!\"$-~]++) HTTP/1\.([01])\r\n")
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*+))?\r\n")
@@ -115,6 +123,12 @@ def parse_length(raw: bytes) -> int:
 def split_list(value: bytes) -> list[bytes]:
     """The elements of a comma-separated header, lower-case, empty ones left out (RFC 9110 section 5.6.1)."""
     return [part for raw in value.lower().split(b",") if (part := raw.strip(b" \t"))]
+
+
+def check_method(method: bytes) -> None:
+    """Raises ProtocolError for a method that has no registered meaning."""
+    if method not in METHODS:
+        raise ProtocolError(Reason.METHOD)
 
 
 def refuse_line(data: bytes) -> ProtocolError:

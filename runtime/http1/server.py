@@ -19,6 +19,7 @@ from runtime.http1.framing import CONNECTION_FIELDS, read_framing
 from runtime.http1.grammar import (
     REQUEST_LINE,
     check_early,
+    check_method,
     may_start_request,
     refuse_line,
     split_authority,
@@ -202,6 +203,7 @@ class Http1Server:
             raise self._fail(ProtocolError(Reason.HEAD_TOO_LARGE if line_ended else Reason.TARGET_TOO_LONG))
         if line is not None:
             try:
+                check_method(line[1])
                 self._checked = check_early(data, max(self._checked, line.end()), self._limits.max_headers)
             except ProtocolError as error:
                 self._fail(error)
@@ -227,6 +229,7 @@ class Http1Server:
                 head = RequestHead(method, self._scheme, authority, host, path, None, headers)
             else:
                 assert line is not None
+                check_method(line[1])
                 head = self._parse_head(line, data, start, end)
         except ProtocolError as error:
             self._fail(error)

@@ -26,7 +26,7 @@ from tests.differential.tokens import borne
 STATUS = "x-reply-status"
 KEY = "x-differential-key"
 ENGINE = "x-differential-engine"
-METHODS = ("GET", "GET", "GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
+METHODS = (*["GET"] * 8, *["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"] * 2, "PROPFIND", "MKCOLA")
 TURNS = (
     lambda path: path,
     lambda path: path + "/",

@@ -94,7 +94,17 @@ def test_a_strict_port_has_no_chain_for_plain_text() -> None:
     assert choose_plain([chain("mesh", tls=MeshTls())], b"GET ") is None
 
 
-@pytest.mark.parametrize(("first", "expected"), [(b"GET ", "http"), (b"PRI ", "http"), (b"\x00\x01\x02\x03", "tcp")])
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (b"GET ", "http"),
+        (b"PRI ", "http"),
+        (b"ACL ", "http"),
+        (b"PROP", "http"),
+        (b"HELO", "tcp"),
+        (b"\x00\x01\x02\x03", "tcp"),
+    ],
+)
 def test_plain_bytes_are_sniffed_where_both_chains_are_there(first: bytes, expected: str) -> None:
     found = choose_plain([FilterChain("http", SOURCE, HTTP), FilterChain("tcp", SOURCE, TCP)], first)
     assert found is not None

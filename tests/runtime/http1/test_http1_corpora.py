@@ -41,6 +41,7 @@ STRICTER: dict[Reason, str] = {
     Reason.HOST: "user information, paths, commas, empty hosts and bad ports choose a route; HTTP/1.0 without a Host has none",
     Reason.FIELD: "bare line feeds and folded lines: the next hop may read them otherwise",
     Reason.REQUEST_LINE: "a fragment, a bare line feed, octets beyond ASCII, white space that is not one space",
+    Reason.METHOD: "a method that nobody has registered, which h11 passes on",
     Reason.BODY_NOT_ALLOWED: "a body with TRACE or CONNECT (RFC 9110 sections 9.3.6 and 9.3.8)",
     Reason.TARGET: "none of the four forms (RFC 9112 section 3.2)",
     Reason.TRAILER: "fields that would change the message after the fact, and bare line feeds",
