@@ -197,6 +197,9 @@ class Connection:
     def _receive_block(self, stream_id: int, block: bytes, *, end: bool) -> None:
         raise NotImplementedError
 
+    def _on_settings_answered(self) -> None:
+        """The peer has taken our SETTINGS."""
+
     def _on_drain_answered(self) -> None:
         """The peer has seen everything that was sent before the drain's PING."""
 
@@ -401,6 +404,7 @@ class Connection:
             raise ProtocolError(ErrorCode.FRAME_SIZE_ERROR, Reason.FRAME_SIZE)
         self._count_control()
         if flags & frames.ACK:
+            self._on_settings_answered()
             return
         self._awaits_settings = False
         for key, value in frames.split_settings(payload):

@@ -407,6 +407,8 @@ class Http2Downstream:
     def forget(self, stream: DownstreamStream) -> None:
         """The stream is over."""
         self._streams.pop(stream.stream_id, None)
+        if self.plane.draining:
+            self.drain()
         if not self._streams:
             self._rest()
 
@@ -415,7 +417,6 @@ class Http2Downstream:
         if self._streams or self.channel.closed or self._lingering:
             return
         if self._draining or self.plane.draining:
-            self.drain()
             lane = self.plane.lane
             lane.wheel.set(self._timer, lane.now, DRAIN_GRACE_S)
         elif self._timer.due == NEVER:
@@ -431,6 +432,8 @@ class Http2Downstream:
     def _expired(self) -> None:
         if self._lingering:
             self.close()
+        elif self.plane.draining and not self._draining:
+            self.drain()
         elif not self._streams:
             self.codec.goaway()
             self._finish()

@@ -35,6 +35,7 @@ class Http2Server(Connection):
         self._extended_connect = extended_connect
         self._preface = frames.PREFACE
         self._last_served = frames.MAX_STREAM_ID
+        self._heard = False
         self.draining = False
 
     def receive_data(self, data: bytes, now: float = 0.0) -> list[Event]:
@@ -80,11 +81,24 @@ class Http2Server(Connection):
             self.reset(stream_id, ErrorCode.NO_ERROR)
 
     def drain(self) -> None:
-        """Stops new streams without losing any: announces it, and once the client has certainly heard, refuses (RFC 9113 section 6.8)."""
-        if not self.draining:
+        """Stops new streams without losing any: announces it, and once the client has certainly heard, refuses (RFC 9113 section 6.8).
+
+        A client that has not answered our SETTINGS yet is told when it has: gRPC's takes a connection for ready whose GOAWAY comes with
+        the SETTINGS, and tries its calls on it for ever.
+        """
+        if not self.draining and not self.failed:
             self.draining = True
-            self._out.append(frames.goaway(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR))
-            self._out.append(frames.frame(frames.PING, 0, 0, DRAIN_PING))
+            if self._heard:
+                self._announce()
+
+    def _announce(self) -> None:
+        self._out.append(frames.goaway(frames.MAX_STREAM_ID, ErrorCode.NO_ERROR))
+        self._out.append(frames.frame(frames.PING, 0, 0, DRAIN_PING))
+
+    def _on_settings_answered(self) -> None:
+        if self.draining and not self._heard:
+            self._announce()
+        self._heard = True
 
     @property
     def drained(self) -> bool:

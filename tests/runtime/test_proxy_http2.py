@@ -277,6 +277,7 @@ async def test_a_drain_finishes_what_is_open_and_closes() -> None:
             stream = await trio.open_tcp_stream("127.0.0.1", proxy.ports[80])
             async with stream:
                 raw = Raw(stream)
+                await raw.begin()
                 await raw.get(1)
                 nursery.start_soon(proxy.proxy.drain, 5)
                 await raw.until("goaway 2147483647")
@@ -296,12 +297,17 @@ class Raw:
         self._data = b""
         self.words: list[str] = []
 
+    async def begin(self) -> None:
+        from runtime.http2.frames import PREFACE, settings
+
+        await self._stream.send_all(PREFACE + settings({}))
+
     async def get(self, stream_id: int) -> None:
         from runtime.http2.blocks import encode_fields
-        from runtime.http2.frames import HEADERS, PREFACE, frame, settings
+        from runtime.http2.frames import HEADERS, frame
 
         head = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")]
-        await self._stream.send_all(PREFACE + settings({}) + frame(HEADERS, 5, stream_id, encode_fields(head)))
+        await self._stream.send_all(frame(HEADERS, 5, stream_id, encode_fields(head)))
 
     async def until(self, word: str) -> None:
         with trio.fail_after(3):
@@ -315,7 +321,7 @@ class Raw:
         return True
 
     async def _step(self) -> bool:
-        from runtime.http2.frames import DATA, GOAWAY, PING, frame, read_header, read_u32
+        from runtime.http2.frames import DATA, GOAWAY, PING, SETTINGS, frame, read_header, read_u32
 
         data = await self._stream.receive_some(65536)
         self._data += data
@@ -329,6 +335,8 @@ class Raw:
                 self.words.append(f"data {stream_id} {payload.decode()}")
             elif kind == PING and not flags:
                 await self._stream.send_all(frame(PING, 1, 0, payload))
+            elif kind == SETTINGS and not flags:
+                await self._stream.send_all(frame(SETTINGS, 1, 0))
         return bool(data)
 
 
@@ -376,6 +384,34 @@ async def test_a_proxy_that_is_to_be_avoided_asks_each_client_to_leave_and_takes
         async with connected(proxy.ports[80]) as peer:
             assert (await peer.get()).status == 200
             assert peer.goaway is None
+
+
+async def test_a_new_connection_to_a_proxy_that_is_to_be_avoided_is_asked_to_leave_after_its_first_reply_not_before() -> (
+    None
+):
+    async with serving(Origin()) as origin, proxying(*to(origin.port, "http2")) as proxy:
+        proxy.proxy.set_leaving(True)
+        async with await trio.open_tcp_stream("127.0.0.1", proxy.ports[80]) as stream:
+            raw = Raw(stream)
+            await raw.begin()
+            with trio.move_on_after(0.2):
+                await raw.until("goaway 2147483647")
+            assert raw.words == []
+            await raw.get(1)
+            await raw.until("goaway 1")
+            assert [word.partition(" ")[0] for word in raw.words] == ["data", "data", "goaway", "goaway"]
+            assert await raw.closed()
+
+
+async def test_a_new_connection_without_requests_is_asked_to_leave_all_the_same() -> None:
+    async with serving(Origin()) as origin, proxying(*to(origin.port, "http2")) as proxy:
+        proxy.proxy.set_leaving(True)
+        async with await trio.open_tcp_stream("127.0.0.1", proxy.ports[80]) as stream:
+            raw = Raw(stream)
+            await raw.begin()
+            await raw.until("goaway 0")
+            assert raw.words == ["goaway 2147483647", "goaway 0"]
+            assert await raw.closed()
 
 
 async def test_listeners_that_are_closed_stay_closed_and_open_connections_go_on() -> None:

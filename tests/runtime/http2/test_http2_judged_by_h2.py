@@ -217,6 +217,17 @@ def test_a_drain_refuses_only_after_the_client_has_heard() -> None:
     assert server.drained
 
 
+def test_a_drain_waits_until_the_client_has_answered_our_settings() -> None:
+    server, peer = Http2Server(), judge(client=True)
+    server.receive_data(peer.data_to_send())
+    server.drain()
+    said = server.data_to_send()
+    assert goaway(2**31 - 1, 0) not in said
+    peer.receive_data(said)
+    server.receive_data(peer.data_to_send())
+    assert server.data_to_send().startswith(goaway(2**31 - 1, 0))
+
+
 def test_repeated_requests_read_the_same_from_memory_as_at_first() -> None:
     server, peer = Http2Server(), judge(client=True)
     heads = []
