@@ -130,7 +130,12 @@ KNOWN: dict[str, Known] = {
     "Names that do not resolve": lambda _request, ours, one: (
         one.startswith(("text: ", "log "))
         and ours.text == b"no healthy upstream"
-        and ("DNS" in one or "'UH,DF' -> 'DF'" in one or "dns_resolution_failure" in one or "log bytes_sent" in one)
+        and (
+            "DNS" in one
+            or "'UH,DF' -> 'DF'" in one
+            or "dns_resolution_failure" in one
+            or one.startswith(("log bytes_sent", "log bytes_received"))
+        )
     ),
     "Limits of several chains": _few_of_plenty,
     "Sniffed requests": lambda request, _ours, one: one == "status: 400 -> 200" and not request.target.startswith("/"),
