@@ -323,7 +323,7 @@ class EnvoyFleet:
         proxy, standpoint = self._serving.prepared.proxy, self._bootstrap.standpoint
         configuration = discovered_bootstrap(proxy, self._discovery.path, self._folder / "admin", standpoint)
         try:
-            envoy = await start(self._program, configuration, self._folder, threads=self._bootstrap.workers)
+            envoy = start(self._program, configuration, self._folder, threads=self._bootstrap.workers)
         except OSError as error:
             log.error("Envoy cannot be started: %s", error)  # noqa: TRY400  the machine's reason is all there is
             return

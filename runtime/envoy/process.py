@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from envoy.config.core.v3 import address_pb2, config_source_pb2, grpc_service_pb
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 
+from runtime.envoy.child import Child
 from runtime.envoy.clusters import HTTP_OPTIONS
 from runtime.envoy.fellows import standing
 from runtime.envoy.messages import Message, config_source, milliseconds, packed
@@ -80,7 +80,7 @@ def _pipe(path: Path) -> Message:
 class EnvoyProcess:
     """Owns a running Envoy and the client of its admin pages."""
 
-    def __init__(self, process: trio.Process, admin: Path) -> None:
+    def __init__(self, process: Child, admin: Path) -> None:
         self.process = process
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(admin)), base_url="http://envoy", timeout=ASK_S, trust_env=False
@@ -152,17 +152,13 @@ class EnvoyProcess:
             await self._client.aclose()
 
 
-async def start(program: Path, configuration: Message, folder: Path, *, threads: int) -> EnvoyProcess:
+def start(program: Path, configuration: Message, folder: Path, *, threads: int) -> EnvoyProcess:
     """Starts Envoy. Its log and its access log go where ours go; a hot restart of its own is off, since nobody else may take its listeners."""
     file = folder / "envoy.json"
     file.write_text(json.dumps(plain(configuration)))
     (folder / "admin").unlink(missing_ok=True)
     command = [*_LAUNCH, str(program), "-c", str(file), "--concurrency", f"{threads}", "--disable-hot-restart"]
-    # A session of its own: signals of the terminal are for the supervisor, which drains.
-    process = await trio.lowlevel.open_process(
-        [*command, "-l", "warn", "--drain-time-s", "5"], stdin=subprocess.DEVNULL, start_new_session=True
-    )
-    return EnvoyProcess(process, folder / "admin")
+    return EnvoyProcess(Child([*command, "-l", "warn", "--drain-time-s", "5"]), folder / "admin")
 
 
 async def objection(program: Path, configuration: dict[str, Any]) -> str:
